@@ -1,0 +1,83 @@
+# Everything a newcomer needs: `make demo`, `make test`. Both set themselves up in .venv, nothing is installed elsewhere.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
+# Neither compiles a package of another index nor one of another hash: the lock alone decides what is installed.
+LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header
+
+ARGS ?=
+
+.PHONY: help
+help: ## this text
+	@echo "tidecast: make TARGET"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(BIN)/uv: requirements-dev.lock
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "tidecast needs Python 3.11 or newer, and found none on PATH (tried python3.13, 3.12, 3.11, python3)." >&2; \
+		echo "Install one (Debian: apt-get install python3 python3-venv), or name it: make setup PYTHON=/path/to/python3" >&2; \
+		exit 1; fi
+	@test -x $(BIN)/python || { echo "· creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@echo "· installing uv"
+	@awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements-dev.lock > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
+	@touch $@
+
+$(VENV)/.locked: $(BIN)/uv requirements-dev.lock
+	@echo "· installing the locked packages (torch brings its CUDA libraries: up to 5 GB the first time)"
+	@$(UV) pip install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@echo "· installing tidecast, editable"
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.installed ## install everything into .venv, and stop there
+	@echo "· ready: $(BIN)/tidecast --help"
+
+.PHONY: demo
+demo: setup ## the whole story on real data (make demo ARGS="--once --json")
+	@$(BIN)/tidecast demo $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff and mypy
+	@echo "· ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "· mypy" && $(BIN)/mypy
+
+.PHONY: check
+check: lint ## lint, types and the tests that need no broker, under 3 minutes
+	@$(BIN)/python -m pytest -m "not services and not soak" $(ARGS)
+
+.PHONY: test
+test: lint ## everything: lint, types, all tests on a real Kafka and a real Valkey
+	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+.PHONY: soak
+soak: setup ## the tests that run for minutes
+	@$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
+
+.PHONY: format
+format: setup ## let ruff rewrite the layout
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+.PHONY: lock
+lock: $(BIN)/uv ## resolve requirements*.lock anew (LOCK_ARGS="--upgrade" for newer versions)
+	@$(LOCK) $(LOCK_ARGS) --output-file requirements.lock
+	@$(LOCK) $(LOCK_ARGS) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@! grep -nE '://|^--(index|find|extra)' requirements*.lock || { echo "an address got into a lock file" >&2; exit 1; }
+	@echo "· locked"
+
+.PHONY: clean
+clean: ## remove the environment and caches (not .tidecast/, which holds your data)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Forecasting without I/O: no environment, sockets, wall clock, logging, Kafka, Redis, Faust."""
