@@ -78,6 +78,10 @@ lock: $(BIN)/uv ## resolve requirements*.lock anew (LOCK_ARGS="--upgrade" for ne
 	@! grep -nE '://|^--(index|find|extra)' requirements*.lock || { echo "an address got into a lock file" >&2; exit 1; }
 	@echo "· locked"
 
+.PHONY: kafka-jars
+kafka-jars: setup ## resolve Kafka's jars anew and write their sha256 sums (after changing KAFKA_VERSION)
+	@$(BIN)/python -c "from stream_app.local_services.kafka_jars import write_sums; write_sums()"
+
 .PHONY: clean
 clean: ## remove the environment and caches (not .tidecast/, which holds your data)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

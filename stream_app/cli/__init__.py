@@ -1,0 +1,92 @@
+"""The `tidecast` command line: one file a command, wired here by hand.
+
+Only the module of the command that was asked for is imported, and the modules import what is heavy (torch, faust,
+confluent_kafka) inside their functions: `tidecast --help` answers at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from stream_app.errors import TidecastError
+
+USER_ERROR = 2
+
+
+@dataclass(frozen=True)
+class Command:
+    """`target` is "module:attribute": a function with typer's annotations, or a typer.Typer with subcommands."""
+
+    target: str
+    help: str
+
+    def load(self) -> Any:
+        module, attribute = self.target.split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+# To add a command: one line here, one file beside this one. The order is that of `tidecast --help`.
+COMMANDS = {
+    "services": Command(
+        "stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."
+    ),
+}
+
+
+def build_app(chosen: str | None) -> typer.Typer:
+    """The command line with the chosen command loaded, and a name and a help text for each of the others."""
+    app = typer.Typer(
+        name="tidecast",
+        help="Turns a Kafka topic of readings into a Kafka topic of calibrated forecasts.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for name, command in COMMANDS.items():
+        target = command.load() if name == chosen else _not_loaded
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name, help=command.help)
+        else:
+            app.command(name, help=command.help)(target)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point. A TidecastError is the user's to mend: its sentence, no traceback, exit code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    try:
+        build_app(chosen)(args=words, prog_name="tidecast")
+    except TidecastError as error:
+        if _shown.debug:
+            raise
+        sys.stderr.write(f"tidecast: {error}\n")
+        raise SystemExit(USER_ERROR) from None
+
+
+@dataclass
+class _Shown:
+    debug: bool = False
+
+
+_shown = _Shown()
+
+
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="TIDECAST_DEBUG", help="Show where an error came from.")
+    ] = False,
+) -> None:
+    _shown.debug = debug
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command that was not asked for was run")
+
+
+__all__ = ["COMMANDS", "Command", "build_app", "main"]

@@ -1,0 +1,195 @@
+"""Kafka and Valkey together, in one folder: what `tidecast services`, `tidecast demo` and the tests use."""
+
+import fcntl
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from stream_app.errors import TidecastError
+from stream_app.local_services.kafka_jars import Progress
+from stream_app.local_services.kafka_server import KafkaServer
+from stream_app.local_services.ports import free_port
+from stream_app.local_services.server_process import Server
+from stream_app.local_services.state_file import Recorded, StateFile
+from stream_app.local_services.valkey_server import ValkeyServer
+
+KAFKA_PORT = 9092
+VALKEY_PORT = 6379
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One line of `tidecast services status`."""
+
+    name: str
+    state: str  # running | not answering | stopped
+    pid: int | None
+    address: str | None  # None while stopped: the next `up` chooses it
+    log: str
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        return asdict(self)
+
+
+class LocalServices:
+    """One broker and one store. `with LocalServices(folder, free_ports=True) as services: …`, or `up()` and `down()`.
+
+    persistent=False: begins with no data, and the servers die with this program whatever ends it (on Linux).
+    persistent=True: keeps its data, and the servers stay when this program ends, until `down()`.
+
+    `services.kafka` and `services.valkey` can be stopped, killed, paused and started again, each on its same port.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        free_ports: bool = False,
+        persistent: bool = False,
+        downloads: Path | str | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        """`downloads`: where Kafka's jars are kept; default a folder below `directory`."""
+        folder = Path(directory).resolve()
+        # Data that may be erased has a place of its own, so that no mistake here costs anyone's kept data.
+        self.directory = folder if persistent else folder / "temporary"
+        self._free_ports = free_ports
+        self._persistent = persistent
+        self._downloads = Path(downloads).resolve() if downloads else folder / "kafka-jars"
+        self._progress = progress
+        self._state_file = StateFile(self.directory / "services.json")
+        self._lock: IO[str] | None = None
+        self.kafka, self.valkey = self._servers()
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return self.kafka.address
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://{self.valkey.address}/0"
+
+    def up(self) -> Self:
+        """Both servers answer when it returns. Those that already do stay as they are."""
+        self._take_lock()
+        started: list[Server] = []
+        try:
+            self._end_left_overs()
+            self.kafka, self.valkey = self._servers()
+            # The store first: it is up in 50 ms, so a taken port is said before Kafka has started.
+            for server in reversed(self._each()):
+                if not server.is_running():
+                    started.append(server)
+                    server.start()
+        except BaseException:  # Ctrl-C included: all or nothing
+            for each in started:
+                each.stop()
+            if not self._persistent:
+                self.down()
+            raise
+        finally:
+            if self._persistent:
+                self._release_lock()
+        return self
+
+    def down(self) -> None:
+        """Both servers have ended when it returns, also those of an earlier program."""
+        self._take_lock()
+        try:
+            for server in self._each():
+                server.stop() if self._persistent else server.kill()
+            self._erase_unless_persistent()
+        finally:
+            self._release_lock()
+
+    def status(self) -> list[ServiceStatus]:
+        return [self._status_of(server) for server in self._each()]
+
+    def __enter__(self) -> Self:
+        return self.up()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def _each(self) -> tuple[Server, ...]:
+        return self.kafka, self.valkey
+
+    def _servers(self) -> tuple[KafkaServer, ValkeyServer]:
+        """With the ports of servers that run already, so that `up` again and `status` name the real ones."""
+        running = {name: entry for name, entry in self._state_file.read().items() if entry.process()}
+        kafka = KafkaServer(
+            directory=self.directory,
+            ports=self._kafka_ports(running.get("kafka")),
+            tied=not self._persistent,
+            state_file=self._state_file,
+            downloads=self._downloads,
+            progress=self._progress,
+        )
+        valkey = ValkeyServer(
+            directory=self.directory,
+            ports=self._valkey_ports(running.get("valkey")),
+            tied=not self._persistent,
+            state_file=self._state_file,
+        )
+        return kafka, valkey
+
+    def _kafka_ports(self, running: Recorded | None) -> dict[str, int]:
+        if running:
+            return running.ports
+        client = free_port() if self._free_ports else KAFKA_PORT
+        return {"client": client, "controller": free_port(taken=frozenset({client}))}
+
+    def _valkey_ports(self, running: Recorded | None) -> dict[str, int]:
+        if running:
+            return running.ports
+        return {"client": free_port() if self._free_ports else VALKEY_PORT}
+
+    def _status_of(self, server: Server) -> ServiceStatus:
+        pid = server.pid
+        if pid is None:
+            return ServiceStatus(server.name, "stopped", None, None, str(server.log_path))
+        state = "running" if server.answers() else "not answering"
+        return ServiceStatus(server.name, state, pid, server.address, str(server.log_path))
+
+    def _end_left_overs(self) -> None:
+        """What a crash left: servers that do not answer, or, where nothing is kept, any server and its data."""
+        for server in self._each():
+            if not self._persistent:
+                server.kill()
+            elif server.is_running() and not server.answers():
+                server.stop()
+        self._erase_unless_persistent()
+
+    def _erase_unless_persistent(self) -> None:
+        if not self._persistent:
+            for name in ("kafka", "valkey"):
+                shutil.rmtree(self.directory / name, ignore_errors=True)
+
+    def _take_lock(self) -> None:
+        """Two programs on one folder would start two brokers on one data folder.
+
+        Held for one command where servers outlive the program, otherwise from `up` to `down`. The system releases it
+        when the program ends.
+        """
+        if self._lock:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = (self.directory / "services.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise TidecastError(
+                f"Another tidecast program is using the services in {self.directory}. Wait until it has ended, or name "
+                "another folder (--dir)."
+            ) from error
+        self._lock = lock
+
+    def _release_lock(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
