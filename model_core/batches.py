@@ -1,0 +1,61 @@
+"""What the predictor sees and answers: one forecast batch as arrays. B windows, L context, H horizon, C covariates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.arrays import BoolArray, CodeArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Raw windows as they stand at their origins; nothing in it depends on any other row.
+
+    Column 0 is the target, then the past covariates, then the future covariates, in the order of the spec.
+    """
+
+    windows: FloatArray  # float32 [B, L, 1 + C], NaN where a cell is missing
+    known: FloatArray  # float32 [B, H, F], future covariates of the target ticks, NaN where unknown; F may be 0
+    season: FloatArray  # float32 [B, m], the last season of the target (oldest first), NaN where missing
+    origins: IntArray  # int64 [B], ticks
+    center: FloatArray  # float64 [B, 1 + C], running mean of the incremental scaler at the origin
+    scale: FloatArray  # float64 [B, 1 + C], its running standard deviation; 0 where it is not known yet
+    level: FloatArray  # float64 [B], exponentially weighted level of the target
+    fill: CodeArray  # int8 [B], FILL_CODES of the target
+    readings: IntArray  # int64 [B], observed cells of the series so far
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    @staticmethod
+    def concatenate(parts: "list[WindowBatch]") -> "WindowBatch":
+        if len(parts) == 1:
+            return parts[0]
+        names = WindowBatch.__dataclass_fields__
+        return WindowBatch(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    def rows(self, index: "IntArray | slice") -> "WindowBatch":
+        return WindowBatch(**{name: getattr(self, name)[index] for name in WindowBatch.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class RawForecast:
+    """Uncalibrated answers for a WindowBatch: everything that does not depend on calibration.
+
+    `locations[:, r]` is rung r's forecast of the centre, in the units of the target.
+    """
+
+    locations: FloatArray  # float64 [B, RUNGS, H], NaN where that rung cannot answer
+    reason: CodeArray  # int8 [B], why the model does not answer (Reason), Reason.OK where it does
+    observed_share: FloatArray  # float32 [B], share of the context that was observed
+    suspicious: BoolArray  # bool [B], out of distribution at this origin (hysteresis is the ladder's)
+
+    @staticmethod
+    def concatenate(parts: "list[RawForecast]") -> "RawForecast":
+        if len(parts) == 1:
+            return parts[0]
+        names = RawForecast.__dataclass_fields__
+        return RawForecast(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+FILL_CODES = {"forward": 0, "interpolate": 1, "zero": 2}

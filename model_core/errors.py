@@ -1,0 +1,21 @@
+"""The few errors of the core; each class names what happens next."""
+
+
+class CoreError(Exception):
+    """Anything the core refuses."""
+
+
+class InvalidSpec(CoreError):
+    """A stream's configuration contradicts itself: the worker does not start."""
+
+
+class LayoutMismatch(CoreError):
+    """A snapshot was written under another layout or configuration: it is refused, never misread."""
+
+
+class CorruptBundle(CoreError):
+    """A model's files do not match their manifest: the model in charge goes on serving."""
+
+
+class ModelFailed(CoreError):
+    """A model raised or answered with the wrong shape: the next rung of the ladder answers."""

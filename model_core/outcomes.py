@@ -1,0 +1,120 @@
+"""What one poll batch of a partition leads to, as columns; the wire turns it into messages."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model_core.arrays import AnyArray, BoolArray, CodeArray, FloatArray, IntArray
+from model_core.batches import WindowBatch
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Cells that settle (or are corrected) together: at most one of a series. n cells, d of them with a forecast due."""
+
+    columns: IntArray  # int64 [n]
+    ticks: IntArray  # int64 [n]
+    values: FloatArray  # float64 [n], NaN where the cell is missing
+    offset: int  # of the reading that caused it; -1 for a journaled decision
+    due: IntArray  # int64 [d], positions in this wave whose forecast is due
+    origins: IntArray  # int64 [d], their origins
+    revisions: IntArray  # int64 [d]
+    season_change: FloatArray  # float64 [n], |y_t − y_{t−m}|, NaN where either is missing
+    closed: int  # newest tick that the watermark had closed by then
+    correction: bool  # true: nothing is scored, the newest forecasts are re-issued
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A reading that was well formed but came too late, or lies too far ahead."""
+
+    position: int  # index into the Readings
+    reason: str  # too_late | timestamp_out_of_range
+    detail: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What place in time and memory made of the readings: waves in order, and all windows that are due, in wave order."""
+
+    waves: list[Wave]
+    windows: WindowBatch | None  # None when no forecast is due
+    rejected: list[Rejected]
+    counts: dict[str, int]  # readings accepted, corrected, late, duplicate, unconfirmed; cells settled, missing
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """n issued forecasts, in the order of their making."""
+
+    series_ids: list[str]
+    origins: IntArray  # int64 [n], ticks
+    quantiles: FloatArray  # float32 [n, Q, H]
+    mean: FloatArray | None  # float32 [n, H], demand only
+    rungs: CodeArray  # int8 [n], Rung
+    reasons: CodeArray  # int8 [n], Reason
+    revisions: IntArray  # int64 [n]
+    observed_share: FloatArray  # float32 [n]
+    offsets: IntArray  # int64 [n], input offset that caused each
+
+    def __len__(self) -> int:
+        return len(self.series_ids)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """n forecasts whose last scored target has settled. K scored horizons, I central intervals (widest first)."""
+
+    series_ids: list[str]
+    origins: IntArray  # int64 [n], ticks
+    actual: FloatArray  # float64 [n, K], NaN where the cell was missing (then nothing is scored there)
+    error: FloatArray  # float64 [n, K], actual − point
+    pinball: FloatArray  # float64 [n, K], mean over levels of ρτ
+    baselines: FloatArray  # float64 [n, K, 2], the same for seasonal_naive and last_value with tracked intervals
+    covered: BoolArray  # bool [n, K, I]
+    mase: FloatArray  # float64 [n], running, as in Summaries
+    coverage: FloatArray  # float64 [n, I], running
+    skill: FloatArray  # float64 [n], running
+    offsets: IntArray  # int64 [n]
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """Running accuracy of n series, exponentially weighted with a half-life of one season."""
+
+    series_ids: list[str]
+    ticks: IntArray  # int64 [n]
+    mase: FloatArray  # float64 [n], mean |error| of the point / running mean |y_t − y_{t−m}|
+    coverage: FloatArray  # float64 [n, I], of the central intervals, widest first
+    pinball: FloatArray  # float64 [n]
+    skill: FloatArray  # float64 [n], 1 − pinball / that of the better of both naive forecasts
+    scored: IntArray  # int64 [n], scored forecasts so far
+    offsets: IntArray  # int64 [n]
+
+
+@dataclass(frozen=True)
+class DriftRecord:
+    """A change of a detector's state, or one line of a summary."""
+
+    series_id: str | None  # None: `group` says whom it is about
+    group: str | None
+    detector: str  # cusum | pit | …
+    statistic: float
+    threshold: float
+    state: str  # ok | warning | drift
+    since: int  # tick
+    tick: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that one Observed leads to."""
+
+    forecasts: Forecasts
+    scored: Scored | None
+    summaries: Summaries | None
+    drift: list[DriftRecord] = field(default_factory=list)
+    deleted: tuple[tuple[int, str], ...] = ()  # (offset, series_id)
+    warming_up: int = 0  # forecasts that were due but not made
+    rungs: AnyArray = field(default_factory=lambda: np.zeros(4, np.int64))  # forecasts by rung

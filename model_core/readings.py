@@ -1,0 +1,25 @@
+"""Readings: one partition's share of a poll batch, as columns in log order."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model_core.arrays import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Finite, well-formed readings of one partition, in log order. A pack gives several with one offset."""
+
+    series_ids: list[str]  # [n]
+    timestamps_ms: IntArray  # int64 [n], event time
+    values: FloatArray  # float64 [n], finite
+    offsets: IntArray  # int64 [n], never decreasing
+    deletions: tuple[tuple[int, str], ...] = field(default=())  # (offset, series_id) of tombstones, in log order
+
+    def __len__(self) -> int:
+        return len(self.series_ids)
+
+    @staticmethod
+    def empty() -> "Readings":
+        return Readings([], np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.int64))

@@ -1,0 +1,268 @@
+"""StreamSpec: the one model of a stream's configuration. The settings nest it, nothing repeats it.
+
+Each field says with `change` what altering it means for a running deployment: `restart` (pick it up on restart),
+`rebuild` (the state in Redis is rebuilt from the log), `new stream` (outputs change their meaning: use a new
+application_id and output prefix).
+"""
+
+import hashlib
+import json
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model_core.durations import DurationMs
+from model_core.grid import DAY_MS, Grid
+
+Aggregate = Literal["mean", "sum", "last", "min", "max", "count"]
+Fill = Literal["forward", "interpolate", "zero"]
+CalendarFeature = Literal["hour_of_day", "day_of_week", "holidays"]
+SCORED_HORIZONS = (1, 2, 3, 6, 12, 24, 48, 96)
+DEMAND_AGGREGATES = ("sum", "count")
+
+
+def setting(default: Any, change: Literal["restart", "rebuild", "new stream"], text: str, **bounds: Any) -> Any:
+    """A documented field: `text` is printed by `tidecast config show`, with what changing the value means."""
+    return Field(default, description=text, json_schema_extra={"change": change}, **bounds)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
+
+
+class FieldMapping(Strict):
+    """Where a producer's JSON keeps things: dotted paths."""
+
+    series_id: str = setting("series_id", "rebuild", "Path of the series id; absent in a message: the message key.")
+    entity: str = setting("entity", "rebuild", "Path of the entity of a pack.")
+    timestamp: str = setting("timestamp", "rebuild", "Path of the event time; absent in a message: Kafka's own.")
+    value: str = setting("value", "rebuild", "Path of a single reading's value.")
+    values: str = setting("values", "rebuild", "Path of a pack's object of variable → value.")
+
+
+class Outputs(Strict):
+    """Topics that a stream publishes to."""
+
+    prefix: str | None = setting(None, "new stream", "Prefix of the output topics; default: the stream's name.")
+    forecasts: str | None = setting(None, "new stream", "Topic of forecasts; default PREFIX.forecasts.")
+    accuracy: str | None = setting(None, "new stream", "Topic of accuracy records; default PREFIX.accuracy.")
+    drift: str | None = setting(None, "new stream", "Topic of drift records; default PREFIX.drift.")
+    dead_letters: str | None = setting(None, "new stream", "Topic of unusable input; default PREFIX.dead-letters.")
+    journal: str | None = setting(None, "new stream", "Topic of decisions replay follows; default PREFIX.journal.")
+
+    def topic(self, kind: str, stream: str) -> str:
+        """`kind` is forecasts | accuracy | drift | dead_letters | journal."""
+        return getattr(self, kind) or f"{self.prefix or stream}.{kind.replace('_', '-')}"
+
+
+class Override(Strict):
+    """Settings of the series that match a pattern; never shapes."""
+
+    match: str = setting(..., "rebuild", "Shell-style pattern of series ids, e.g. *.temp; the first match counts.")
+    aggregate: Aggregate | None = setting(None, "rebuild", "How a cell's readings combine.")
+    fill: Fill | None = setting(None, "rebuild", "How models get missing cells filled.")
+    lower_bound: float | None = setting(None, "rebuild", "Forecasts are never below this.")
+    upper_bound: float | None = setting(None, "rebuild", "Forecasts are never above this.")
+
+
+class StreamSpec(Strict):
+    """One configured input topic with its grid and model."""
+
+    topic: str = setting(..., "new stream", "The input topic of readings.")
+    freq: DurationMs = setting(..., "new stream", "The grid step, 1s to 1d.", ge=1000, le=DAY_MS)
+    timezone: str | None = setting(None, "new stream", "IANA zone of day grids: days are then local.")
+    format: Literal["json", "senml", "avro", "json_schema"] = setting("json", "restart", "Format of the input topic.")
+    fields: FieldMapping = setting(FieldMapping(), "rebuild", "Where the producers' JSON keeps things.")
+    timestamp_unit: Literal["s", "ms", "us", "ns"] = setting("ms", "rebuild", "Unit of numeric timestamps.")
+    include: tuple[str, ...] = setting(("*",), "rebuild", "Patterns of the series ids to take; others are ignored.")
+    entity_separator: str = setting(".", "rebuild", "series_id = entity + separator + variable.", min_length=1)
+
+    context_length: int = setting(512, "rebuild", "Steps a forecast looks back (L).", ge=4, le=65_536)
+    horizon: int = setting(24, "new stream", "Steps a forecast looks ahead (H).", ge=1, le=4_096)
+    forecast_every: int = setting(1, "rebuild", "A forecast is due at ticks that are a multiple of this.", ge=1)
+    quantile_levels: tuple[float, ...] = setting(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "new stream", "Probabilities of the published quantiles."
+    )
+    aggregate: Aggregate = setting("mean", "rebuild", "How the readings of a cell combine.")
+    readings_per_step: int | None = setting(
+        None, "rebuild", "Readings that complete a cell (1: forecast as soon as it came); unset: the watermark.", ge=1
+    )
+    fill: Fill | None = setting(None, "rebuild", "How models get missing cells filled; forward, for demand zero.")
+    empty: Literal["zero", "missing"] | None = setting(
+        None, "rebuild", "What a ready cell without readings is; missing, for demand an observed zero."
+    )
+    lower_bound: float | None = setting(None, "rebuild", "Forecasts are never below this; for demand 0.")
+    upper_bound: float | None = setting(None, "rebuild", "Forecasts are never above this.")
+
+    max_out_of_orderness: DurationMs | None = setting(
+        None, "rebuild", "How far the watermark stays behind the newest event time; default one step.", ge=0
+    )
+    allowed_lateness: DurationMs = setting(0, "rebuild", "How long a settled cell may still be corrected.", ge=0)
+    late: Literal["dead_letter", "count"] = setting("dead_letter", "restart", "What happens to a reading too late.")
+    deduplicate: Literal["off", "timestamp"] = setting(
+        "off", "rebuild", "Drop a second reading of a series with the same timestamp, within the lateness horizon."
+    )
+    idle_timeout: DurationMs | None = setting(
+        None, "restart", "Wall clock without readings after which open cells close; off when absent.", ge=1
+    )
+    max_watermark_jump: DurationMs | None = setting(
+        None, "rebuild", "A larger jump of event time needs confirmation; default 1d or 10 steps, the larger.", ge=1
+    )
+    max_future: DurationMs = setting(3_600_000, "restart", "How far ahead of its record a reading may be.", ge=0)
+    min_timestamp: int = setting(0, "restart", "Readings before this (ms since the epoch) are dead letters.")
+    min_readings: int = setting(8, "rebuild", "Readings a series needs before its first forecast.", ge=1)
+    dormant_after: int | None = setting(
+        None, "rebuild", "Empty ticks after which a series gets no forecasts; default max(L, 2 seasons).", ge=1
+    )
+    forget_after: DurationMs = setting(30 * DAY_MS, "rebuild", "Event time after which a silent series' state goes.")
+
+    seasonality: tuple[DurationMs, ...] = setting((), "rebuild", "Season lengths as hints; found from data if absent.")
+    targets: tuple[str, ...] = setting((), "rebuild", "Variables to forecast; empty: all that are not covariates.")
+    past_covariates: tuple[str, ...] = setting((), "rebuild", "Variables of the same entity that help to forecast.")
+    future_covariates: tuple[str, ...] = setting((), "rebuild", "Variables whose readings carry future timestamps.")
+    future_ahead: int | None = setting(None, "rebuild", "Steps ahead that future covariates are kept; default 2 H.")
+    calendar: tuple[CalendarFeature, ...] = setting(
+        ("hour_of_day", "day_of_week"), "restart", "Calendar features offered to the models."
+    )
+    holidays: str | None = setting(None, "restart", "Country code whose public holidays are a calendar feature.")
+
+    overrides: tuple[Override, ...] = setting((), "rebuild", "Settings for the series that match a pattern.")
+    outputs: Outputs = setting(Outputs(), "new stream", "Topics that the stream publishes to.")
+    accuracy: Literal["records", "summary"] = setting(
+        "summary", "rebuild", "Accuracy: a record a forecast, or only a summary a series each season."
+    )
+    calibration_rate: float = setting(
+        0.005, "rebuild", "Step of the interval tracker; .02 and more is unstable under delayed labels.", gt=0, lt=0.02
+    )
+    drift_report_every: DurationMs = setting(DAY_MS, "restart", "Event time between drift summaries.", ge=1000)
+    emit_from: int | None = setting(None, "restart", "Origins before this (ms since the epoch) build state only.")
+    dead_letter_limit: float = setting(0.5, "restart", "Share of malformed input that pauses a partition.", gt=0, le=1)
+    dead_letter_window: int = setting(1000, "restart", "Messages over which that share is taken.", ge=10)
+    dead_letter_bytes_max: int = setting(65_536, "restart", "Bytes of an unusable value that are kept.", ge=1024)
+    reading_bytes_max: int = setting(1_048_576, "restart", "Larger messages are dead letters.", ge=1024)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StreamSpec":
+        levels = self.quantile_levels
+        if not levels or list(levels) != sorted(set(levels)) or levels[0] <= 0 or levels[-1] >= 1:
+            raise ValueError(f"quantile_levels: expected rising probabilities inside (0, 1), found {list(levels)}")
+        if 0.5 not in levels:
+            raise ValueError("quantile_levels: 0.5 must be among them, it is the published point")
+        if self.timezone is not None and self.freq != DAY_MS:
+            raise ValueError("timezone: only day grids (freq = 1d) are local; leave it out for smaller steps")
+        if self.lower_bound is not None and self.upper_bound is not None and self.lower_bound >= self.upper_bound:
+            raise ValueError(f"lower_bound {self.lower_bound} must be below upper_bound {self.upper_bound}")
+        both = set(self.past_covariates) & set(self.future_covariates)
+        if both or set(self.targets) & (set(self.past_covariates) | set(self.future_covariates)):
+            raise ValueError(f"targets, past_covariates and future_covariates must not share variables {sorted(both)}")
+        if self.is_demand and self.readings_per_step is not None:
+            raise ValueError("readings_per_step: demand (aggregate sum or count) is closed by the watermark only")
+        for season in self.seasonality:
+            if season % self.freq or season < 2 * self.freq:
+                raise ValueError(f"seasonality: {season} ms is not a multiple (2 or more) of freq {self.freq} ms")
+        return self
+
+    @property
+    def is_demand(self) -> bool:
+        return self.aggregate in DEMAND_AGGREGATES
+
+    @cached_property
+    def grid(self) -> Grid:
+        return Grid(self.freq, self.timezone)
+
+    @property
+    def step_ms(self) -> int:
+        return self.freq
+
+    @cached_property
+    def season_ticks(self) -> tuple[int, ...]:
+        """Hinted season lengths in ticks, rising; empty when none is hinted."""
+        return tuple(sorted(season // self.freq for season in self.seasonality))
+
+    @cached_property
+    def default_season(self) -> int:
+        """Ticks of the season before a model says better: the shortest hint, else a day (a week on day grids)."""
+        if self.season_ticks:
+            return self.season_ticks[0]
+        period = 7 * DAY_MS if self.freq == DAY_MS else DAY_MS
+        return max(2, period // self.freq)
+
+    @cached_property
+    def longest_season(self) -> int:
+        """Longest season in ticks that the ring must hold twice. A year of seconds is not held: bounded by 8 L."""
+        calendar = 7 * DAY_MS // self.freq
+        hinted = max(self.season_ticks, default=0)
+        return max(hinted, min(max(calendar, self.default_season), max(4 * self.context_length, self.default_season)))
+
+    @cached_property
+    def out_of_orderness_ms(self) -> int:
+        return self.freq if self.max_out_of_orderness is None else self.max_out_of_orderness
+
+    @cached_property
+    def watermark_jump_ms(self) -> int:
+        return max(DAY_MS, 10 * self.freq) if self.max_watermark_jump is None else self.max_watermark_jump
+
+    @cached_property
+    def dormant_ticks(self) -> int:
+        return self.dormant_after or max(self.context_length, 2 * self.default_season)
+
+    @cached_property
+    def known_ahead(self) -> int:
+        """Ticks after the watermark for which future covariates are kept."""
+        return max(self.horizon, self.future_ahead or 2 * self.horizon) if self.future_covariates else 0
+
+    @cached_property
+    def scored_horizons(self) -> tuple[int, ...]:
+        return tuple(sorted({h for h in SCORED_HORIZONS if h < self.horizon} | {self.horizon}))
+
+    @cached_property
+    def open_ticks(self) -> int:
+        """Ticks that may be open at once: those whose end is after the watermark."""
+        local_days = 1 if self.timezone else 0  # a local day may have 23 hours
+        return self.grid.steps(self.out_of_orderness_ms) + 2 + local_days
+
+    @cached_property
+    def late_ticks(self) -> int:
+        """Settled ticks that a reading may still correct."""
+        return self.grid.steps(self.allowed_lateness) + 1 if self.allowed_lateness else 0
+
+    @cached_property
+    def needed_ticks(self) -> int:
+        """Settled ticks that windows and seasonal naive look back at."""
+        return max(self.context_length, 2 * self.longest_season)
+
+    @cached_property
+    def ring_capacity(self) -> int:
+        """Rows of the ring: two ticks that may be alive at once never share one."""
+        jump = min(self.grid.steps(self.watermark_jump_ms), 4096)
+        return self.needed_ticks + self.horizon + self.known_ahead + jump + self.open_ticks + self.late_ticks
+
+    def override_of(self, series_id: str) -> Override | None:
+        return next((rule for rule in self.overrides if fnmatchcase(series_id, rule.match)), None)
+
+    def includes(self, series_id: str) -> bool:
+        return any(fnmatchcase(series_id, pattern) for pattern in self.include)
+
+    def split(self, series_id: str) -> tuple[str, str]:
+        """(entity, variable); the variable is empty when the series id is the entity alone."""
+        entity, _, variable = series_id.rpartition(self.entity_separator)
+        return (entity, variable) if entity else (series_id, "")
+
+    def role(self, variable: str) -> Literal["target", "past", "future", "none"]:
+        if variable in self.future_covariates:
+            return "future"
+        if variable in self.past_covariates:
+            return "past"
+        return "target" if not self.targets or variable in self.targets else "none"
+
+    def fingerprint(self) -> str:
+        """Identity of what the state means: changes with every setting whose change is not `restart`."""
+        kept = {
+            name: value
+            for name, value in self.model_dump(mode="json").items()
+            if (type(self).model_fields[name].json_schema_extra or {}).get("change") != "restart"  # type: ignore[union-attr]
+            and name != "outputs"
+        }
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
