@@ -34,6 +34,7 @@ COMMANDS = {
     "services": Command(
         "stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."
     ),
+    "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
 }
 
 

@@ -1,0 +1,120 @@
+"""`tidecast produce FILE --topic T --rate N|max`: a file of readings into an input topic."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from stream_app.errors import TidecastError
+from stream_app.kafka_address import client_properties
+from stream_app.producing import (
+    Message,
+    Pace,
+    ReadingsProducer,
+    create_topic,
+    pack_messages,
+    parse_rate,
+    single_messages,
+    topic_partitions,
+)
+from stream_app.tables import Table, read_table
+
+INTERRUPTED = 130
+
+
+def produce(
+    file: Annotated[Path, typer.Argument(help="CSV (also .gz) or Parquet, wide or long.")],
+    topic: Annotated[str, typer.Option("--topic", "-t", help="The input topic.")],
+    rate: Annotated[str, typer.Option(help="Readings a second, or max.")] = "max",
+    bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A tidecast.toml: its broker and its client settings.")
+    ] = None,
+    create: Annotated[
+        bool, typer.Option("--create-topic", help="Create the topic when it is missing.")
+    ] = False,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of a created topic.")] = 1,
+    pack: Annotated[
+        bool, typer.Option("--pack", help="One message for all series of an entity at a moment.")
+    ] = False,
+    separator: Annotated[
+        str | None,
+        typer.Option("--entity-separator", help="Key by entity: what stands before it in a series id."),
+    ] = None,
+    format: Annotated[Literal["json"], typer.Option(help="Format of the messages.")] = "json",
+    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
+    series_column: Annotated[str | None, typer.Option(help="Long file: the column of series ids.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="The column of times.")] = None,
+    value_column: Annotated[str | None, typer.Option(help="Long file: the column of values.")] = None,
+    timestamp_unit: Annotated[
+        str | None, typer.Option(help="Unit of numeric times: s, ms, us or ns.")
+    ] = None,
+) -> None:
+    """Send a file of readings to an input topic, in event-time order over all series."""
+    pace = parse_rate(rate)
+    table = read_table(
+        file,
+        timezone=timezone,
+        series_column=series_column,
+        time_column=time_column,
+        value_column=value_column,
+        timestamp_unit=timestamp_unit,
+    )
+    client = client_properties(bootstrap, config)
+    _require_topic(topic, client, create=create, partitions=partitions)
+    chunks = (
+        pack_messages(table, separator, file.name.split(".")[0])
+        if pack
+        else single_messages(table, separator)
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a container flushes as well
+    _send(table, ReadingsProducer(topic, client), chunks, pace, packed=pack)
+
+
+def _send(
+    table: Table, producer: ReadingsProducer, chunks: Iterator[list[Message]], pace: Pace, *, packed: bool
+) -> None:
+    what = "packs" if packed else "readings"
+    with _progress_bar() as bar:
+        task = bar.add_task(producer.topic, total=None if packed else len(table), what=what)
+        try:
+            producer.send(chunks, pace, progress=lambda handed: bar.update(task, completed=handed))
+            producer.flush()
+        except KeyboardInterrupt:
+            producer.flush()
+            bar.stop()
+            typer.echo(f"Stopped: {producer.sent:,} {what} were sent to {producer.topic}.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    series = len(table.series_ids)
+    typer.echo(f"Sent {producer.sent:,} {what} of {series:,} series to {producer.topic}.", err=True)
+
+
+def _progress_bar() -> Progress:
+    """On a terminal only: a log of a pipeline gets the last line alone."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("→ {task.description}"),
+        BarColumn(),
+        TaskProgressColumn(show_speed=True),
+        TextColumn("{task.completed:,} {task.fields[what]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+def _require_topic(topic: str, client: Mapping[str, Any], *, create: bool, partitions: int) -> None:
+    if topic_partitions(topic, client) is not None:
+        return
+    if not create:
+        raise TidecastError(
+            f"There is no topic {topic!r} on {client['bootstrap.servers']}; --create-topic makes it."
+        )
+    create_topic(topic, partitions, client)
