@@ -4,17 +4,21 @@ Every field is one array [blocks, rows, 256, *inner]: a row of a block is contig
 series is one piece of bytes. Fields of one row ("hot": scalers, counters, offsets) are also seen as [columns, *inner].
 
 Two generations of a snapshot exist outside (sides A and B, written in turns), so each row remembers with one bit a
-side whether it changed since that side was written. This module knows nothing of where the pieces go.
+side whether it changed since that side was written. Fields written `ahead` exist outside once, and are asked for by
+`take_changed`. This module knows nothing of where the pieces go.
 """
 
+import hashlib
+import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from model_core.arrays import AnyArray, IntArray
+from model_core.arrays import AnyArray, BoolArray, IntArray
+from model_core.errors import LayoutMismatch
 
 BLOCK = 256
 _SHIFT, _OFFSET = 8, 255
@@ -24,14 +28,18 @@ _BOTH = np.uint8(3)
 
 @dataclass(frozen=True)
 class Field:
-    """One array of the state. `rows` > 1 only for what is addressed by tick or slot; `fill` is a new column's value."""
+    """One array of the state. `rows` > 1 only for what is addressed by tick or slot; `fill` is a new column's value.
+
+    `ahead`: rows are addressed by tick (tick mod rows) and most changes go into rows that were free before, so that a
+    snapshot keeps one copy of the rows instead of two. What such a row holds while no live tick is in it is undefined.
+    """
 
     name: str
     dtype: Any
     rows: int = 1
     inner: tuple[int, ...] = ()
     fill: float = 0
-    ahead: bool = False  # rows addressed by tick, persisted once: new ticks are written ahead of the live ones
+    ahead: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -40,12 +48,13 @@ class Field:
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of consecutive rows of one block of one field, copied: `data` starts at row `row`."""
+    """A run of rows of one field, copied: `data` starts at row `row` of block `block` and may run on into the next
+    blocks. The field "ids" has one piece a block: the JSON list of its series."""
 
     field: str
     block: int
     row: int
-    data: bytes
+    data: bytes | memoryview
 
 
 class Columns:
@@ -58,15 +67,24 @@ class Columns:
         self.arrays: dict[str, AnyArray] = {}
         self._flat: dict[str, AnyArray] = {}
         self._dirty: dict[str, AnyArray] = {}
-        self._ids_dirty = np.zeros(0, np.uint8)
-        self._free: list[int] = []
+        self._hot: AnyArray = np.zeros(0, np.uint8)  # stands for all one-row fields of a block
+        self._ids_dirty: AnyArray = np.zeros(0, np.uint8)
+        self._ids_bytes: dict[int, int] = {}  # length of a block's id table, until it changes
+        self._free: list[int] = []  # a heap: which column a series gets depends on the set of free ones only
         self.used = 0  # columns ever handed out
         self._allocate(0)
+        assert all(f.rows > 1 for f in fields if f.ahead), "one row cannot be written ahead of itself"
 
     @property
     def blocks(self) -> int:
         """Blocks in use."""
         return -(-self.used // BLOCK)
+
+    @property
+    def layout(self) -> str:
+        """Identity of what the bytes of a snapshot mean: names, types, shapes and order of the fields."""
+        shape = [(f.name, np.dtype(f.dtype).str, f.rows, list(f.inner), f.ahead, BLOCK) for f in self.fields.values()]
+        return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -76,11 +94,16 @@ class Columns:
         return self._flat[name]
 
     def add(self, series_ids: list[str]) -> IntArray:
-        """Columns for series that have none yet, freed ones first; every field at its fill value."""
+        """Columns for series that have none yet, freed ones first; every field at its fill value.
+
+        Who changes whole rows or blocks keeps free columns at their fill values.
+        """
         columns = np.empty(len(series_ids), np.int64)
+        before = self.blocks
         for position, series_id in enumerate(series_ids):
+            assert series_id not in self.index, "a series has one column"
             if self._free:
-                column = self._free.pop()
+                column = heapq.heappop(self._free)
                 self.ids[column] = series_id
             else:
                 column = self.used
@@ -90,7 +113,10 @@ class Columns:
             columns[position] = column
         if self.blocks > len(self._ids_dirty):
             self._allocate(max(self.blocks, 2 * len(self._ids_dirty)))
-        self._ids_dirty[columns >> _SHIFT] = _BOTH
+        # Blocks allocated in advance come into use whole, whatever of them is touched later.
+        for dirty in (*self._dirty.values(), self._hot):
+            dirty[before : self.blocks] = _BOTH
+        self._note_ids(columns)
         return columns
 
     def remove(self, columns: IntArray) -> None:
@@ -100,12 +126,12 @@ class Columns:
             assert series_id is not None, "a free column cannot be freed again"
             del self.index[series_id]
             self.ids[column] = None
-            self._free.append(column)
+            heapq.heappush(self._free, column)
         blocks, offsets = columns >> _SHIFT, columns & _OFFSET
         for name, field in self.fields.items():
             self.arrays[name][blocks, :, offsets] = field.fill
             self._dirty[name][blocks, :] = _BOTH
-        self._ids_dirty[blocks] = _BOTH
+        self._note_ids(columns)
 
     def touch(self, name: str, columns: IntArray, rows: IntArray | int = 0) -> None:
         """Note that these cells of a field change."""
@@ -117,7 +143,7 @@ class Columns:
 
     def touch_hot(self, columns: IntArray) -> None:
         """Note that any one-row field of these columns may have changed."""
-        self._hot[np.unique(columns >> _SHIFT) if len(columns) < 64 else columns >> _SHIFT] = _BOTH
+        self._hot[columns >> _SHIFT] = _BOTH
 
     def touch_all(self) -> None:
         """Everything is new to both sides: the next snapshot is a full one."""
@@ -125,6 +151,11 @@ class Columns:
             dirty[...] = _BOTH
         self._hot[...] = _BOTH
         self._ids_dirty[...] = _BOTH
+
+    def _note_ids(self, columns: IntArray) -> None:
+        self._ids_dirty[columns >> _SHIFT] = _BOTH
+        for block in np.unique(columns >> _SHIFT).tolist():
+            self._ids_bytes.pop(block, None)
 
     def _allocate(self, blocks: int) -> None:
         old = len(self._ids_dirty)
@@ -138,33 +169,57 @@ class Columns:
             self.arrays[name], self._dirty[name] = grown, dirty
             if field.rows == 1:
                 self._flat[name] = grown.reshape(blocks * BLOCK, *field.inner)
-        self._hot = np.concatenate([self._hot, np.full(blocks - old, _BOTH)]) if old else np.full(blocks, _BOTH)
+        self._hot = np.concatenate([self._hot, np.full(blocks - old, _BOTH)])
         self._ids_dirty = np.concatenate([self._ids_dirty, np.full(blocks - old, _BOTH)])
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 
-    def take_dirty(self, side: int) -> list[Piece]:
+    def take_dirty(self, side: int, *, but: Collection[str] = ()) -> list[Piece]:
         """Copies of every row that changed since `side` (0 or 1) was last taken; they count as taken from now on.
 
-        When writing them fails, call `touch_all`: the next one is then a full snapshot.
+        Fields named in `but` are left out. When writing the pieces fails, call `touch_all`: the next are then all.
         """
         bit = np.uint8(1 << side)
-        pieces: list[Piece] = []
         used = self.blocks
+        pieces: list[Piece] = []
         for name, field in self.fields.items():
-            dirty = self._dirty[name]
-            marked = (dirty[:used] & bit) != 0
+            if name in but:
+                continue
+            marked = (self._dirty[name][:used] & bit) != 0
             if field.rows == 1:
                 marked[:, 0] |= (self._hot[:used] & bit) != 0
-            for block in np.flatnonzero(marked.any(axis=1)).tolist():
-                for first, last in _runs(marked[block]):
-                    pieces.append(Piece(name, block, first, self.arrays[name][block, first:last].tobytes()))
-            dirty &= ~bit
+            pieces += self.copy(name, marked)
+            self._dirty[name][:used] &= ~bit
         for block in np.flatnonzero(self._ids_dirty[:used] & bit).tolist():
             pieces.append(Piece("ids", block, 0, self._ids_piece(block)))
-        self._hot &= ~bit
-        self._ids_dirty &= ~bit
+        self._hot[:used] &= ~bit
+        self._ids_dirty[:used] &= ~bit
         return pieces
+
+    def take_changed(self, name: str) -> BoolArray:
+        """Rows of a field written ahead that changed since this was last asked: bool [blocks, rows]."""
+        field, used = self.fields[name], self.blocks
+        assert field.ahead, "fields on two sides are asked for by take_dirty"
+        changed: BoolArray = self._dirty[name][:used] != 0
+        self._dirty[name][:used] = 0
+        return changed
+
+    def copy(self, name: str, marked: BoolArray) -> list[Piece]:
+        """Copies of the marked rows (bool [blocks, rows]) of a field, neighbours in one piece."""
+        rows = self.fields[name].rows
+        array = self.arrays[name].reshape(-1, BLOCK, *self.fields[name].inner)
+        return [
+            Piece(name, first // rows, first % rows, array[first:last].tobytes())
+            for first, last in _runs(marked.reshape(-1))
+        ]
+
+    def mark_written(self, side: int) -> None:
+        """All that is in memory is what `side` holds, and what is written ahead: nothing of it is dirty."""
+        bit = np.uint8(1 << side)
+        for name, field in self.fields.items():
+            self._dirty[name][: self.blocks] &= np.uint8(0) if field.ahead else ~bit
+        self._hot[: self.blocks] &= ~bit
+        self._ids_dirty[: self.blocks] &= ~bit
 
     def lengths(self) -> dict[str, int]:
         """Bytes a block of each field has outside; `ids` is listed by `ids_lengths`."""
@@ -172,28 +227,52 @@ class Columns:
 
     def ids_lengths(self) -> list[int]:
         """Bytes of the id table of each block."""
-        return [len(self._ids_piece(block)) for block in range(self.blocks)]
+        for block in range(self.blocks):
+            if block not in self._ids_bytes:
+                self._ids_piece(block)
+        return [self._ids_bytes[block] for block in range(self.blocks)]
 
     def _ids_piece(self, block: int) -> bytes:
         names = self.ids[block * BLOCK : (block + 1) * BLOCK]
-        return json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode()
+        # surrogatepass: JSON producers can smuggle half a surrogate pair into a name; it must come back as it was
+        data = json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        self._ids_bytes[block] = len(data)
+        return data
 
-    def load(self, ids_pieces: list[bytes], pieces: Iterator[tuple[str, int, bytes]]) -> None:
-        """Fill empty columns from whole blocks: the id tables in order, then (field, block, bytes) of each block."""
+    def load(self, ids_pieces: Iterable[bytes], pieces: Iterable[Piece]) -> None:
+        """Fill empty columns: the id tables of the blocks in order, then pieces in any order, a later one winning.
+
+        Rows that no piece names stay at their fill value. Raises LayoutMismatch for a piece that does not fit.
+        """
         assert not self.ids, "state is loaded into empty columns only"
         for piece in ids_pieces:
+            if len(self.ids) % BLOCK:
+                raise LayoutMismatch(f"Expected only the last id table to be shorter than {BLOCK} series.")
             self.ids += json.loads(piece)
         self.used = len(self.ids)
         self.index = {name: column for column, name in enumerate(self.ids) if name is not None}
         self._free = [column for column, name in enumerate(self.ids) if name is None]
         self._allocate(self.blocks)
-        for name, block, data in pieces:
-            field = self.fields[name]
-            self.arrays[name][block] = np.frombuffer(data, field.dtype).reshape(field.rows, BLOCK, *field.inner)
+        for run in pieces:
+            self._place(run)
         self.touch_all()
 
+    def _place(self, piece: Piece) -> None:
+        field = self.fields.get(piece.field)
+        if field is None:
+            raise LayoutMismatch(f"Expected one of the fields {sorted(self.fields)}, found {piece.field!r}.")
+        rows, rest = divmod(len(piece.data), field.row_bytes)
+        first = piece.block * field.rows + piece.row
+        if rest or first + rows > self.blocks * field.rows:
+            raise LayoutMismatch(
+                f"Expected whole rows of {field.row_bytes} bytes within {self.blocks} blocks of {piece.field!r}, "
+                f"found {len(piece.data)} bytes from block {piece.block}, row {piece.row}."
+            )
+        array = self.arrays[piece.field].reshape(-1, BLOCK, *field.inner)
+        array[first : first + rows] = np.frombuffer(piece.data, field.dtype).reshape(rows, BLOCK, *field.inner)
 
-def _runs(marked: AnyArray) -> list[tuple[int, int]]:
+
+def _runs(marked: BoolArray) -> list[tuple[int, int]]:
     """Consecutive marked rows as [first, last) pairs."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False]))))
+    edges = np.flatnonzero(np.diff(marked, prepend=False, append=False))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
