@@ -1,0 +1,205 @@
+"""Settings: everything a person can configure, in one table; the only reader of the environment.
+
+One TOML file, then environment variables over it: TIDECAST__KAFKA__BOOTSTRAP_SERVERS=… sets kafka.bootstrap_servers,
+and a name that ends in _FILE names a file that holds the value (for secrets). An unknown key is an error that names the
+nearest valid one. Each field carries its explanation and what changing it means (see `setting` in model_core/spec.py);
+`tidecast config show` and docs/CONFIGURATION.md are made from them.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from model_core.durations import DurationMs
+from model_core.spec import StreamSpec, Strict, setting
+from stream_app.kafka_properties import Properties, read_properties_file, refused
+from stream_app.settings_problems import configuration_error
+from stream_app.settings_sources import overlay_environment, read_toml
+
+MIB = 1_048_576
+
+
+def _none_owned(properties: Properties) -> Properties:
+    for name, reason in refused(properties):
+        raise ValueError(f"{name} cannot be set here: {reason}")
+    return properties
+
+
+def _available_delivery(delivery: str) -> str:
+    if delivery == "exactly_once":
+        raise ValueError('exactly_once is not available in this version; set delivery = "at_least_once"')
+    return delivery
+
+
+Verbatim = Annotated[Properties, AfterValidator(_none_owned)]
+_VERBATIM = "librdkafka properties, verbatim, quoted dotted keys, for "
+
+
+class Http(Strict):
+    """Where /livez, /readyz and /metrics are served."""
+
+    host: str = setting("127.0.0.1", "restart", "Address to listen on; 0.0.0.0 for all, as in a container.")
+    port: int = setting(9464, "restart", "Port of /livez, /readyz and /metrics; 0 takes a free one.", ge=0, le=65535)
+
+
+class Kafka(Strict):
+    """The broker."""
+
+    bootstrap_servers: str = setting("127.0.0.1:9092", "restart", "HOST:PORT of brokers, separated by commas.")
+    auto_offset_reset: Literal["earliest", "latest"] = setting(
+        "earliest", "restart", "Where a new application_id begins to read its input."
+    )
+    client: Verbatim = setting({}, "restart", _VERBATIM + "all clients (TLS, SASL).")
+    consumer: Verbatim = setting({}, "restart", _VERBATIM + "the consumer.")
+    producer: Verbatim = setting({}, "restart", _VERBATIM + "the producer.")
+    properties_file: Path | None = setting(
+        None, "restart", "A file of key=value properties, as hosted services hand out; the keys above go before it."
+    )
+
+    @cached_property
+    def _from_file(self) -> Properties:
+        return read_properties_file(self.properties_file) if self.properties_file else {}
+
+    def properties(self, role: Literal["consumer", "producer", "admin"]) -> Properties:
+        """What a client of this role starts from; the worker adds the properties it owns."""
+        servers = self.bootstrap_servers
+        if "bootstrap_servers" not in self.model_fields_set:
+            servers = str(self._from_file.get("bootstrap.servers", servers))
+        own = {"consumer": self.consumer, "producer": self.producer, "admin": {}}[role]
+        return self._from_file | self.client | own | {"bootstrap.servers": servers}
+
+
+class Redis(Strict):
+    """The store of checkpoints: Redis 7 or newer, or Valkey."""
+
+    url: str = setting(
+        "redis://127.0.0.1:6379/0", "restart", "redis://, rediss:// (TLS) or unix:// address, user and password inside."
+    )
+    cluster: bool = setting(False, "restart", "The address is that of a cluster.")
+
+
+class Models(Strict):
+    """Where trained models come from."""
+
+    registry: str = setting(
+        ".tidecast/models", "restart", "Folder or object store of trained models, any fsspec address."
+    )
+    poll_interval: DurationMs = setting(5_000, "restart", "How often a worker looks for a new champion.", ge=100)
+
+
+class Limits(Strict):
+    """The bound of every queue, batch, wait and retry."""
+
+    poll_batch_max: int = setting(20_000, "restart", "Messages taken from Kafka at once.", ge=1, le=1_000_000)
+    poll_wait: DurationMs = setting(20, "restart", "How long one poll waits for messages.", ge=1, le=1_000)
+    poll_queue_max: int = setting(4, "restart", "Poll batches waiting to be processed.", ge=1)
+    pause_after: DurationMs = setting(
+        1_000, "restart", "How long a full queue is waited for before partitions pause.", ge=0
+    )
+    forecast_batch_max: int = setting(4_096, "restart", "Windows forecast at once.", ge=1)
+    forecast_wait_max: DurationMs = setting(
+        5, "restart", "How long due windows wait for others to join their batch.", ge=0
+    )
+    transaction_interval: DurationMs = setting(100, "restart", "How often outputs and offsets are committed.", ge=1)
+    transaction_records_max: int = setting(100_000, "restart", "Outputs after which they are committed at once.", ge=1)
+    transaction_timeout: DurationMs = setting(
+        10_000, "restart", "After this the broker aborts a transaction.", ge=1_000
+    )
+    outbox_bytes_max: int = setting(64 * MIB, "restart", "Bytes of outputs that wait to be published.", ge=MIB)
+    publish_queue_max: int = setting(2, "restart", "Cuts waiting for the publisher.", ge=1)
+    publish_deadline: DurationMs = setting(30_000, "restart", "How long a cut may take to be acknowledged.", ge=1_000)
+    publish_attempts_max: int = setting(5, "restart", "Attempts to publish a cut before the worker stops.", ge=1)
+    commit_deadline: DurationMs = setting(10_000, "restart", "How long a commit of offsets may take.", ge=100)
+    checkpoint_interval: DurationMs = setting(1_000, "restart", "How often the state goes to Redis.", ge=10)
+    checkpoint_chunk_bytes_max: int = setting(4 * MIB, "restart", "Bytes sent to Redis in one piece.", ge=65_536)
+    checkpoint_deadline: DurationMs = setting(10_000, "restart", "How long a checkpoint may take.", ge=100)
+    backlog_readings_max: int = setting(
+        2_000_000, "restart", "Readings processed beyond the last checkpoint before the worker waits for Redis.", ge=1
+    )
+    redis_timeout: DurationMs = setting(5_000, "restart", "How long one Redis command may take.", ge=10)
+    redis_attempts_max: int = setting(8, "restart", "Attempts of a Redis command, with growing pauses.", ge=1)
+    kafka_timeout: DurationMs = setting(10_000, "restart", "How long one question to the brokers may take.", ge=100)
+    revocation_deadline: DurationMs = setting(
+        20_000, "restart", "How long a revocation may take, at most a fifth of max.poll.interval.ms.", ge=100
+    )
+    shutdown_deadline: DurationMs = setting(30_000, "restart", "How long a worker may take to stop.", ge=1_000)
+    liveness_deadline: DurationMs = setting(
+        30_000, "restart", "/livez fails when the loop stood still this long.", ge=1_000
+    )
+    model_attempts_max: int = setting(3, "restart", "Attempts to load a model before the one in charge stays.", ge=1)
+
+
+class Settings(BaseSettings):
+    """The whole configuration. `Settings.load(path)` reads it; every error says what was expected, found and where."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
+
+    application_id: str = setting(
+        "tidecast",
+        "new stream",
+        "Identity of this deployment: consumer group, prefix of client and transactional ids and of Redis keys.",
+        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$",
+    )
+    instance_id: str | None = setting(
+        None,
+        "restart",
+        "Name of this worker, unique in the deployment, stable over a restart; default host name and process.",
+        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$",
+    )
+    delivery: Annotated[Literal["at_least_once", "exactly_once"], AfterValidator(_available_delivery)] = setting(
+        "at_least_once", "restart", "Whether a crash may publish forecasts twice."
+    )
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "restart", "Where models are computed.")
+    strict: bool = setting(False, "restart", "Same bytes of a forecast whatever else is in its batch, at some speed.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "restart", "Least level that is logged.")
+    log_format: Literal["json", "text"] = setting("json", "restart", "Form of a log line.")
+    http: Http = setting(Http(), "restart", "Health and metrics.")
+    kafka: Kafka = setting(Kafka(), "restart", "The broker.")
+    redis: Redis = setting(Redis(), "restart", "The store of checkpoints.")
+    models: Models = setting(Models(), "restart", "Where trained models come from.")
+    limits: Limits = setting(Limits(), "restart", "The bound of every queue, batch, wait and retry.")
+    streams: dict[str, StreamSpec] = Field(
+        default_factory=dict,
+        description="The configured streams by name.",
+        json_schema_extra={"change": "new stream"},
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` merges file and environment itself, so that an unknown variable is an error as an unknown key is;
+        # pydantic-settings would pass over it.
+        return (init_settings,)
+
+    @classmethod
+    def load(cls, path: Path | str | None, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """The file (None: defaults alone) with the environment over it. TidecastError has a sentence per problem."""
+        where = str(path) if path is not None else "the environment"
+        values = read_toml(Path(path)) if path is not None else {}
+        variables = overlay_environment(values, environ, cls)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise configuration_error(cls, error, where, variables) from None
+
+    @cached_property
+    def instance_name(self) -> str:
+        """The instance_id, or host name and process id when none is set."""
+        return self.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+
+    def stream(self, name: str | None = None) -> tuple[str, StreamSpec]:
+        """The stream of that name, or the only one."""
+        from stream_app.settings_problems import unknown_stream
+
+        if name is None and len(self.streams) == 1:
+            return next(iter(self.streams.items()))
+        if name is None or name not in self.streams:
+            raise unknown_stream(name, list(self.streams))
+        return name, self.streams[name]
