@@ -1,38 +1,150 @@
 """Windows → uncalibrated locations of the model and both naive forecasts. A pure function of the batch and the model.
 
-Used by the worker, the trainer and the backtest alike, so that what is served is what was judged.
+Used by the worker, the trainer and the backtest alike, so that what is served is what was judged. Calibration, the
+choice of the rung and the bounds are the partition's.
 """
 
-import numpy as np
+from dataclasses import dataclass
 
-from model_core.arrays import BoolArray, CodeArray, FloatArray
+import numpy as np
+import torch
+
+from model_core.arrays import AnyArray, BoolArray, CodeArray, FloatArray
 from model_core.batches import RawForecast, WindowBatch
 from model_core.bundle import Bundle
+from model_core.calendar_features import calendar_of
+from model_core.errors import LayoutMismatch, ModelFailed
 from model_core.ladder import TRACKED_RUNGS, Reason, Rung
+from model_core.models import build_model
 from model_core.models.naive import last_value, seasonal_naive
+from model_core.preparation import Prepared, prepare
 from model_core.spec import StreamSpec
+
+CONTEXT_SHARE_MIN = 0.8  # of the context observed, and of L readings ever seen
+SEASON_SHARE_MIN = 0.5  # of the last season observed
+# Rows a pass over the device has. A batch is cut into the largest that fit, the rest is padded to the smallest.
+BUCKETS = (2048, 256, 32)
+STRICT_ROWS = 128  # the only shape in strict mode: a row's bytes then depend on nothing but the row
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the model says of n rows."""
+
+    locations: FloatArray  # float64 [n, H]
+    suspicious: BoolArray  # bool [n]
 
 
 class Predictor:
-    """The raw part of a forecast."""
+    """The raw part of a forecast. `devices_lost` counts falls to a smaller bucket or to the CPU; the app reports it."""
 
-    def __init__(
-        self, spec: StreamSpec, bundle: Bundle | None, *, device: str = "auto", strict: bool = False
-    ) -> None:
+    def __init__(self, spec: StreamSpec, bundle: Bundle | None, *, device: str = "auto", strict: bool = False) -> None:
+        """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable."""
         self.spec = spec
         self.name = bundle.manifest.model if bundle else None
         self.version = bundle.manifest.version if bundle else None
+        self.device = choose_device(device)
+        self.devices_lost = 0
+        self._buckets: tuple[int, ...] = (STRICT_ROWS,) if strict else BUCKETS
+        self._bundle = bundle
+        if bundle is not None:
+            misfit = bundle.manifest.misfit(spec)
+            if misfit:
+                raise LayoutMismatch(misfit)
+            self._calendar = calendar_of(spec.grid, bundle.manifest.calendar, bundle.manifest.holidays)
+            self._model = build_model(bundle.manifest.model, bundle.tensors, self.device)
 
     def raw(self, batch: WindowBatch) -> RawForecast:
         """One row for each window. Never raises for bad rows: they say with `reason` why the model does not answer."""
-        target = batch.windows[:, :, 0]
-        observed_share = np.isfinite(target).mean(axis=1, dtype=np.float64).astype(np.float32)
-        locations = np.full((len(batch), TRACKED_RUNGS, self.spec.horizon), np.nan)
-        last = last_value(target, batch.season.shape[1])
+        rows = len(batch)
+        locations = np.full((rows, TRACKED_RUNGS, self.spec.horizon), np.nan)
+        last = last_value(batch.windows[:, :, 0], batch.season.shape[1])
         locations[:, Rung.LAST_VALUE] = last[:, None]
         locations[:, Rung.SEASONAL_NAIVE] = seasonal_naive(batch.season, last, self.spec.horizon)
-        reason = np.full(len(batch), Reason.NO_MODEL, np.int8)
-        return RawForecast(locations, reason, observed_share, np.zeros(len(batch), np.bool_))
+        reason, observed_share = self._usable(batch)
+        suspicious = np.zeros(rows, np.bool_)
+        usable = np.flatnonzero(reason == Reason.OK)
+        if len(usable):
+            try:
+                answers = self._answers(batch if len(usable) == rows else batch.rows(usable))
+            except ModelFailed:
+                reason[usable] = Reason.MODEL_FAILED
+            else:
+                finite = np.isfinite(answers.locations).all(axis=1)
+                locations[usable[finite], Rung.MODEL] = answers.locations[finite]
+                reason[usable[~finite]] = Reason.NON_FINITE
+                suspicious[usable] = answers.suspicious
+        return RawForecast(locations, reason, observed_share, suspicious)
+
+    def _usable(self, batch: WindowBatch) -> tuple[CodeArray, AnyArray]:
+        """(reason int8 [B], observed share of the context float32 [B])."""
+        share = np.isfinite(batch.windows[:, :, 0]).mean(axis=1, dtype=np.float64).astype(np.float32)
+        season_share = np.isfinite(batch.season).mean(axis=1, dtype=np.float64)
+        reason = np.full(len(batch), Reason.OK, np.int8)
+        reason[(share < CONTEXT_SHARE_MIN) | (season_share < SEASON_SHARE_MIN)] = Reason.TOO_MANY_HOLES
+        reason[batch.readings < CONTEXT_SHARE_MIN * self.spec.context_length] = Reason.TOO_SHORT
+        if self._bundle is None:
+            reason[:] = Reason.NO_MODEL
+        return reason, share
+
+    def _answers(self, batch: WindowBatch) -> _Answers:
+        """The model's answers, bucket by bucket. Out of memory on the device: smaller buckets, then the CPU."""
+        while True:
+            try:
+                parts = [self._pass(part, size) for part, size in _cut(batch, self._buckets)]
+            except torch.OutOfMemoryError:
+                self._shrink()
+            else:
+                return _Answers(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _pass(self, batch: WindowBatch, size: int) -> tuple[FloatArray, BoolArray]:
+        rows = len(batch)
+        padded = batch if rows == size else batch.rows(np.minimum(np.arange(size), rows - 1))
+        try:
+            with torch.inference_mode():
+                prepared = prepare(padded, self._calendar, self.device)
+                answers = self._locate(prepared).cpu().numpy()[:rows]
+                return answers, prepared.suspicious.cpu().numpy()[:rows]
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ModelFailed(f"model {self.version} failed on {rows} windows: {error}") from error
+
+    def _locate(self, prepared: Prepared) -> torch.Tensor:
+        outputs = self._model(prepared.inputs)
+        expected = (len(prepared.center), self.spec.horizon)
+        if outputs.shape != expected:
+            raise ModelFailed(f"model {self.version}: expected outputs {expected}, found {tuple(outputs.shape)}")
+        return prepared.inverse(outputs)
+
+    def _shrink(self) -> None:
+        """Halve the work of a pass; on the CPU there is nothing left to give up, the failure is the model's."""
+        self.devices_lost += 1
+        if self.device.type == "cpu" or self._bundle is None:
+            raise ModelFailed(f"model {self.version}: out of memory on the CPU")
+        if len(self._buckets) > 1:
+            self._buckets = self._buckets[1:]
+            return
+        self.device = torch.device("cpu")
+        self._model = build_model(self._bundle.manifest.model, self._bundle.tensors, self.device)
 
 
-__all__ = ["BoolArray", "CodeArray", "FloatArray", "Predictor"]
+def choose_device(name: str) -> torch.device:
+    """auto | cpu | cuda → the device; auto takes CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _cut(batch: WindowBatch, buckets: tuple[int, ...]) -> list[tuple[WindowBatch, int]]:
+    """Parts of a batch, each with the size to pad it to: the largest buckets that are full, then the smallest."""
+    parts, start, rows = [], 0, len(batch)
+    while start < rows:
+        size = next((bucket for bucket in buckets if bucket <= rows - start), buckets[-1])
+        end = min(start + size, rows)
+        parts.append((batch if (start, end) == (0, rows) else batch.rows(slice(start, end)), size))
+        start = end
+    return parts
+
+
+__all__ = ["BUCKETS", "STRICT_ROWS", "Predictor", "choose_device"]
