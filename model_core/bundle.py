@@ -126,9 +126,7 @@ class Bundle:
     def sealed(cls, tensors: Mapping[str, AnyArray], **manifest: Any) -> "Bundle":
         """A bundle of these tensors; their shapes and sum go into the manifest."""
         arrays = {name: np.ascontiguousarray(tensor) for name, tensor in sorted(tensors.items())}
-        return cls(
-            Manifest(tensors=_shapes(arrays), sha256=_sha256(tensors_to_bytes(arrays)), **manifest), arrays
-        )
+        return cls(Manifest(tensors=_shapes(arrays), sha256=_sha256(tensors_to_bytes(arrays)), **manifest), arrays)
 
     def to_files(self) -> dict[str, bytes]:
         return {

@@ -5,6 +5,12 @@ Rungs 0–2 are tracked side by side at every origin (each with its own unit and
 
 from enum import IntEnum
 
+import numpy as np
+
+from model_core.arrays import CodeArray, FloatArray, IntArray
+from model_core.batches import RawForecast
+from model_core.columns import Columns, Field
+
 
 class Rung(IntEnum):
     MODEL = 0
@@ -32,3 +38,35 @@ class Reason(IntEnum):
 
 
 REASON_NAMES = tuple(reason.name.lower() for reason in Reason)
+
+
+LADDER_FIELDS = (Field("resting_until", np.int64, fill=np.iinfo(np.int64).min),)
+LEVEL_WIDTH = 1.5  # standard deviations a unit of the level's quantiles: wide on purpose
+
+
+class Ladder:
+    """Chooses the rung that answers for each series; state: until when a series keeps off the model."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+
+    def choose(
+        self, index: IntArray, origins: IntArray, raw: RawForecast, naive_losses: FloatArray, season: int
+    ) -> tuple[IntArray, CodeArray]:
+        """Rungs int64 [d] and why the model does not answer (Reason, int8 [d]) for forecasts of distinct columns.
+
+        `naive_losses` [d, 2] running pinball of seasonal naive and last value; `season` in ticks is the hysteresis.
+        """
+        usable = raw.reason == Reason.OK
+        until = self._columns.flat("resting_until")[index]
+        until = np.where(usable & raw.suspicious, origins + season, until)
+        self._columns.flat("resting_until")[index] = until
+        resting = origins <= until
+        reasons = np.where(usable & resting, np.int8(Reason.OUT_OF_DISTRIBUTION), raw.reason)
+        answers = np.asarray(np.isfinite(raw.locations).all(axis=2))  # [d, 3]
+        seasonal, last = answers[:, Rung.SEASONAL_NAIVE], answers[:, Rung.LAST_VALUE]
+        better = naive_losses[:, 0] < naive_losses[:, 1]
+        rungs = np.where(seasonal & (better | ~last), Rung.SEASONAL_NAIVE, Rung.LAST_VALUE)
+        rungs = np.where(seasonal | last, rungs, Rung.LEVEL)
+        rungs = np.where(reasons == Reason.OK, Rung.MODEL, rungs)
+        return rungs.astype(np.int64), reasons.astype(np.int8)

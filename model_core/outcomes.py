@@ -1,6 +1,7 @@
 """What one poll batch of a partition leads to, as columns; the wire turns it into messages."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 
@@ -8,20 +9,27 @@ from model_core.arrays import AnyArray, BoolArray, CodeArray, FloatArray, IntArr
 from model_core.batches import WindowBatch
 
 
+class WaveKind(Enum):
+    SETTLED = "settled"  # values are final for scoring
+    CORRECTED = "corrected"  # nothing is scored, the newest forecasts are re-issued
+    SKIPPED = "skipped"  # a gap too long to emit: what was issued before it is never scored
+
+
 @dataclass(frozen=True)
 class Wave:
-    """Cells that settle (or are corrected) together: at most one of a series. n cells, d of them with a forecast due."""
+    """Cells that settle (or are corrected) together: at most one of a series. Of n cells d have a forecast due."""
 
     columns: IntArray  # int64 [n]
     ticks: IntArray  # int64 [n]
     values: FloatArray  # float64 [n], NaN where the cell is missing
-    offset: int  # of the reading that caused it; -1 for a journaled decision
+    offsets: IntArray  # int64 [n], of the reading that caused each; -1 for a journaled decision
     due: IntArray  # int64 [d], positions in this wave whose forecast is due
     origins: IntArray  # int64 [d], their origins
     revisions: IntArray  # int64 [d]
+    settled: IntArray  # int64 [d], newest settled tick of each series that is due
     season_change: FloatArray  # float64 [n], |y_t − y_{t−m}|, NaN where either is missing
     closed: int  # newest tick that the watermark had closed by then
-    correction: bool  # true: nothing is scored, the newest forecasts are re-issued
+    kind: WaveKind
 
 
 @dataclass(frozen=True)
@@ -35,11 +43,12 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Observed:
-    """What place in time and memory made of the readings: waves in order, and all windows that are due, in wave order."""
+    """What place in time and memory made of the readings: waves in order, and the windows due, in wave order."""
 
     waves: list[Wave]
     windows: WindowBatch | None  # None when no forecast is due
     rejected: list[Rejected]
+    deleted: tuple[tuple[int, str], ...]  # (offset, series_id) of tombstones that were carried out before the waves
     counts: dict[str, int]  # readings accepted, corrected, late, duplicate, unconfirmed; cells settled, missing
 
 

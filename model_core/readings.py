@@ -20,6 +20,13 @@ class Readings:
     def __len__(self) -> int:
         return len(self.series_ids)
 
+    def part(self, start: int, end: int) -> "Readings":
+        """Readings [start, end), without the tombstones."""
+        if start == 0 and end == len(self.series_ids) and not self.deletions:
+            return self
+        cut = slice(start, end)
+        return Readings(self.series_ids[cut], self.timestamps_ms[cut], self.values[cut], self.offsets[cut])
+
     @staticmethod
     def empty() -> "Readings":
         return Readings([], np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.int64))

@@ -20,6 +20,8 @@ Aggregate = Literal["mean", "sum", "last", "min", "max", "count"]
 Fill = Literal["forward", "interpolate", "zero"]
 CalendarFeature = Literal["hour_of_day", "day_of_week", "holidays"]
 SCORED_HORIZONS = (1, 2, 3, 6, 12, 24, 48, 96)
+# Rows beyond what windows need, so that ticks settled between two checkpoints are written ahead of the live ones.
+_SPARE_ROWS = 64
 DEMAND_AGGREGATES = ("sum", "count")
 
 
@@ -105,7 +107,7 @@ class StreamSpec(Strict):
         "off", "rebuild", "Drop a second reading of a series with the same timestamp, within the lateness horizon."
     )
     idle_timeout: DurationMs | None = setting(
-        None, "restart", "Wall clock without readings after which open cells close; off when absent.", ge=1
+        None, "rebuild", "Wall clock without readings after which open cells close; off when absent.", ge=1
     )
     max_watermark_jump: DurationMs | None = setting(
         None, "rebuild", "A larger jump of event time needs confirmation; default 1d or 10 steps, the larger.", ge=1
@@ -225,8 +227,9 @@ class StreamSpec(Strict):
 
     @cached_property
     def late_ticks(self) -> int:
-        """Settled ticks that a reading may still correct."""
-        return self.grid.steps(self.allowed_lateness) + 1 if self.allowed_lateness else 0
+        """Settled ticks that a reading may still correct; an idle close settles ticks ahead of the watermark."""
+        late = self.grid.steps(self.allowed_lateness) + 1 if self.allowed_lateness else 0
+        return late + (self.open_ticks if self.idle_timeout else 0)
 
     @cached_property
     def needed_ticks(self) -> int:
@@ -236,8 +239,8 @@ class StreamSpec(Strict):
     @cached_property
     def ring_capacity(self) -> int:
         """Rows of the ring: two ticks that may be alive at once never share one."""
-        jump = min(self.grid.steps(self.watermark_jump_ms), 4096)
-        return self.needed_ticks + self.horizon + self.known_ahead + jump + self.open_ticks + self.late_ticks
+        ahead = self.horizon + self.known_ahead + self.open_ticks + _SPARE_ROWS
+        return self.needed_ticks + self.forecast_every + self.late_ticks + ahead
 
     def override_of(self, series_id: str) -> Override | None:
         return next((rule for rule in self.overrides if fnmatchcase(series_id, rule.match)), None)

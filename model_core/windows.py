@@ -6,7 +6,7 @@ Accumulator rows are addressed by tick too; a row is cleared when the watermark 
 
 import numpy as np
 
-from model_core.arrays import AnyArray, BoolArray, CodeArray, FloatArray, IntArray
+from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from model_core.batches import FILL_CODES, WindowBatch
 from model_core.columns import BLOCK, Columns, Field
 from model_core.scaler import read_scaler
@@ -120,7 +120,9 @@ class Windows:
         counts = self._columns.arrays["open_count"][blocks, rows, offsets]
         values = self._columns.arrays["open_value"][blocks, rows, offsets]
         if self._uniform is None or self._uniform in (_MEAN, _COUNT):
-            codes: CodeArray | int = self._uniform if self._uniform is not None else self._columns.flat("aggregate")[index]
+            codes: AnyArray | int = self._uniform or 0
+            if self._uniform is None:
+                codes = self._columns.flat("aggregate")[index]
             values = np.where(np.equal(codes, _MEAN), values / np.maximum(counts, 1), values)
             values = np.where(np.equal(codes, _COUNT), counts, values)
         return np.where(counts > 0, values, empty_value)

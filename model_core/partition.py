@@ -1,0 +1,171 @@
+"""PartitionState: everything that is kept of one partition of a stream, as a value.
+
+It composes phase A (readiness: place in time, remember) and phase C (settlement: score, calibrate, issue); the
+predictor between them belongs to whoever owns the device. No I/O, no clock: the log is the only input.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from model_core.batches import RawForecast
+from model_core.bundle import ModelFacts
+from model_core.columns import Columns, Piece
+from model_core.errors import LayoutMismatch
+from model_core.outcomes import Observed, Outcome
+from model_core.readiness import Readiness
+from model_core.readings import Readings
+from model_core.scaler import FIELDS as SCALER_FIELDS
+from model_core.settlement import Settlement, settlement_fields
+from model_core.spec import StreamSpec
+from model_core.windows import NEVER, window_fields
+
+STATE_LAYOUT = 1  # raised with every change of what a snapshot means
+WINDOWS_MAX = 8192  # windows that are gathered before they must be forecast
+
+
+class PartitionState:
+    """`spec` of its stream, columns a series, and `next_offset`, the first offset that is not in it yet.
+
+    For each poll: iterate over `observe`, and pass each Observed with its raw forecasts to `settle_and_issue` before
+    asking for the next one.
+    """
+
+    def __init__(self, spec: StreamSpec, partition: int, facts: ModelFacts | None = None) -> None:
+        facts = facts or ModelFacts.none(spec)
+        fields = (*window_fields(spec), *SCALER_FIELDS, *settlement_fields(spec))
+        self.spec = spec
+        self.partition = partition
+        self.columns = Columns(fields)
+        self.next_offset = 0
+        self.model_version = facts.version
+        self._readiness = Readiness(spec, self.columns)
+        self._readiness.season = facts.season
+        self._settlement = Settlement(spec, self.columns, partition, facts)
+
+    @property
+    def watermark_ms(self) -> int | None:
+        """Largest event time seen minus max_out_of_orderness; None before the first reading."""
+        return self._readiness.watermark_ms
+
+    @property
+    def newest_ms(self) -> int | None:
+        """Largest event time seen."""
+        return self._readiness.clock.newest_ms
+
+    @property
+    def season(self) -> int:
+        """Ticks of the season in force."""
+        return self._readiness.season
+
+    @property
+    def waiting(self) -> int:
+        """Readings whose jump of event time is not confirmed yet."""
+        return self._readiness.clock.waiting
+
+    def __len__(self) -> int:
+        """Series."""
+        return len(self.columns)
+
+    def observe(self, readings: Readings, *, windows_max: int = WINDOWS_MAX) -> Iterator[Observed]:
+        """Place readings in time and remember them, in log order, tombstones in their place among them."""
+        start = 0
+        deleted: tuple[tuple[int, str], ...] = ()
+        for offset, series_id in readings.deletions:
+            end = int(np.searchsorted(readings.offsets, offset))
+            if end > start:
+                yield from _with(self._readiness.observe(readings.part(start, end), windows_max), start, deleted)
+                deleted = ()
+            self._delete(series_id)
+            deleted += ((offset, series_id),)
+            start = end
+        if start < len(readings) or deleted:
+            yield from _with(self._readiness.observe(readings.part(start, len(readings)), windows_max), start, deleted)
+        last = [int(readings.offsets[-1])] if len(readings) else []
+        last += [offset for offset, _ in readings.deletions[-1:]]
+        self.next_offset = max([self.next_offset, *(offset + 1 for offset in last)])
+
+    def close_idle(self) -> Iterator[Observed]:
+        """Close through the newest tick seen; the caller has decided so, and journals it."""
+        return self._readiness.close_idle()
+
+    def settle_and_issue(self, observed: Observed, raw: RawForecast | None) -> Outcome:
+        """Score, calibrate and issue, tick by tick; `raw` has one row a window of `observed`."""
+        return self._settlement.settle_and_issue(observed, raw)
+
+    def swap_model(self, facts: ModelFacts) -> None:
+        """Another model is in charge from the next reading on."""
+        self.model_version = facts.version
+        self._readiness.season = facts.season
+        self._settlement.swap(facts)
+
+    def _delete(self, series_id: str) -> None:
+        column = self.columns.index.get(series_id)
+        if column is not None:
+            self._readiness.remove(np.array([column]))
+
+    # --- snapshot ---------------------------------------------------------------------------------------------------
+
+    def live_rows(self) -> tuple[int, int]:
+        """(first, last) tick of the ring that a window may still look at; last < first when there is none."""
+        if self._readiness.closed == NEVER:
+            return 0, -1
+        newest = int(self.columns.flat("last_tick")[: self.columns.used].max(initial=self._readiness.closed))
+        first = self._readiness.closed + 1 - self.spec.needed_ticks - self.spec.forecast_every - self.spec.late_ticks
+        return first, max(newest, self._readiness.closed)
+
+    def meta(self) -> dict[str, Any]:
+        """Scalars beside the columns, as JSON values."""
+        readiness = self._readiness
+        return {
+            "layout": STATE_LAYOUT,
+            "closed": readiness.closed,
+            "clock": readiness.clock.snapshot(),
+            "seen": readiness.seen.tolist(),
+            "reported": self._settlement.reported,
+            "cohort": self._settlement.calibration.snapshot(),
+            "model_version": self.model_version,
+            "next_offset": self.next_offset,
+        }
+
+    @classmethod
+    def restore(
+        cls,
+        spec: StreamSpec,
+        partition: int,
+        meta: dict[str, Any],
+        ids_pieces: list[bytes],
+        pieces: Iterable[Piece],
+        facts: ModelFacts | None = None,
+    ) -> "PartitionState":
+        """The state whose `meta()` and pieces these are. `facts` of the model that was in charge.
+
+        Raises LayoutMismatch when it was written by another version of this code.
+        """
+        if meta.get("layout") != STATE_LAYOUT:
+            raise LayoutMismatch(
+                f"state of partition {partition} has layout {meta.get('layout')}, this version reads {STATE_LAYOUT}: "
+                "run the version that wrote it, or rebuild the state from the log"
+            )
+        state = cls(spec, partition, facts)
+        state.columns.load(ids_pieces, pieces)
+        readiness = state._readiness = Readiness(spec, state.columns)
+        readiness.season = (facts or ModelFacts.none(spec)).season
+        readiness.closed = meta["closed"]
+        readiness.clock.restore(meta["clock"])
+        readiness.seen = np.array(meta["seen"], np.int64).reshape(-1, 2)
+        state._settlement.reported = meta["reported"]
+        state._settlement.calibration.restore(meta["cohort"])
+        state.model_version = meta["model_version"]
+        state.next_offset = meta["next_offset"]
+        return state
+
+
+def _with(chunks: Iterator[Observed], start: int, deleted: tuple[tuple[int, str], ...]) -> Iterator[Observed]:
+    """Chunks of a part of the readings: positions count from the whole, tombstones stand before the first chunk."""
+    for chunk in chunks:
+        rejected = [replace(r, position=r.position + start if r.position >= 0 else -1) for r in chunk.rejected]
+        yield replace(chunk, rejected=rejected, deleted=deleted) if start or deleted else chunk
+        deleted = ()

@@ -1,0 +1,152 @@
+"""The event clock of a partition: how far event time has come, and which jumps of it are believed.
+
+A reading that would move the clock by more than `jump_ms` waits until a second series (or three readings of the only
+one) says the same: one device an hour ahead must not make the whole partition late.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.arrays import FloatArray, IntArray
+
+WAITING_MAX = 1000  # unconfirmed readings kept; older ones are given up and counted
+READINGS_TO_CONFIRM = 3
+BEFORE_ALL = np.iinfo(np.int64).min // 4
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Readings in the order in which they count. `newest_*`: newest event time seen before and after each."""
+
+    index: IntArray  # int64 [n], columns
+    timestamps_ms: IntArray  # int64 [n]
+    values: FloatArray  # float64 [n]
+    offsets: IntArray  # int64 [n]: of the reading, or of the one that confirmed it
+    positions: IntArray  # int64 [n] in the poll's readings, -1 for those that waited since an earlier poll
+    newest_before: IntArray  # int64 [n]
+    newest_after: IntArray  # int64 [n]
+
+
+@dataclass
+class _Waiting:
+    column: int
+    timestamp_ms: int
+    value: float
+    position: int
+
+
+class EventClock:
+    """State: `newest_ms` (None before the first reading) and the readings that wait for confirmation."""
+
+    def __init__(self, jump_ms: int) -> None:
+        self._jump_ms = jump_ms
+        self.newest_ms: int | None = None
+        self._waiting: list[_Waiting] = []
+        self.given_up = 0
+
+    def admit(
+        self,
+        index: IntArray,
+        timestamps_ms: IntArray,
+        values: FloatArray,
+        offsets: IntArray,
+        moves: IntArray,
+        newcomers: set[int],
+        known: int,
+    ) -> Placed:
+        """Order readings [n]; `moves` are their timestamps as far as they move the clock (BEFORE_ALL: not at all).
+
+        `known` series were there before, the columns `newcomers` appear with these readings.
+        """
+        positions = np.arange(len(index))
+        first = self.newest_ms
+        if first is None:
+            first = int(moves[moves > BEFORE_ALL][0]) if (moves > BEFORE_ALL).any() else BEFORE_ALL
+        newest = np.maximum.accumulate(np.concatenate(([first], moves)))
+        if self._waiting or (np.diff(newest) > self._jump_ms).any():
+            rows = self._admit_one_by_one(index, timestamps_ms, values, offsets, moves, newcomers, known)
+            index, timestamps_ms, offsets, positions, moves = (
+                np.array([row[i] for row in rows], np.int64) for i in (0, 1, 3, 4, 5)
+            )
+            values = np.array([row[2] for row in rows], np.float64)
+            newest = np.maximum.accumulate(np.concatenate(([first], moves)))
+        if newest[-1] > BEFORE_ALL:
+            self.newest_ms = int(newest[-1])
+        return Placed(index, timestamps_ms, values, offsets, positions, newest[:-1], newest[1:])
+
+    def forget_column(self, column: int) -> None:
+        """Its series was deleted."""
+        self._waiting = [reading for reading in self._waiting if reading.column != column]
+
+    def _admit_one_by_one(
+        self,
+        index: IntArray,
+        timestamps_ms: IntArray,
+        values: FloatArray,
+        offsets: IntArray,
+        moves: IntArray,
+        newcomers: set[int],
+        known: int,
+    ) -> list[tuple[int, int, float, int, int, int]]:
+        """The odd path: (column, timestamp, value, offset, position, move) of the admitted, in order."""
+        admitted: list[tuple[int, int, float, int, int, int]] = []
+        newest = self.newest_ms
+        for row in zip(
+            index.tolist(),
+            timestamps_ms.tolist(),
+            values.tolist(),
+            offsets.tolist(),
+            range(len(index)),
+            moves.tolist(),
+            strict=True,
+        ):
+            column, timestamp, value, offset, position, move = row
+            if column in newcomers:
+                newcomers.discard(column)
+                known += 1
+            if newest is not None and move - newest > self._jump_ms:
+                self._wait(_Waiting(column, timestamp, value, position))
+                if not self._confirmed(known):
+                    continue
+                released, self._waiting = self._waiting, []
+            else:
+                admitted.append(row)
+                newest = move if newest is None and move > BEFORE_ALL else max(newest or move, move)
+                reached = newest
+                released = [w for w in self._waiting if w.timestamp_ms - reached <= self._jump_ms]
+                self._waiting = [w for w in self._waiting if w.timestamp_ms - reached > self._jump_ms]
+            for w in released:
+                admitted.append((w.column, w.timestamp_ms, w.value, offset, w.position, w.timestamp_ms))
+                newest = w.timestamp_ms if newest is None else max(newest, w.timestamp_ms)
+        for w in self._waiting:
+            w.position = -1  # the poll that brought it is over
+        return admitted
+
+    def _wait(self, reading: _Waiting) -> None:
+        self._waiting.append(reading)
+        if len(self._waiting) > WAITING_MAX:
+            self._waiting.pop(0)
+            self.given_up += 1
+
+    def _confirmed(self, series: int) -> bool:
+        columns = {reading.column for reading in self._waiting}
+        return len(columns) > 1 or (series == 1 and len(self._waiting) >= READINGS_TO_CONFIRM)
+
+    # --- snapshot ---------------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def snapshot(self) -> dict[str, object]:
+        return {
+            "newest_ms": self.newest_ms,
+            "waiting": [[w.column, w.timestamp_ms, w.value] for w in self._waiting],
+            "given_up": self.given_up,
+        }
+
+    def restore(self, snapshot: dict[str, object]) -> None:
+        self.newest_ms = snapshot["newest_ms"]  # type: ignore[assignment]
+        self._waiting = [_Waiting(c, t, v, -1) for c, t, v in snapshot["waiting"]]  # type: ignore[attr-defined]
+        self.given_up = snapshot["given_up"]  # type: ignore[assignment]
