@@ -1,0 +1,285 @@
+"""Many JSON messages decoded at once, to exactly what json_message.py makes of each; None where it must do it.
+
+The messages are joined by a newline and decoded as lines. Nothing in JSON may stand between `}` and `{` (or `[`, `]`)
+but a comma, and a text may not hold a raw newline. So when every newline in the joined bytes is ours and stands
+between a closing and an opening bracket, each lies between two complete values; with n values in n messages every
+message is exactly one. Without this check two mutilated messages could join to a whole one and make a third invisible.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from model_core.arrays import FloatArray, IntArray
+from model_core.spec import FieldMapping, StreamSpec
+from stream_app.wire.columns import PollColumns
+from stream_app.wire.json_message import NESTING_MAX, nested_too_deep, series_of
+from stream_app.wire.series_ids import SERIES_ID_BYTES_MAX, fault_of, from_key
+from stream_app.wire.timestamps import Rfc3339, from_datetimes, from_one, scale_floats, scale_integers
+
+UNSET, UnsetType = msgspec.UNSET, msgspec.UnsetType
+_SEPARATORS = (b"\n", b"\r", b"\t")  # white space in JSON; the first that no message contains is taken
+WHITE = b" \t\r\n"
+# Packs whose series ids are remembered by (entity, names), and how many names such a pack may have.
+_PACKS_MAX, _PACK_NAMES_MAX = 4096, 256
+_TYPES: dict[str, Any] = {
+    "series_id": str | UnsetType,
+    "entity": str | UnsetType,
+    "timestamp": int | float | Rfc3339 | UnsetType,
+    "value": float | UnsetType,
+    "values": dict[str, float] | UnsetType,
+}
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """A decoder of lines for one mapping of fields, and where each field is in what it returns."""
+
+    decode_lines: Callable[[bytes], list[Any]]
+    message: type
+    paths: dict[str, str]  # field → dotted attribute path
+
+    def all(self, field: str, documents: list[Any]) -> list[Any]:
+        """That field of each document, UNSET where it has none."""
+        get = attrgetter(self.paths[field])
+        try:
+            return list(map(get, documents))
+        except AttributeError:  # in some, the object around it is not there
+            return [_get_or_unset(get, document) for document in documents]
+
+
+def _get_or_unset(get: Callable[[Any], Any], document: Any) -> Any:
+    try:
+        return get(document)
+    except AttributeError:
+        return UNSET
+
+
+def decode_together(
+    spec: StreamSpec, values: Sequence[bytes], keys: Sequence[bytes | None], record_ms: IntArray
+) -> PollColumns | None:
+    """Readings of m messages (all with a value), or None when any of them needs a closer look."""
+    typed = _typed(spec.fields)
+    if typed is None:
+        return None
+    try:
+        joined = _joined(values)
+        if joined is None:
+            return None
+        documents = typed.decode_lines(joined)
+        if len(documents) != len(values):
+            return None
+        return _Batch(spec, typed, keys, record_ms, _plain(joined)).columns(documents)
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, _Unusual):
+        return None
+
+
+class _Unusual(Exception):
+    """Something in these messages wants the plain steps of json_message.py."""
+
+
+def _joined(values: Sequence[bytes]) -> bytes | None:
+    """The messages as lines of which each is proven to be one document or to fail; None when that cannot be proven."""
+    for separator in _SEPARATORS:
+        joined = separator.join(values)
+        count = joined.count(separator)
+        if count == len(values) - 1 and _bracketed(joined, values):
+            break
+    else:
+        stripped = [value.strip(WHITE) for value in values]
+        if sum(map(len, stripped)) == sum(map(len, values)):
+            return None
+        return _joined(stripped)
+    joined.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
+    if max(map(len, values)) > NESTING_MAX and any(map(nested_too_deep, values)):
+        return None
+    return joined
+
+
+def _bracketed(joined: bytes, values: Sequence[bytes]) -> bool:
+    """Whether each message begins with an opening and ends with a closing bracket."""
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
+    if not lengths.all():
+        return False
+    ends = np.cumsum(lengths + 1) - 1
+    text = np.frombuffer(joined, np.uint8)
+    first, last = text[ends - lengths], text[ends - 1]
+    return bool(((first == 0x7B) | (first == 0x5B)).all() and ((last == 0x7D) | (last == 0x5D)).all())
+
+
+def _plain(joined: bytes) -> bool:
+    """Whether no text in it can hold a control character: those come escaped, as DEL or beyond ASCII."""
+    return joined.isascii() and b"\\" not in joined and b"\x7f" not in joined
+
+
+class _Batch:
+    """Turns typed documents into columns."""
+
+    def __init__(
+        self,
+        spec: StreamSpec,
+        typed: _Typed,
+        keys: Sequence[bytes | None],
+        record_ms: IntArray,
+        plain: bool,
+    ) -> None:
+        self._unit = spec.timestamp_unit
+        self._separator = spec.entity_separator
+        self._typed = typed
+        self._keys = keys
+        self._record_ms = record_ms
+        self._plain = plain
+
+    def columns(self, documents: list[Any]) -> PollColumns:
+        count = len(documents)
+        messages = np.arange(count)
+        if set(map(type, documents)) == {self._typed.message}:
+            try:
+                return self._readings(documents, messages, np.zeros(count, np.int64))
+            except TypeError:  # a value that is not there: packs, at least some
+                return self._objects(documents)
+        lists = [document if type(document) is list else [document] for document in documents]
+        lengths = np.fromiter(map(len, lists), np.int64, count)
+        flat = list(chain.from_iterable(lists))
+        positions = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        try:
+            return self._readings(flat, np.repeat(messages, lengths), positions)
+        except TypeError:
+            raise _Unusual from None
+
+    def _objects(self, documents: list[Any]) -> PollColumns:
+        values = self._typed.all("value", documents)
+        single = [index for index, value in enumerate(values) if value is not UNSET]
+        packs = [index for index, value in enumerate(values) if value is UNSET]
+        parts = [self._packs([documents[index] for index in packs], np.array(packs))]
+        if single:
+            zeros = np.zeros(len(single), np.int64)
+            parts.append(self._readings([documents[index] for index in single], np.array(single), zeros))
+        both = PollColumns.concatenate(parts)
+        return both.take(np.argsort(both.messages, kind="stable")) if single else both
+
+    def _readings(self, documents: list[Any], messages: IntArray, positions: IntArray) -> PollColumns:
+        """TypeError when one has no value."""
+        values = np.fromiter(self._typed.all("value", documents), np.float64, len(documents))
+        series_ids = self._typed.all("series_id", documents)
+        plain = self._plain
+        if UNSET in set(series_ids):
+            series_ids, plain = self._with_keys(series_ids, messages), False
+        self._check(series_ids, plain)
+        return PollColumns(series_ids, self._times(documents, messages), values, messages, positions)
+
+    def _packs(self, documents: list[Any], messages: IntArray) -> PollColumns:
+        packs = self._typed.all("values", documents)
+        if any(pack is UNSET for pack in packs):
+            raise _Unusual
+        series_ids: list[str] = []
+        for entity, pack in zip(self._typed.all("entity", documents), packs, strict=True):
+            series_of_pack = _remembered_series if len(pack) <= _PACK_NAMES_MAX else _series_of_pack
+            series_ids += series_of_pack(self._separator, None if entity is UNSET else entity, tuple(pack))
+        lengths = np.fromiter(map(len, packs), np.int64, len(packs))
+        count = len(series_ids)
+        values = np.fromiter(chain.from_iterable(pack.values() for pack in packs), np.float64, count)
+        return PollColumns(
+            series_ids,
+            np.repeat(self._times(documents, messages), lengths),
+            values,
+            np.repeat(messages, lengths),
+            np.arange(count) - np.repeat(np.cumsum(lengths) - lengths, lengths),
+        )
+
+    def _with_keys(self, series_ids: list[Any], messages: IntArray) -> list[str]:
+        named: list[str] = []
+        for series_id, message in zip(series_ids, messages.tolist(), strict=True):
+            name = from_key(self._keys[message]) if series_id is UNSET else series_id
+            if name is None:
+                raise _Unusual
+            named.append(name)
+        return named
+
+    def _check(self, series_ids: list[str], plain: bool) -> None:
+        if plain:
+            # ASCII without control characters: only emptiness and length can be wrong
+            if series_ids and (not all(series_ids) or max(map(len, series_ids)) > SERIES_ID_BYTES_MAX):
+                raise _Unusual
+        elif any(map(fault_of, set(series_ids))):
+            raise _Unusual
+
+    def _times(self, documents: list[Any], messages: IntArray) -> IntArray:
+        """int64 [n] ms of each document; Kafka's where it has none."""
+        times = self._typed.all("timestamp", documents)
+        kinds = set(map(type, times))
+        if kinds <= {int}:
+            return scale_integers(np.fromiter(times, np.int64, len(times)), self._unit)
+        if kinds == {float}:
+            floats: FloatArray = np.fromiter(times, np.float64, len(times))
+            return scale_floats(floats, self._unit)
+        if kinds == {UnsetType}:
+            return self._record_ms[messages]
+        if UnsetType not in kinds and kinds.isdisjoint((int, float)):
+            return from_datetimes(times)
+        record_ms = self._record_ms[messages].tolist()
+        return np.array([self._time(*pair) for pair in zip(times, record_ms, strict=True)], np.int64)
+
+    def _time(self, time: Any, record_ms: int) -> int:
+        if time is UNSET:
+            return record_ms
+        if isinstance(time, int | float):
+            scaled = from_one(time, self._unit)
+            assert scaled is not None, "JSON has no NaN"
+            return scaled
+        return int(from_datetimes([time])[0])
+
+
+@lru_cache(maxsize=_PACKS_MAX)
+def _remembered_series(separator: str, entity: str | None, names: tuple[str, ...]) -> list[str]:
+    return _series_of_pack(separator, entity, names)
+
+
+def _series_of_pack(separator: str, entity: str | None, names: tuple[str, ...]) -> list[str]:
+    series_ids = list(names) if entity is None else [series_of(entity, separator, name) for name in names]
+    if entity == "" or any(map(fault_of, series_ids)):
+        raise _Unusual
+    return series_ids
+
+
+@lru_cache(maxsize=64)
+def _typed(fields: FieldMapping) -> _Typed | None:
+    """None when one path goes through the end of another: such a mapping has no fixed types."""
+    paths = {name: tuple(getattr(fields, name).split(".")) for name in _TYPES}
+    tree: dict[str, Any] = {}
+    for name, path in paths.items():
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                return None
+        if path[-1] in node:
+            return None
+        node[path[-1]] = name
+    attributes: dict[str, str] = {}
+    message = _struct(tree, "", attributes)
+    decoder = msgspec.json.Decoder(message | list[message])  # type: ignore[valid-type]
+    return _Typed(decoder.decode_lines, message, attributes)
+
+
+def _struct(tree: dict[str, Any], prefix: str, attributes: dict[str, str]) -> Any:
+    """A msgspec type for a table of keys; `attributes` gets field name → dotted attribute path."""
+    definitions: list[tuple[str, Any, Any]] = []
+    rename: dict[str, str] = {}
+    for number, (key, node) in enumerate(tree.items()):
+        attribute = f"f{number}"
+        rename[attribute] = key
+        if isinstance(node, dict):
+            nested = _struct(node, f"{prefix}{attribute}.", attributes)
+            definitions.append((attribute, nested | UnsetType, UNSET))
+        else:
+            definitions.append((attribute, _TYPES[node], UNSET))
+            attributes[node] = prefix + attribute
+    # gc=False: the structs hold only atoms and one dict of floats, never a cycle, and the collector would visit each
+    return msgspec.defstruct("Message", definitions, rename=rename, gc=False)

@@ -1,0 +1,80 @@
+"""Verdicts about event time: before `min_timestamp`, or further ahead than `max_future` of the record or the clock.
+
+Those that hang on the worker's clock are not a function of the log: they are returned to be journaled, and on replay
+they are taken from the journal instead of the clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.arrays import BoolArray, IntArray
+from model_core.durations import format_duration
+from model_core.spec import StreamSpec
+from stream_app.wire.columns import Origins, PollColumns
+from stream_app.wire.decoded import ReplayVerdicts
+from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
+
+
+@dataclass(frozen=True)
+class TimeVerdicts:
+    """`details` says of each rejected reading (index into the columns) what is wrong with its time."""
+
+    kept: BoolArray  # bool [n]
+    details: dict[int, str]
+    clock_rejections: dict[int, list[tuple[int, int]]]  # partition → (offset, position), this worker's clock
+
+
+def judge(
+    spec: StreamSpec,
+    columns: PollColumns,
+    origins: Origins,
+    now_ms: int,
+    replay: Mapping[int, ReplayVerdicts],
+) -> TimeVerdicts:
+    times, messages = columns.timestamps_ms, columns.messages
+    details: dict[int, str] = {}
+    least = max(spec.min_timestamp, MIN_MS)
+    impossible = (times < least) | (times > MAX_MS)
+    for index in np.flatnonzero(impossible).tolist():
+        details[index] = f"{rfc3339(int(times[index]))} is {_side(int(times[index]), least)}"
+
+    by_record = origins.log_append[messages]
+    ahead = np.where(by_record, origins.record_ms[messages], now_ms) + spec.max_future < times
+    replayed, journaled = _journaled(columns, origins, replay)
+    ahead = np.where(replayed & ~by_record, journaled, ahead) & ~impossible
+    clock: dict[int, list[tuple[int, int]]] = {}
+    for index in np.flatnonzero(ahead).tolist():
+        if spec.future_covariates and spec.role(spec.split(columns.series_ids[index])[1]) == "future":
+            ahead[index] = False
+            continue
+        message = int(messages[index])
+        whose = "its record's timestamp" if by_record[index] else "the worker's clock"
+        details[index] = (
+            f"{rfc3339(int(times[index]))} is more than max_future ({format_duration(spec.max_future)}) "
+            f"ahead of {whose}"
+        )
+        if not by_record[index] and not replayed[index]:
+            place = (int(origins.offsets[message]), int(columns.positions[index]))
+            clock.setdefault(int(origins.partitions[message]), []).append(place)
+    return TimeVerdicts(~(impossible | ahead), details, clock)
+
+
+def _side(time_ms: int, least: int) -> str:
+    return f"before min_timestamp ({rfc3339(least)})" if time_ms < least else "after the year 9999"
+
+
+def _journaled(
+    columns: PollColumns, origins: Origins, replay: Mapping[int, ReplayVerdicts]
+) -> tuple[BoolArray, BoolArray]:
+    """(whether the journal decides about this reading, whether it rejected it)."""
+    replayed, rejected = np.zeros(len(columns), bool), np.zeros(len(columns), bool)
+    for partition, verdicts in replay.items():
+        offsets: IntArray = origins.offsets[columns.messages]
+        here = (origins.partitions[columns.messages] == partition) & (offsets < verdicts.until_offset)
+        replayed |= here
+        candidates = here & np.isin(offsets, [offset for offset, _ in verdicts.rejected])
+        for index in np.flatnonzero(candidates).tolist():
+            rejected[index] = (int(offsets[index]), int(columns.positions[index])) in verdicts.rejected
+    return replayed, rejected
