@@ -1,14 +1,16 @@
-"""Which broker a command for people talks to, and how: librdkafka properties from an option or a configuration file."""
+"""Which broker a command for people talks to, and how: from an option, a configuration file or the environment."""
 
 from pathlib import Path
 from typing import Any
 
-LOCAL = "127.0.0.1:9092"  # where `tidecast services up` starts its broker
+from stream_app.settings import Settings
+
+QUIET = {"log_level": 0, "error_cb": lambda error: None}  # librdkafka would write over what we show
 
 
 def client_properties(bootstrap: str | None, config: Path | None) -> dict[str, Any]:
-    """Properties that producers, consumers and admin clients share. `bootstrap` wins over the file."""
-    properties: dict[str, Any] = {"bootstrap.servers": LOCAL}
+    """Properties that producers, consumers and admin clients share. `bootstrap` wins over file and environment."""
+    properties = dict(Settings.load(config).kafka.properties("admin"))
     if bootstrap is not None:
         properties["bootstrap.servers"] = bootstrap
-    return properties
+    return properties | QUIET

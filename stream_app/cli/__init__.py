@@ -31,10 +31,9 @@ class Command:
 
 # To add a command: one line here, one file beside this one. The order is that of `tidecast --help`.
 COMMANDS = {
-    "services": Command(
-        "stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."
-    ),
+    "services": Command("stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."),
     "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
+    "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
 }
 
 

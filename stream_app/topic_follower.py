@@ -1,0 +1,91 @@
+"""Reading topics for people: from the newest messages on, committed ones only, outside of any consumer group.
+
+Nothing is committed, so that watching never moves the place of a program that consumes the same topics.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from stream_app.errors import TidecastError
+
+POLL_MESSAGES_MAX = 20_000
+QUESTION_TIMEOUT_S = 8.0
+
+
+class TopicFollower:
+    """All partitions of some topics, each from `newest` messages before its end (None: from its start)."""
+
+    def __init__(self, topics: Sequence[str], client: Mapping[str, Any], *, newest: int | None) -> None:
+        """TidecastError when no broker answers. A topic that is not there yet is looked for again by `refresh`."""
+        from confluent_kafka import Consumer
+
+        self._topics = list(topics)
+        self._newest = newest
+        self._places: dict[tuple[str, int], int] = {}  # next offset to read
+        self._ends: dict[tuple[str, int], int] = {}  # as they were when last asked
+        self._consumer = Consumer(
+            {
+                "fetch.queue.backoff.ms": 5,
+                **client,
+                "group.id": "tidecast-people",  # the client wants one; it is never joined
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.error.backoff.ms": 50,
+            }
+        )
+        self.refresh()
+
+    def refresh(self) -> list[str]:
+        """Look for topics and partitions that are new. The topics that are not there."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        try:
+            known = self._consumer.list_topics(timeout=QUESTION_TIMEOUT_S).topics
+            found = {(topic, each) for topic in self._topics if topic in known for each in known[topic].partitions}
+            for topic, partition in sorted(found - self._places.keys()):
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=QUESTION_TIMEOUT_S
+                )
+                start = low if self._newest is None else max(low, high - self._newest)
+                self._places[topic, partition], self._ends[topic, partition] = start, high
+                self._consumer.incremental_assign([TopicPartition(topic, partition, start)])
+        except KafkaException as error:
+            raise TidecastError(
+                f"No answer about topics from the Kafka broker ({error.args[0].str()}). Is it running, and is the "
+                "address right (--bootstrap)?"
+            ) from error
+        return [topic for topic in self._topics if topic not in known]
+
+    def caught_up(self) -> bool:
+        """Whether everything has been read that was there at the last refresh."""
+        return all(place >= self._ends[key] for key, place in self._places.items())
+
+    def poll(self, timeout_s: float) -> dict[str, list[tuple[bytes | None, bytes | None]]]:
+        """What came: topic → (key, value) in the order of each partition."""
+        from confluent_kafka import KafkaError
+
+        came: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
+        for message in self._consumer.consume(POLL_MESSAGES_MAX, timeout_s):
+            error = message.error()
+            if error is None:
+                came.setdefault(message.topic(), []).append((message.key(), message.value()))
+                self._places[message.topic(), message.partition()] = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # Behind the last message there may be markers of transactions, which are never handed out.
+                self._places[message.topic(), message.partition()] = message.offset()
+        return came
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
