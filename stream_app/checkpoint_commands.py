@@ -1,0 +1,258 @@
+"""The commands that touch a partition's keys in Redis; each that writes is fenced.
+
+Every write is a small Lua script that first compares the owner and the last checkpoint with what the writer believes.
+Fencing only the last step would not do: a stale owner, or one whose checkpoint a failover took back, would by then have
+written its rows over those that the current header needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import redis
+import redis.exceptions
+
+from stream_app.checkpoint_cut import Write
+from stream_app.checkpoint_header import label_of_key
+from stream_app.errors import TidecastError
+
+READ_CHUNK_BYTES = 16 << 20
+READ_CHUNK_COMMANDS = 2048
+SWEEP_KEYS = 512
+
+
+class CheckpointRefused(TidecastError):
+    """A checkpoint was not taken; the one before it still stands."""
+
+
+class StoreUnavailable(CheckpointRefused):
+    """Redis cannot be reached or does not take writes: the same cut may be written again later."""
+
+
+class OwnershipLost(CheckpointRefused):
+    """Another worker owns the partition's state: discard the partition, or acquire it again if it is still ours."""
+
+
+class BaseMismatch(CheckpointRefused):
+    """The last checkpoint in Redis is not the one this cut builds on: drop it, the next cut is a full snapshot."""
+
+
+# KEYS: owner, header, … ; ARGV: owner token, tag of the base, tag of this checkpoint, …
+_FENCE = """
+local owner = redis.call('GET', KEYS[1]) or 'none'
+if owner ~= ARGV[1] then return 'owner ' .. owner end
+local tag = redis.call('HGET', KEYS[2], 'tag') or ''
+if tag == ARGV[3] then return 'done' end
+if tag ~= ARGV[2] then return 'base ' .. tag end
+"""
+# then a pair of an offset (or 'all': instead of what is there) and bytes for each further key
+_WRITE = (
+    _FENCE
+    + """
+for i = 3, #KEYS do
+  local offset, data = ARGV[2 * i - 2], ARGV[2 * i - 1]
+  if offset == 'all' then redis.call('SET', KEYS[i], data) else redis.call('SETRANGE', KEYS[i], offset, data) end
+end
+return 'ok'
+"""
+)
+_REGISTER = _FENCE + "for i = 4, #ARGV do redis.call('SADD', KEYS[3], ARGV[i]) end return 'ok'"
+_FLIP = _FENCE + "redis.call('HSET', KEYS[2], 'tag', ARGV[3], 'body', ARGV[4]) return 'ok'"
+# The list of names was read before: it is still complete if we own the partition and the header is still ours.
+_SWEEP = """
+local owner = redis.call('GET', KEYS[1]) or 'none'
+if owner ~= ARGV[1] then return 'owner ' .. owner end
+if redis.call('HGET', KEYS[2], 'tag') ~= ARGV[2] then return 'base unlike it' end
+for i = 4, #KEYS do redis.call('UNLINK', KEYS[i]) redis.call('SREM', KEYS[3], ARGV[i - 1]) end
+return 'ok'
+"""
+_ACQUIRE = """
+local owner = redis.call('GET', KEYS[1])
+local counter = owner and tonumber(string.match(owner, '^%d+')) or 0
+redis.call('SET', KEYS[1], string.format('%.0f:%s', counter + 1, ARGV[1]))
+return {counter + 1, redis.call('HGET', KEYS[2], 'tag') or ''}
+"""
+_RELEASE = """
+local owner = redis.call('GET', KEYS[1]) or 'none'
+if owner ~= ARGV[1] then return 'owner ' .. owner end
+redis.call('SET', KEYS[1], string.match(ARGV[1], '^%d+') .. ':')
+return 'ok'
+"""
+
+
+class PartitionKeys:
+    """The keys of one partition, all in one hash slot, and what is done with them."""
+
+    def __init__(self, client: Any, application_id: str, stream: str, partition: int) -> None:
+        self.prefix = f"{{{application_id}:{stream}:{partition}}}"
+        self.where = f"key prefix {self.prefix} in Redis"
+        self.commands = 0  # sent so far
+        self._client = client
+        self._owner, self._header, self._registry = (self.name(key) for key in ("owner", "header", "keys"))
+
+    def name(self, key: str) -> str:
+        return f"{self.prefix}:{key}"
+
+    # --- ownership --------------------------------------------------------------------------------------------------
+
+    def acquire(self, nonce: str) -> tuple[int, str]:
+        """Become the owner: (counter, tag of the last checkpoint or '')."""
+        counter, tag = self._script(_ACQUIRE, [self._owner, self._header], [nonce])
+        return int(counter), tag.decode()
+
+    def release(self, token: str) -> None:
+        """Be the owner no more; nothing happens when another one is."""
+        self._script(_RELEASE, [self._owner], [token])
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def register(self, fence: tuple[str, str, str], keys: Sequence[str]) -> bool:
+        """Note names before they are first written, so that those of a failed attempt can be found and deleted."""
+        return self._fenced(_REGISTER, [self._registry], fence, list(keys))
+
+    def write(self, fence: tuple[str, str, str], writes: Sequence[Write]) -> bool:
+        """Write all of them or none. `fence`: owner token, base tag, own tag. False: this checkpoint stands already."""
+        keys = [self.name(write.key) for write in writes]
+        arguments: list[Any] = []
+        for write in writes:
+            arguments += ("all" if write.offset is None else write.offset, write.data)
+        return self._fenced(_WRITE, keys, fence, arguments)
+
+    def flip(self, fence: tuple[str, str, str], body: bytes) -> None:
+        """Make this checkpoint the one that is read."""
+        self._fenced(_FLIP, [], fence, [body])
+
+    def sweep(self, token: str, tag: str, kept_labels: set[str]) -> None:
+        """Delete what earlier attempts and generations left behind."""
+        names = [key.decode() for key in self._call("SMEMBERS", self._registry)]
+        gone = [key for key in names if label_of_key(key) not in kept_labels]
+        for start in range(0, len(gone), SWEEP_KEYS):
+            some = gone[start : start + SWEEP_KEYS]
+            keys = [self._owner, self._header, self._registry, *map(self.name, some)]
+            self._check(self._script(_SWEEP, keys, [token, tag, *some]), tag)
+
+    def _fenced(self, script: str, keys: list[str], fence: tuple[str, str, str], arguments: list[Any]) -> bool:
+        answer = self._script(script, [self._owner, self._header, *keys], [*fence, *arguments])
+        return self._check(answer, fence[1])
+
+    def _check(self, answer: bytes, base_tag: str) -> bool:
+        if answer.startswith(b"owner"):
+            raise OwnershipLost(
+                f"Expected to own the state, found owner {answer[6:].decode()} under {self.where}: this worker was "
+                "taken for dead, or Redis lost its registration (failover, empty restart). It writes no more; where "
+                "Kafka still assigns it the partition, it becomes the owner again and writes a full snapshot."
+            )
+        if answer.startswith(b"base"):
+            found = answer[5:].decode() or "none"
+            raise BaseMismatch(
+                f"Expected checkpoint {base_tag or 'none'}, found {found} under {self.where}: a failover or a restart "
+                "of Redis took the newest one back. The next checkpoint is a full snapshot."
+            )
+        return answer == b"ok"
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def tag(self) -> str:
+        """Tag of the last checkpoint; '' for none."""
+        return (self._call("HGET", self._header, "tag") or b"").decode()
+
+    def header(self) -> tuple[str, bytes] | None:
+        tag, body = self._call("HMGET", self._header, "tag", "body")
+        return (tag.decode(), body) if tag and body else None
+
+    def lengths(self, keys: Sequence[str]) -> list[int]:
+        """Bytes under each key, 0 where there is none."""
+        return [length for some in _groups(keys) for length in self._pipeline([("STRLEN", self.name(k)) for k in some])]
+
+    def read(self, ranges: Sequence[tuple[str, int, int]]) -> Iterator[bytes]:
+        """Bytes of (key, start, length), in order, so many at a time that memory stays bounded."""
+        commands: list[tuple[Any, ...]] = []
+        waiting = 0
+        for key, start, length in ranges:
+            if commands and (waiting + length > READ_CHUNK_BYTES or len(commands) >= READ_CHUNK_COMMANDS):
+                yield from self._pipeline(commands)
+                commands, waiting = [], 0
+            commands.append(("GETRANGE", self.name(key), start, start + length - 1))
+            waiting += length
+        if commands:
+            yield from self._pipeline(commands)
+
+    def delete_all(self) -> None:
+        """Everything, the owner and the header first: nobody writes or reads what is half gone."""
+        self._call("UNLINK", self._owner, self._header)
+        pattern = "".join(f"\\{char}" if char in "\\*?[]" else char for char in self.prefix)
+        with reaching(self.where):
+            names = list(self._client.scan_iter(match=f"{pattern}:*", count=1000))
+        for some in _groups(names):
+            self._call("UNLINK", *some)
+
+    # --- the client -------------------------------------------------------------------------------------------------
+
+    def _call(self, *command: Any) -> Any:
+        self.commands += 1
+        with reaching(self.where):
+            return self._client.execute_command(*command)
+
+    def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        self.commands += len(commands)
+        with reaching(self.where):
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(pipeline.execute())
+
+    def _script(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        self.commands += 1
+        digest = _digest(script)
+        with reaching(self.where):
+            try:
+                return self._client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
+            except redis.exceptions.NoScriptError:  # the server is new, or was restarted
+                return self._client.execute_command("EVAL", script, len(keys), *keys, *arguments)
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _groups(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(keys), READ_CHUNK_COMMANDS):
+        yield keys[start : start + READ_CHUNK_COMMANDS]
+
+
+# What a person does about it, by the beginning of Redis's own words.
+REMEDIES = (
+    ("OOM", "Redis has reached maxmemory: give it more memory; nothing is lost, the log is in Kafka"),
+    ("READONLY", "this is a replica: point redis.url at the primary"),
+    ("BUSY", "a script of somebody else blocks Redis: SCRIPT KILL ends it"),
+    ("LOADING", "Redis is still reading its data: wait"),
+    ("MISCONF", "Redis cannot write to its disk: see its log"),
+    ("NOAUTH", "set redis.username and redis.password"),
+    ("WRONGPASS", "check redis.username and redis.password"),
+    ("NOPERM", "the Redis user needs ~{application_id:* with @read @write @scripting"),
+)
+CODES = {
+    redis.exceptions.BusyLoadingError: "LOADING",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.AuthenticationError: "WRONGPASS",
+    redis.exceptions.NoPermissionError: "NOPERM",
+}
+
+
+@contextmanager
+def reaching(where: str) -> Iterator[None]:
+    """Turns whatever the client raises into StoreUnavailable with its remedy."""
+    try:
+        yield
+    except redis.exceptions.RedisError as error:
+        code = next((code for kind, code in CODES.items() if isinstance(error, kind)), str(error))
+        remedy = next((text for start, text in REMEDIES if code.startswith(start)), "check that Redis runs and answers")
+        raise StoreUnavailable(
+            f"Expected an answer for the {where}, found {type(error).__name__}: {error}. Remedy: {remedy}."
+        ) from error
