@@ -1,0 +1,256 @@
+"""A write that is cut off, refused or taken back leaves the last acknowledged checkpoint whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_app.checkpoints import (
+    BaseMismatch,
+    CheckpointStore,
+    OwnershipLost,
+    StoreUnavailable,
+    connect,
+)
+from stream_app.errors import TidecastError
+from tests.app.checkpoints.small_state import MortalClient, dump, random_step, take_back
+from tests.app.checkpoints.worker import IDENTITY, SPEC, TINY, Worker, assert_equal, assert_reads, reread
+
+# --- cut off ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("executes_last", [False, True])
+def test_killed_at_any_command_a_write_leaves_the_last_checkpoint_or_the_new_one(
+    redis_client, application_id, seed, full, executes_last
+):
+    """Growth, new ticks, a correction and a deleted series, killed at each command in turn."""
+    commands, dies_at = 1_000, 1
+    while dies_at <= commands:
+        rng = np.random.default_rng(seed)
+        mortal = MortalClient(redis_client)
+        worker = Worker(mortal, f"{application_id}-{dies_at}", **TINY)
+        worker.state.add(*(f"s{i}" for i in range(200)))
+        for _ in range(3):
+            worker.state.close_tick(rng)
+            worker.checkpoint()
+        before = worker.state.facts()
+        worker.state.add(*(f"t{i}" for i in range(100)))
+        worker.state.columns.remove(np.array([3]))
+        worker.state.put(np.array([7, 9]), worker.state.tick - 2, [1.0, 2.0])
+        worker.state.close_tick(rng)
+        after = worker.state.facts()
+        if full:
+            worker.cut()
+        cut = worker.cut()
+        mortal.live_for(dies_at, executes_last=executes_last)
+        try:
+            worker.write(cut)
+            commands = 0  # it lived: all commands were tried
+        except StoreUnavailable:
+            pass
+        mortal.live_for(None)
+        other = Worker(redis_client, f"{application_id}-{dies_at}")
+        header = other.resume()
+        assert header is not None
+        stands = header.checkpoint == cut.header.checkpoint
+        assert_equal(other.state.facts(), after if stands else before)
+        redis_client.flushdb()
+        dies_at += 1
+    assert dies_at > 20
+
+
+def test_any_life_with_any_cuts_reads_back_bit_equal(redis_client, application_id, rng):
+    """Random lives, killed writes, retries, dropped cuts and restarts; each read equals what was cut."""
+    mortal = MortalClient(redis_client)
+    worker = Worker(mortal, application_id, **TINY)
+    cut_facts: dict[int, dict[str, Any]] = {}
+    acknowledged, fulls = 0, 0
+    for step in range(250):
+        random_step(worker.state, rng, step)
+        if rng.random() < 0.05:
+            worker.cut()  # its transaction was aborted: dropped
+        cut = worker.cut()
+        fulls += cut.full
+        cut_facts[cut.header.checkpoint] = worker.state.facts()
+        dies = rng.random() < 0.3
+        mortal.live_for(int(rng.integers(1, 60)) if dies else None, executes_last=rng.random() < 0.5)
+        try:
+            worker.write(cut)
+            acknowledged = cut.header.checkpoint
+        except StoreUnavailable:
+            mortal.live_for(None)
+            if rng.random() < 0.5:
+                worker.write(cut)  # the same again
+                acknowledged = cut.header.checkpoint
+        mortal.live_for(None)
+        if rng.random() < 0.3:
+            worker = Worker(mortal, application_id, **TINY)
+            header = worker.resume()
+            if header is None:
+                assert acknowledged == 0
+                continue
+            assert header.checkpoint >= acknowledged
+            assert_equal(worker.state.facts(), cut_facts[header.checkpoint])
+            acknowledged = header.checkpoint
+    assert acknowledged > 150
+    assert fulls < 150
+
+
+# --- owners and failovers ---------------------------------------------------------------------------------------------
+
+
+def test_a_stale_owner_changes_not_one_byte(start, worker, redis_client, rng):
+    worker.state.close_tick(rng)
+    cut = worker.cut()
+    new_owner = start()
+    new_owner.resume()
+    new_owner.state.close_tick(rng)
+    new_owner.checkpoint()
+    before = dump(redis_client)
+    with pytest.raises(OwnershipLost, match="found owner 2:"):
+        worker.write(cut)
+    worker.cut()
+    with pytest.raises(OwnershipLost):
+        worker.checkpoint()  # a full snapshot is refused as well
+    worker.store.release(worker.token)
+    assert dump(redis_client) == before
+
+
+def test_a_released_owner_writes_no_more(start, worker):
+    cut = worker.cut()
+    worker.store.release(worker.token)
+    with pytest.raises(OwnershipLost, match="newest token"):
+        worker.write(cut)
+    assert start().token.counter == worker.token.counter + 1
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_delta_never_lands_on_a_base_that_a_failover_took_back(start, worker, redis_client, rng, back):
+    past, facts = [dump(redis_client)], [worker.state.facts()]
+    for _ in range(back):
+        worker.state.close_tick(rng)
+        worker.checkpoint()
+        past.append(dump(redis_client))
+        facts.append(worker.state.facts())
+    worker.state.close_tick(rng)
+    cut = worker.cut()
+    take_back(redis_client, past[0])
+    with pytest.raises(BaseMismatch, match="took the newest one back"):
+        worker.write(cut)
+    assert dump(redis_client) == past[0], "the base that came back is whole"
+    assert_equal(reread(worker), facts[0])
+    worker.state.close_tick(rng)
+    assert worker.checkpoint().full
+    assert_reads(start, worker.state.facts())
+
+
+def test_a_failover_that_takes_the_owner_back_fences_the_newer_one_until_it_acquires_again(
+    start, worker, redis_client, rng
+):
+    past = dump(redis_client)
+    newer = start()
+    newer.resume()
+    newer.state.close_tick(rng)
+    cut = newer.cut()
+    take_back(redis_client, past)
+    with pytest.raises(OwnershipLost, match="becomes the owner again"):
+        newer.write(cut)
+    other = start()  # the counter is the same again, the token is not
+    assert (other.token.counter, other.token == newer.token) == (newer.token.counter, False)
+    newer.token = newer.store.acquire("s", 0, SPEC, IDENTITY)
+    assert newer.checkpoint().full
+    assert_reads(start, newer.state.facts())
+
+
+def test_an_emptied_server_gets_a_full_snapshot_from_an_owner_that_acquires_again(start, worker, redis_client):
+    redis_client.flushall()
+    with pytest.raises(OwnershipLost, match="found owner none"):
+        worker.checkpoint()
+    worker.token = worker.store.acquire("s", 0, SPEC, IDENTITY)
+    assert worker.checkpoint().full
+    assert_reads(start, worker.state.facts())
+
+
+def test_an_answer_lost_after_the_flip_is_no_mismatch(start, redis_client, rng):
+    mortal = MortalClient(redis_client)
+    worker = start(mortal)
+    worker.state.add("a")
+    cut = worker.cut()
+    mortal.live_for(4, executes_last=True)  # tag, names, pieces, header
+    with pytest.raises(StoreUnavailable):
+        worker.write(cut)
+    mortal.live_for(None)
+    worker.write(cut)
+    worker.state.close_tick(rng)
+    assert not worker.checkpoint().full
+    assert_reads(start, worker.state.facts())
+
+
+def test_forget_deletes_one_partition_whole_and_its_owner_writes_no_more(worker, redis_client, application_id):
+    worker.store.acquire("s", 1, SPEC, IDENTITY)
+    redis_client.set("somebody else's", 1)
+    worker.store.forget("s", 0)
+    assert set(redis_client.scan_iter()) == {f"{{{application_id}:s:1}}:owner".encode(), b"somebody else's"}
+    with pytest.raises(OwnershipLost):
+        worker.checkpoint()
+
+
+# --- the server -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def configure(redis_client) -> Iterator[Callable[[str, Any], None]]:
+    """Set an option of the server until the test ends."""
+    before: dict[str, Any] = {}
+
+    def set_option(name: str, value: Any) -> None:
+        before.setdefault(name, redis_client.config_get(name)[name])
+        redis_client.config_set(name, value)
+
+    yield set_option
+    for name, value in before.items():
+        redis_client.config_set(name, value)
+
+
+def test_a_server_that_evicts_is_refused_with_the_remedy(worker, configure):
+    worker.store.check_server()
+    configure("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(TidecastError, match=r"found allkeys-lru.*CONFIG SET maxmemory-policy noeviction"):
+        worker.store.check_server()
+
+
+def test_a_full_server_is_unavailable_and_takes_the_same_cut_later(start, worker, configure, rng):
+    worker.state.close_tick(rng)
+    cut = worker.cut()
+    configure("maxmemory", 1)
+    with pytest.raises(StoreUnavailable, match="give it more memory"):
+        worker.write(cut)
+    configure("maxmemory", 0)
+    assert not worker.write(cut).full
+    assert_reads(start, worker.state.facts())
+
+
+def test_a_replica_is_unavailable_and_says_so(worker, redis_client):
+    redis_client.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises(StoreUnavailable, match="at the primary"):
+            worker.checkpoint()
+    finally:
+        redis_client.replicaof("NO", "ONE")
+    assert worker.checkpoint().full
+
+
+def test_a_server_that_forgot_the_scripts_is_told_them_again(worker, redis_client, rng):
+    redis_client.script_flush()
+    worker.state.close_tick(rng)
+    assert not worker.checkpoint().full
+
+
+def test_no_server_is_unavailable(application_id):
+    store = CheckpointStore(connect("redis://127.0.0.1:1/0", timeout_s=0.5), application_id)
+    with pytest.raises(StoreUnavailable, match="check that Redis runs"):
+        store.acquire("s", 0, SPEC, IDENTITY)
