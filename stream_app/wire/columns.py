@@ -5,6 +5,7 @@ Shared by all formats: a format fills a `PollColumns`, `verdicts.judge` decides 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
@@ -75,27 +76,30 @@ class PollColumns:
         return self if kept.all() else self.take(np.flatnonzero(kept))
 
 
-@dataclass(frozen=True)
 class Origins:
     """Where the m messages of a poll come from, one row a message."""
 
     partitions: IntArray  # int64 [m]
     offsets: IntArray  # int64 [m]
-    record_ms: IntArray  # int64 [m], Kafka's timestamp
-    log_append: BoolArray  # bool [m], the broker's clock wrote it
 
-    @staticmethod
-    def of(messages: Sequence[Message]) -> "Origins":
+    def __init__(self, messages: Sequence[Message]) -> None:
         count = len(messages)
-        # One pass through a flat list of (type, ms) pairs: numpy converts it faster than one pair at a time.
-        stamps = [part for message in messages for part in message.timestamp()]
-        both = np.fromiter(stamps, np.int64, 2 * count).reshape(count, 2)
-        return Origins(
-            np.fromiter([message.partition() for message in messages], np.int64, count),
-            np.fromiter([message.offset() for message in messages], np.int64, count),
-            both[:, 1],
-            both[:, 0] == LOG_APPEND_TIME,
-        )
+        self.partitions = np.fromiter([message.partition() for message in messages], np.int64, count)
+        self.offsets = np.fromiter([message.offset() for message in messages], np.int64, count)
+        self._stamps = [message.timestamp() for message in messages]
+
+    @cached_property
+    def record_ms(self) -> IntArray:
+        """int64 [m], Kafka's timestamp."""
+        return np.fromiter(map(itemgetter(1), self._stamps), np.int64, len(self._stamps))
+
+    @cached_property
+    def log_append(self) -> BoolArray | None:
+        """bool [m], whether the broker's clock wrote it; None when it wrote none."""
+        kinds = map(itemgetter(0), self._stamps)
+        if LOG_APPEND_TIME not in set(kinds):
+            return None
+        return np.array([kind == LOG_APPEND_TIME for kind, _ in self._stamps])
 
 
 def by_partition(

@@ -6,6 +6,7 @@ readings. A null value deletes the series its key names. The worker's clock come
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,11 @@ def decode(
     return _Poll(spec, messages, partition_count).decode(now_ms, replay or {})
 
 
+def _chosen(items: list[Any], indices: IntArray) -> list[Any]:
+    """Those at rising indices; the list itself where that is all."""
+    return items if len(indices) == len(items) else [items[index] for index in indices.tolist()]
+
+
 class _Poll:
     """One poll on its way to columns; indices are those of `messages`."""
 
@@ -42,7 +48,7 @@ class _Poll:
         self._spec = spec
         self._messages = messages
         self._needs_key = partition_count > 1
-        self._origins = Origins.of(messages)
+        self._origins = Origins(messages)
         self._values = [message.value() for message in messages]
         self._keys = [message.key() for message in messages]
         self._faults: dict[int, list[Fault]] = {}
@@ -72,13 +78,11 @@ class _Poll:
     def _set_aside(self) -> IntArray:
         """Deletions, and messages that are too large or without a key; what is left over goes on, as indices."""
         size_max = self._spec.reading_bytes_max
-        plain = (
-            None not in self._values
-            and not (self._needs_key and None in self._keys)
-            and max(map(len, self._values)) <= size_max  # type: ignore[arg-type]
-        )
-        if plain:
-            return np.arange(len(self._values))
+        # `all` is several times faster than `None in`; what is empty only takes the longer way
+        if all(self._values) and (not self._needs_key or all(self._keys)):
+            longest = max(map(len, self._values))  # type: ignore[arg-type]
+            if longest <= size_max:
+                return np.arange(len(self._values))
         rest: list[int] = []
         for index, (value, key) in enumerate(zip(self._values, self._keys, strict=True)):
             if value is not None and len(value) > size_max:
@@ -113,10 +117,8 @@ class _Poll:
         """Together when that can be done, else halves, in the end one by one."""
         if not len(indices):
             return PollColumns.concatenate([])
-        chosen = indices.tolist()
-        values = [self._values[index] or b"" for index in chosen]
-        keys = [self._keys[index] for index in chosen]
-        together = decode_together(self._spec, values, keys, self._origins.record_ms[indices])
+        values, keys = _chosen(self._values, indices), _chosen(self._keys, indices)
+        together = decode_together(self._spec, values, keys, lambda: self._origins.record_ms[indices])
         if together is not None:
             return PollColumns(
                 together.series_ids,
@@ -128,7 +130,7 @@ class _Poll:
         if len(indices) > ONE_BY_ONE:
             middle = len(indices) // 2
             return PollColumns.concatenate([self._columns(indices[:middle]), self._columns(indices[middle:])])
-        return PollColumns.concatenate([self._one(*one) for one in zip(chosen, values, keys, strict=True)])
+        return PollColumns.concatenate([self._one(*one) for one in zip(indices.tolist(), values, keys, strict=True)])
 
     def _one(self, index: int, value: bytes, key: bytes | None) -> PollColumns:
         if value.strip(WHITE) == b"null":

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from model_core.arrays import FloatArray, IntArray
+from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.spec import FieldMapping, StreamSpec
 from stream_app.wire.columns import PollColumns
 from stream_app.wire.json_message import NESTING_MAX, nested_too_deep, series_of
@@ -62,20 +62,25 @@ def _get_or_unset(get: Callable[[Any], Any], document: Any) -> Any:
 
 
 def decode_together(
-    spec: StreamSpec, values: Sequence[bytes], keys: Sequence[bytes | None], record_ms: IntArray
+    spec: StreamSpec, values: Sequence[bytes], keys: Sequence[bytes | None], record_ms: Callable[[], IntArray]
 ) -> PollColumns | None:
-    """Readings of m messages (all with a value), or None when any of them needs a closer look."""
+    """Readings of m messages (all with a value), or None when any of them needs a closer look.
+
+    `record_ms` gives their Kafka timestamps, int64 [m] ms, for those that carry none.
+    """
     typed = _typed(spec.fields)
     if typed is None:
         return None
     try:
-        joined = _joined(values)
-        if joined is None:
+        lengths = np.fromiter(map(len, values), np.int64, len(values))
+        joined = _joined(values, lengths)
+        if joined is None or (lengths.max() > NESTING_MAX and any(map(nested_too_deep, values))):
             return None
         documents = typed.decode_lines(joined)
         if len(documents) != len(values):
             return None
-        return _Batch(spec, typed, keys, record_ms, _plain(joined)).columns(documents)
+        plain = bool(lengths.max() <= SERIES_ID_BYTES_MAX) and _plain(joined)
+        return _Batch(spec, typed, keys, record_ms, plain).columns(documents)
     except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, _Unusual):
         return None
 
@@ -84,37 +89,32 @@ class _Unusual(Exception):
     """Something in these messages wants the plain steps of json_message.py."""
 
 
-def _joined(values: Sequence[bytes]) -> bytes | None:
+def _joined(values: Sequence[bytes], lengths: IntArray) -> bytes | None:
     """The messages as lines of which each is proven to be one document or to fail; None when that cannot be proven."""
     for separator in _SEPARATORS:
         joined = separator.join(values)
-        count = joined.count(separator)
-        if count == len(values) - 1 and _bracketed(joined, values):
-            break
-    else:
-        stripped = [value.strip(WHITE) for value in values]
-        if sum(map(len, stripped)) == sum(map(len, values)):
-            return None
-        return _joined(stripped)
-    joined.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
-    if max(map(len, values)) > NESTING_MAX and any(map(nested_too_deep, values)):
-        return None
-    return joined
+        text = np.frombuffer(joined, np.uint8)
+        if np.count_nonzero(text == ord(separator)) == len(values) - 1 and _bracketed(text, lengths):
+            joined.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
+            return joined
+    stripped = [value.strip(WHITE) for value in values]
+    shorter = np.fromiter(map(len, stripped), np.int64, len(stripped))
+    return None if (shorter == lengths).all() else _joined(stripped, shorter)
 
 
-def _bracketed(joined: bytes, values: Sequence[bytes]) -> bool:
-    """Whether each message begins with an opening and ends with a closing bracket."""
-    lengths = np.fromiter(map(len, values), np.int64, len(values))
+def _bracketed(text: AnyArray, lengths: IntArray) -> bool:
+    """Whether each of the joined messages begins with an opening and ends with a closing bracket."""
     if not lengths.all():
         return False
     ends = np.cumsum(lengths + 1) - 1
-    text = np.frombuffer(joined, np.uint8)
     first, last = text[ends - lengths], text[ends - 1]
-    return bool(((first == 0x7B) | (first == 0x5B)).all() and ((last == 0x7D) | (last == 0x5D)).all())
+    opening = (first == ord("{")) | (first == ord("["))
+    closing = (last == ord("}")) | (last == ord("]"))
+    return bool((opening & closing).all())
 
 
 def _plain(joined: bytes) -> bool:
-    """Whether no text in it can hold a control character: those come escaped, as DEL or beyond ASCII."""
+    """Whether no text in it can hold a control character: they come escaped, as DEL, or beyond ASCII."""
     return joined.isascii() and b"\\" not in joined and b"\x7f" not in joined
 
 
@@ -126,7 +126,7 @@ class _Batch:
         spec: StreamSpec,
         typed: _Typed,
         keys: Sequence[bytes | None],
-        record_ms: IntArray,
+        record_ms: Callable[[], IntArray],
         plain: bool,
     ) -> None:
         self._unit = spec.timestamp_unit
@@ -134,7 +134,7 @@ class _Batch:
         self._typed = typed
         self._keys = keys
         self._record_ms = record_ms
-        self._plain = plain
+        self._plain = plain  # short ASCII without control characters
 
     def columns(self, documents: list[Any]) -> PollColumns:
         count = len(documents)
@@ -168,10 +168,14 @@ class _Batch:
         """TypeError when one has no value."""
         values = np.fromiter(self._typed.all("value", documents), np.float64, len(documents))
         series_ids = self._typed.all("series_id", documents)
-        plain = self._plain
-        if UNSET in set(series_ids):
-            series_ids, plain = self._with_keys(series_ids, messages), False
-        self._check(series_ids, plain)
+        different = set(series_ids)
+        if UNSET in different:
+            series_ids = self._with_keys(series_ids, messages)
+            different = set(series_ids)
+        elif self._plain:  # only emptiness can be wrong
+            different &= {""}
+        if any(map(fault_of, different)):
+            raise _Unusual
         return PollColumns(series_ids, self._times(documents, messages), values, messages, positions)
 
     def _packs(self, documents: list[Any], messages: IntArray) -> PollColumns:
@@ -202,14 +206,6 @@ class _Batch:
             named.append(name)
         return named
 
-    def _check(self, series_ids: list[str], plain: bool) -> None:
-        if plain:
-            # ASCII without control characters: only emptiness and length can be wrong
-            if series_ids and (not all(series_ids) or max(map(len, series_ids)) > SERIES_ID_BYTES_MAX):
-                raise _Unusual
-        elif any(map(fault_of, set(series_ids))):
-            raise _Unusual
-
     def _times(self, documents: list[Any], messages: IntArray) -> IntArray:
         """int64 [n] ms of each document; Kafka's where it has none."""
         times = self._typed.all("timestamp", documents)
@@ -220,10 +216,10 @@ class _Batch:
             floats: FloatArray = np.fromiter(times, np.float64, len(times))
             return scale_floats(floats, self._unit)
         if kinds == {UnsetType}:
-            return self._record_ms[messages]
+            return self._record_ms()[messages]
         if UnsetType not in kinds and kinds.isdisjoint((int, float)):
             return from_datetimes(times)
-        record_ms = self._record_ms[messages].tolist()
+        record_ms = self._record_ms()[messages].tolist()
         return np.array([self._time(*pair) for pair in zip(times, record_ms, strict=True)], np.int64)
 
     def _time(self, time: Any, record_ms: int) -> int:

@@ -40,8 +40,12 @@ def judge(
     for index in np.flatnonzero(impossible).tolist():
         details[index] = f"{rfc3339(int(times[index]))} is {_side(int(times[index]), least)}"
 
-    by_record = origins.log_append[messages]
-    ahead = np.where(by_record, origins.record_ms[messages], now_ms) + spec.max_future < times
+    if origins.log_append is None:
+        by_record = np.zeros(len(columns), bool)
+        ahead = times > now_ms + spec.max_future
+    else:
+        by_record = origins.log_append[messages]
+        ahead = times > np.where(by_record, origins.record_ms[messages], now_ms) + spec.max_future
     replayed, journaled = _journaled(columns, origins, replay)
     ahead = np.where(replayed & ~by_record, journaled, ahead) & ~impossible
     clock: dict[int, list[tuple[int, int]]] = {}
