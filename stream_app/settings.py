@@ -128,6 +128,9 @@ class Limits(Strict):
     revocation_deadline: DurationMs = setting(
         20_000, "restart", "How long a revocation may take, at most a fifth of max.poll.interval.ms.", ge=100
     )
+    start_deadline: DurationMs = setting(
+        300_000, "restart", "How long a worker waits for Kafka, its topics and Redis before it ends.", ge=100
+    )
     shutdown_deadline: DurationMs = setting(30_000, "restart", "How long a worker may take to stop.", ge=1_000)
     liveness_deadline: DurationMs = setting(
         30_000, "restart", "/livez fails when the loop stood still this long.", ge=1_000

@@ -1,0 +1,193 @@
+"""create_app(settings): the composition root. Every part of the worker is made and wired here, once, by hand.
+
+Threads, and what goes from one to the next:
+
+    poll thread (consumer.py) ─ poll batches ─▶ event loop: the Faust agent (agents.py)
+        ▲                                            │
+        │ offsets to commit                          ▼
+    publisher thread (publisher.py) ◀─ parcels ─ pipeline thread (pipeline.py)
+
+Faust brings the agent, supervision and signals; its own Kafka transport is off, since it takes one event at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import faust
+import mode
+import structlog
+
+from stream_app.agents import add_agents
+from stream_app.assignment import Assignment
+from stream_app.checkpoints import CheckpointStore, Identity, connect
+from stream_app.commits import OffsetCommits
+from stream_app.consumer import PollThread
+from stream_app.errors import TidecastError
+from stream_app.forecast_batches import ForecastBatches
+from stream_app.health import Health
+from stream_app.kafka_clients import consumer_properties, producer_properties
+from stream_app.metrics import Metrics
+from stream_app.model_registry import ModelRegistry
+from stream_app.model_watcher import ModelWatcher
+from stream_app.pipeline import Pipeline
+from stream_app.poll_batch import PollBatch
+from stream_app.publisher import Publisher
+from stream_app.restore import Restorer
+from stream_app.saver import Saver
+from stream_app.startup import wait_until_usable
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+LAST_JOIN_S = 2.0  # for threads that have nothing left to do
+log = structlog.get_logger(__name__)
+
+
+class App(faust.App):
+    """A Faust app without a transport of its own."""
+
+    class BootStrategy(faust.App.BootStrategy):
+        enable_kafka = False
+        enable_web = False
+
+
+def create_app(settings: Settings) -> App:
+    """Nothing runs until the app is started (cli/worker.py)."""
+    app = App(
+        settings.application_id,
+        broker="kafka://not-used",
+        store="memory://",
+        datadir=tempfile.gettempdir(),
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+    data_plane = DataPlane(settings, app)
+    add_agents(
+        app,
+        channel=data_plane.channel,
+        pipeline=data_plane.pipeline,
+        pipeline_thread=data_plane.pipeline_thread,
+        handled=data_plane.poll_thread.handled,
+    )
+
+    @app.service
+    class DataPlaneService(mode.Service):
+        """Starts after the agent, stops before it, so that what is in flight still gets through."""
+
+        async def on_start(self) -> None:
+            app.flow_control.resume()  # Faust resumes it when its own consumer starts; without it a put waits forever
+            await data_plane.start()
+
+        async def on_stop(self) -> None:
+            await data_plane.stop()
+
+    app.data_plane = data_plane
+    return app
+
+
+class DataPlane:
+    """The parts of one worker."""
+
+    def __init__(self, settings: Settings, app: App) -> None:
+        self._settings = settings
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: BaseException | None = None
+        self.stopped_cleanly = True
+        self.metrics = Metrics()
+        self.health = Health(settings)
+        self.channel: Any = app.channel()
+        self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")
+        self._identities: dict[str, Identity] = {}  # known once Kafka has been reached
+        self._store = CheckpointStore(
+            connect(settings.redis.url, timeout_s=settings.limits.redis_timeout / 1000), settings.application_id
+        )
+        registry = ModelRegistry(settings.models.registry)
+        forecasts = ForecastBatches(settings, registry, self.metrics)
+        self._watcher = ModelWatcher(settings, registry, self.metrics)
+        commits = OffsetCommits()
+        restorer = Restorer(settings, store=self._store, forecasts=forecasts, identities=self._identities)
+        assignment = Assignment(settings, restorer=restorer, health=self.health)
+        saver = Saver(settings, self._store, assignment, self.health, self.metrics)
+        self._publisher = Publisher(
+            settings,
+            producer_properties=producer_properties(settings),
+            commits=commits,
+            saver=saver,
+            metrics=self.metrics,
+            on_fatal=self.fail,
+        )
+        self.pipeline = Pipeline(
+            settings,
+            identities=self._identities,
+            forecasts=forecasts,
+            offers=self._watcher.offers,
+            publisher=self._publisher,
+            saver=saver,
+            store=self._store,
+            metrics=self.metrics,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        self.poll_thread = PollThread(
+            settings,
+            consumer_properties=consumer_properties(settings),
+            assignment=assignment,
+            commits=commits,
+            put=self._put,
+            wake_at=self.pipeline.wake_at,
+            prepare=self._prepare,
+            on_fatal=self.fail,
+        )
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._publisher.start()
+        self.poll_thread.start()
+
+    def _prepare(self, stopping: threading.Event) -> None:
+        """In the poll thread, before it subscribes."""
+        self._identities.update(
+            wait_until_usable(self._settings, store=self._store, health=self.health, stopping=stopping)
+        )
+        if not stopping.is_set():
+            self._watcher.start()
+
+    def _put(self, poll_batch: PollBatch) -> None:
+        """Into the agent's channel, from the poll thread."""
+        assert self._loop is not None
+        deadline_s = self._settings.limits.liveness_deadline / 1000
+        try:
+            asyncio.run_coroutine_threadsafe(self.channel.put(poll_batch), self._loop).result(deadline_s)
+        except TimeoutError:
+            raise TidecastError(
+                f"Expected the event loop to take a poll batch within {deadline_s:g} s (limits.liveness_deadline); it "
+                "stands still. The worker ends; nothing is lost."
+            ) from None
+
+    def fail(self, error: BaseException) -> None:
+        """From any thread: what is in memory is discarded, the process exits with 1."""
+        if self._failure is not None or self._loop is None:
+            return
+        self._failure = error
+        log.error("worker ends", error=str(error), exc_info=None if isinstance(error, TidecastError) else error)
+        asyncio.run_coroutine_threadsafe(self._app.crash(error), self._loop)
+
+    async def stop(self) -> None:
+        """Stop polling, drain, commit, checkpoint, leave the group: in the order of the data, each with a deadline."""
+        await asyncio.get_running_loop().run_in_executor(None, self._stop)
+
+    def _stop(self) -> None:
+        started = time.monotonic()
+        deadline_s = self._settings.limits.shutdown_deadline / 1000
+        left = self.poll_thread.stop(discard=self._failure is not None, timeout_s=deadline_s)
+        published = self._publisher.stop(LAST_JOIN_S)
+        watched = self._watcher.stop(LAST_JOIN_S)
+        self.pipeline_thread.shutdown(wait=False, cancel_futures=True)
+        self.stopped_cleanly = left and published and watched
+        log.info("stopped", cleanly=self.stopped_cleanly, seconds=round(time.monotonic() - started, 3))

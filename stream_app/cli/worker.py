@@ -1,0 +1,21 @@
+"""`tidecast worker`: forecasts until it is told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")] = Path("tidecast.toml"),
+) -> None:
+    """Read readings, publish forecasts, until SIGTERM or Ctrl-C (exit code 0) or a failure (1)."""
+    from stream_app.threads import pin_threads
+
+    pin_threads()  # before anything imports numpy
+    from stream_app.settings import Settings
+    from stream_app.worker import run
+
+    run(Settings.load(config))

@@ -1,0 +1,134 @@
+"""Offset commits: asked for by the publisher's thread, made by the poll thread, who alone may call the consumer.
+
+`commit()` from another thread starves while the poll thread loops in `consume()`, so requests wait in a queue until its
+next turn. A commit is asynchronous, because a synchronous one waits up to the session timeout when the coordinator is
+away; only inside a rebalance callback, where nothing else may be called, it is synchronous.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_app.errors import TidecastError
+from stream_app.poll_batch import StreamPartition
+
+if TYPE_CHECKING:
+    from stream_app.assignment import Owned
+
+# Errors after which the same commit can never succeed; all others are tried again until the deadline.
+HOPELESS = {
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.OFFSET_METADATA_TOO_LARGE,
+}
+
+
+class CommitFailed(TidecastError):
+    """Input offsets could not be committed: what was published since the last commit will be published again."""
+
+
+class CommitRequest:
+    """Offsets to commit, each with the ownership it was computed under."""
+
+    def __init__(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], deadline: float) -> None:
+        self.offsets = dict(offsets)
+        self.deadline = deadline  # time.monotonic()
+        self.committed: frozenset[StreamPartition] = frozenset()
+        self.error: str | None = None
+        self.last_refusal = "no answer from the coordinator of the group"
+        self.done = threading.Event()
+
+    def still_owned(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:
+        """Kafka does not check who owns a partition: a commit for one that moved on would take its owner's back."""
+        return {at: offset for at, (owner, offset) in self.offsets.items() if owned.get(at) is owner}
+
+    def succeed(self, committed: frozenset[StreamPartition]) -> None:
+        self.committed = committed
+        self.done.set()
+
+    def fail(self, error: str) -> None:
+        self.error = error
+        self.done.set()
+
+
+class OffsetCommits:
+    """One commit at a time between the two threads."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[CommitRequest] = queue.SimpleQueue()
+        self._current: CommitRequest | None = None
+        self._sent: frozenset[StreamPartition] | None = None  # what the broker has been asked for and not answered
+
+    def commit(
+        self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float
+    ) -> frozenset[StreamPartition]:
+        """Publisher's thread: waits until committed. Returns what was: partitions no longer owned are left out."""
+        request = CommitRequest(offsets, time.monotonic() + timeout_s)
+        self._waiting.put(request)
+        # The poll thread gives up at the deadline; the second beyond is for a poll thread that has ended.
+        if not request.done.wait(timeout_s + 1):
+            request.fail("the poll thread did not answer")
+        if request.error is not None:
+            raise CommitFailed(
+                f"Expected Kafka to take the offsets of {', '.join(map(str, offsets))} within {timeout_s:g} s, found: "
+                f"{request.error}. The worker ends; started again, it goes on from the last commit."
+            )
+        return request.committed
+
+    def serve(
+        self, consumer: Consumer, owned: Mapping[StreamPartition, Owned], topics: Mapping[str, str], *, wait: bool
+    ) -> None:
+        """Poll thread, every turn. `wait`: inside a rebalance callback, where only a synchronous commit gets through."""
+        if self._current is None:
+            try:
+                self._current = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+        request = self._current
+        if time.monotonic() > request.deadline and not request.done.is_set():
+            request.fail(request.last_refusal)
+        if request.done.is_set():
+            self._current = self._sent = None
+            return
+        if self._sent is not None and not wait:
+            return  # the answer comes through on_commit
+        offsets = request.still_owned(owned)
+        self._sent = frozenset(offsets)
+        if not offsets:
+            self._answer(None)
+            return
+        asked = [TopicPartition(topics[at.stream], at.partition, offset) for at, offset in offsets.items()]
+        try:
+            consumer.commit(offsets=asked, asynchronous=not wait)
+        except KafkaException as error:
+            self._answer(error.args[0])
+        else:
+            if wait:
+                self._answer(None)
+
+    def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """The consumer's callback, in the poll thread inside `consume()`."""
+        failures = [partition.error for partition in partitions if partition.error is not None]
+        self._answer(error or (failures[0] if failures else None))
+
+    def _answer(self, error: KafkaError | None) -> None:
+        request, sent = self._current, self._sent
+        self._sent = None
+        if request is None or sent is None:
+            return
+        if error is None:
+            self._current = None
+            request.succeed(sent)
+        elif error.fatal() or error.code() in HOPELESS:
+            self._current = None
+            request.fail(error.str())
+        else:
+            # During a rebalance the broker refuses; the next turn asks again, under the new generation.
+            request.last_refusal = error.str()

@@ -1,0 +1,238 @@
+"""The poll thread: the only owner of the Kafka consumer. Every call on the consumer is made here.
+
+Turn by turn it serves the publisher's commits, takes what the client has fetched, and hands it on as a PollBatch
+through the Faust channel. It knows nothing of what is in the messages.
+
+Backpressure: a poll batch needs a credit, given back when the pipeline is done with one. Without a credit it is patient
+for a moment, then pauses all partitions and keeps polling, so that the group does not take it for dead. It never waits
+on the event loop without a deadline.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream_app.assignment import Assignment, Owned
+from stream_app.commits import OffsetCommits
+from stream_app.idleness import Idleness
+from stream_app.poll_batch import PollBatch, StreamPartition
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class PollThread:
+    """`put` hands a PollBatch to the event loop and waits at most its own deadline; `on_fatal` ends the worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        consumer_properties: Mapping[str, Any],
+        assignment: Assignment,
+        commits: OffsetCommits,
+        put: Callable[[PollBatch], None],
+        wake_at: Callable[[], float],
+        prepare: Callable[[threading.Event], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._limits = settings.limits
+        self._poll_s = settings.limits.poll_wait / 1000  # `consume` waits all of it for a last partial batch
+        self._properties = dict(consumer_properties)
+        self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
+        self._streams = {topic: stream for stream, topic in self._topics.items()}
+        self._assignment = assignment
+        self._commits = commits
+        self._idleness = Idleness(settings.streams)
+        self._put = put
+        self._wake_at = wake_at
+        self._prepare = prepare
+        self._on_fatal = on_fatal
+        self._credits = threading.Semaphore(self._limits.poll_queue_max)
+        self._stopping = threading.Event()
+        self._discard = False
+        self._paused = False
+        self._early: list[Message] = []  # came while there was no credit
+        self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
+        self._consumer: Consumer | None = None
+
+    # --- called from other threads --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def handled(self) -> None:
+        """The pipeline is done with a poll batch."""
+        self._credits.release()
+
+    def stop(self, *, discard: bool, timeout_s: float) -> bool:
+        """Stop polling, release all partitions (or, with `discard`, forget them), leave the group. False: too late."""
+        self._discard = discard
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the poll thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._prepare(self._stopping)
+            if self._stopping.is_set():
+                return
+            self._consumer = Consumer({**self._properties, "on_commit": self._commits.on_commit})
+            self._consumer.subscribe(
+                list(self._streams), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            log.info("subscribed", topics=sorted(self._streams))
+            while not self._stopping.is_set():
+                self._turn(self._consumer)
+            self._leave(self._consumer)
+        except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
+            self._on_fatal(error)
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._serve(wait=False)
+        messages, self._early = self._early, []
+        messages += consumer.consume(self._limits.poll_batch_max, self._poll_s)
+        poll_batch = self._sorted(consumer, messages)
+        if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
+            self._hand_over(poll_batch)
+
+    def _sorted(self, consumer: Consumer, messages: list[Message]) -> PollBatch:
+        """By stream; what is no message is taken out."""
+        odd = [message for message in messages if message.error() is not None]
+        if odd:
+            messages = [message for message in messages if message.error() is None]
+        ended = frozenset(at for at in map(self._end_of, odd) if at is not None)
+        by_stream: dict[str, list[Message]] = {}
+        if messages and len(self._streams) == 1:
+            by_stream = {next(iter(self._streams.values())): messages}
+        else:
+            for message in messages:
+                by_stream.setdefault(self._streams[message.topic()], []).append(message)
+        next_offsets: dict[StreamPartition, int] = {}
+        if messages:
+            # One call for all partitions, instead of one look at each message.
+            for position in consumer.position(consumer.assignment()):
+                if position.offset >= 0:
+                    next_offsets[StreamPartition(self._streams[position.topic], position.partition)] = position.offset
+        moved = self._idleness.note(next_offsets, ended)
+        idle = frozenset() if self._paused else self._idleness.idle(self._is_at_end)
+        return PollBatch(by_stream, moved, ended=ended, idle=idle)
+
+    def _end_of(self, message: Message) -> StreamPartition | None:
+        """The partition that ended. Errors that the client recovers from by itself are logged, others end the worker."""
+        error = message.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            return StreamPartition(self._streams[message.topic()], message.partition())
+        if error.fatal() or error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTO_OFFSET_RESET):
+            raise KafkaException(error)
+        log.warning("consumer error", error=error.str())
+        return None
+
+    def _is_at_end(self, at: StreamPartition, next_offset: int) -> bool:
+        """Asked of the broker: an idle partition and one whose broker is away look the same from here."""
+        assert self._consumer is not None
+        try:
+            _, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topics[at.stream], at.partition), timeout=self._limits.kafka_timeout / 1000
+            )
+        except KafkaException:
+            return False
+        return int(high) <= next_offset
+
+    # --- credits ------------------------------------------------------------------------------------------------------
+
+    def _hand_over(self, poll_batch: PollBatch, *, in_callback: bool = False, deadline: float | None = None) -> bool:
+        """Put it into the channel once there is a credit. False: stopped, or past the deadline."""
+        patient_until = time.monotonic() + self._limits.pause_after / 1000
+        while not self._credits.acquire(timeout=self._poll_s):
+            if (self._stopping.is_set() and self._discard) or (deadline and time.monotonic() > deadline):
+                return False
+            self._serve(wait=in_callback)
+            if not in_callback:
+                self._keep_polling(pause=time.monotonic() > patient_until)
+        self._resume()
+        self._put(poll_batch)
+        return True
+
+    def _keep_polling(self, *, pause: bool) -> None:
+        assert self._consumer is not None
+        if pause and not self._paused:
+            # Pausing throws away what the client has fetched ahead: worth it only when the wait is long.
+            self._paused = True
+            self._consumer.pause(self._consumer.assignment())
+            log.info("paused", reason="the pipeline is behind")
+        self._early += self._consumer.consume(1, 0)
+
+    def _resume(self) -> None:
+        if self._paused and self._consumer is not None:
+            self._paused = False
+            self._consumer.resume(self._consumer.assignment())
+            log.info("resumed")
+
+    def _serve(self, *, wait: bool) -> None:
+        assert self._consumer is not None
+        self._commits.serve(self._consumer, self._assignment.owned, self._topics, wait=wait)
+
+    # --- ownership ----------------------------------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        taken = self._assignment.take(consumer, [self._at(partition) for partition in partitions])
+        if taken is None:  # asked to stop while waiting for the store
+            return
+        self._idleness.forget(owned.at for owned in taken.partitions)
+        consumer.incremental_assign([self._start_of(owned) for owned in taken.partitions])
+        if self._paused:
+            consumer.pause([self._start_of(owned) for owned in taken.partitions])
+        self._hand_over(PollBatch(change=taken), in_callback=True)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._release([self._at(partition) for partition in partitions], in_callback=True)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        lost = self._assignment.lose([self._at(partition) for partition in partitions])
+        self._hand_over(PollBatch(change=lost), in_callback=True)
+
+    def _release(self, partitions: list[StreamPartition], *, in_callback: bool) -> None:
+        """Finish, commit, checkpoint, let go; past the deadline, let go without."""
+        released, deadline = self._assignment.release(partitions)
+        if not released.partitions:
+            return
+        self._hand_over(PollBatch(change=released), in_callback=in_callback, deadline=deadline)
+        while not released.receipt.is_complete() and time.monotonic() < deadline:
+            self._serve(wait=in_callback)
+            if in_callback:
+                released.receipt.wait(self._poll_s)
+            else:
+                self._drop(self._consumer)
+        self._assignment.released(released)
+
+    def _drop(self, consumer: Consumer | None) -> None:
+        """Serve the client's callbacks; messages are of no use any more, they will be read again."""
+        assert consumer is not None
+        consumer.consume(1, self._poll_s)
+
+    def _leave(self, consumer: Consumer) -> None:
+        consumer.pause(consumer.assignment())
+        if self._discard:
+            self._assignment.lose(list(self._assignment.owned))
+        else:
+            self._release(list(self._assignment.owned), in_callback=False)
+        consumer.close()
+        log.info("left the group")
+
+    def _at(self, partition: TopicPartition) -> StreamPartition:
+        return StreamPartition(self._streams[partition.topic], partition.partition)
+
+    def _start_of(self, owned: Owned) -> TopicPartition:
+        return TopicPartition(self._topics[owned.at.stream], owned.at.partition, owned.start_offset)

@@ -1,0 +1,91 @@
+"""The properties of the worker's Kafka clients: those from the settings, and those that the worker owns.
+
+Why each is owned stands in kafka_properties.py, which refuses them in a configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import KafkaException
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+log = structlog.get_logger(__name__)
+# librdkafka says "Connect failed" each 50 ms while a broker is away; its errors come to us through the calls as well.
+_client_log = logging.getLogger("librdkafka")
+_client_log.addHandler(logging.NullHandler())
+_client_log.propagate = False
+
+
+def _on_error(error: Any) -> None:
+    """Connection troubles the client recovers from by itself; what it cannot comes back from the call."""
+    log.debug("kafka client", error=error.str())
+
+
+def _shared(settings: Settings, role: str) -> dict[str, Any]:
+    return {
+        "client.id": f"{settings.application_id}-{settings.instance_name}-{role}",
+        "error_cb": _on_error,
+        "logger": _client_log,
+        "reconnect.backoff.max.ms": 2_000,
+    }
+
+
+def admin_properties(settings: Settings) -> dict[str, Any]:
+    return _shared(settings, "admin") | settings.kafka.properties("admin")
+
+
+def consumer_properties(settings: Settings) -> dict[str, Any]:
+    """The group's consumer."""
+    member = {} if settings.instance_id is None else {"group.instance.id": settings.instance_id}
+    return {
+        **_shared(settings, "consumer"),
+        "queued.min.messages": 200_000,
+        "queued.max.messages.kbytes": 131_072,
+        "fetch.queue.backoff.ms": 5,  # the default of a second lets the queue run dry under load
+        "fetch.wait.max.ms": 100,
+        **settings.kafka.properties("consumer"),
+        **member,
+        "group.id": settings.application_id,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        # Each start is given by us, so an offset out of range means that readings are gone: never skip them silently.
+        "auto.offset.reset": "error",
+    }
+
+
+def reader_properties(settings: Settings) -> dict[str, Any]:
+    """A consumer that reads given partitions and belongs to no group's work."""
+    return {
+        **_shared(settings, "reader"),
+        **settings.kafka.properties("consumer"),
+        "group.id": f"{settings.application_id}.reader",
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+    }
+
+
+def producer_properties(settings: Settings) -> dict[str, Any]:
+    return {
+        **_shared(settings, "producer"),
+        "linger.ms": 5,
+        "batch.num.messages": 50_000,
+        "queue.buffering.max.messages": 1_000_000,
+        "compression.type": "lz4",
+        **settings.kafka.properties("producer"),
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "delivery.timeout.ms": settings.limits.publish_deadline,
+    }
+
+
+def describe_error(error: KafkaException) -> str:
+    return str(error.args[0].str() if hasattr(error.args[0], "str") else error.args[0])

@@ -1,0 +1,88 @@
+"""Looks for a new champion in the model registry, loads and tries it off the hot path, and offers it to the pipeline.
+
+A candidate that cannot be loaded or answers with the wrong shape is refused loudly, once; the model in charge serves on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from model_core.errors import CoreError
+from model_core.predictor import Predictor
+from model_core.spec import StreamSpec
+from stream_app.errors import TidecastError
+from stream_app.forecast_batches import Loaded
+
+if TYPE_CHECKING:
+    from stream_app.metrics import Metrics
+    from stream_app.model_registry import ModelRegistry
+    from stream_app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class ModelWatcher:
+    """`offers` maps streams to champions that are ready; read by the pipeline between transactions."""
+
+    def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
+        self._streams: Mapping[str, StreamSpec] = settings.streams
+        self._device, self._strict = settings.device, settings.strict
+        self._interval_s = settings.models.poll_interval / 1000
+        self._registry = registry
+        self._metrics = metrics
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._attempts_max = settings.limits.model_attempts_max
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model-watcher", daemon=True)
+        self.offers: dict[str, Loaded] = {}
+
+    def start(self) -> None:
+        self.look()  # so that the first forecast is the champion's already
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval_s):
+            self.look()
+
+    def look(self) -> None:
+        for stream, spec in self._streams.items():
+            try:
+                version = self._registry.champion(stream)
+            except Exception as error:  # noqa: BLE001 - any file system may be behind the registry; serving goes on
+                log.warning("model registry cannot be read", stream=stream, error=str(error))
+                continue
+            offered = self.offers.get(stream)
+            if version is None or (offered is not None and offered.facts.version == version):
+                continue
+            if self._attempts.get((stream, version), 0) < self._attempts_max:
+                self._try(stream, spec, version)
+
+    def _try(self, stream: str, spec: StreamSpec, version: str) -> None:
+        try:
+            self.offers[stream] = load_and_try(self._registry.load, stream, spec, version, self._device, self._strict)
+        except (CoreError, TidecastError, OSError, ValueError, RuntimeError) as error:
+            self._attempts[stream, version] = self._attempts.get((stream, version), 0) + 1
+            self._metrics.models_refused.labels(stream).inc()
+            log.error("model refused, the one in charge serves on", stream=stream, version=version, error=str(error))
+        else:
+            log.info("model offered", stream=stream, version=version)
+
+
+def load_and_try(
+    load: Callable[[str, str], object], stream: str, spec: StreamSpec, version: str, device: str, strict: bool
+) -> Loaded:
+    """Raises when the bundle is corrupt, made for another configuration, or its model does not answer."""
+    bundle = load(stream, version)
+    if (misfit := bundle.manifest.misfit(spec)) is not None:  # type: ignore[attr-defined]
+        raise TidecastError(misfit)
+    return Loaded(Predictor(spec, bundle, device=device, strict=strict), bundle.facts())  # type: ignore[arg-type,attr-defined]

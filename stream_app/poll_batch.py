@@ -1,0 +1,87 @@
+"""What the poll thread hands to the pipeline: messages, and changes of ownership, in one order.
+
+A change travels in the same channel as the messages, so that it takes effect exactly between those before it and those
+after it. Knows nothing of Kafka's client beyond the messages, and nothing of what is done with them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from stream_app.assignment import Owned
+
+
+class StreamPartition(NamedTuple):
+    """One partition of a stream's input topic."""
+
+    stream: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.stream}[{self.partition}]"
+
+
+class Receipt:
+    """Says to the one who asked for a release that it is complete; or, to the one working on it, that it is too late."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._late = threading.Event()
+
+    def complete(self) -> None:
+        self._done.set()
+
+    def is_complete(self) -> bool:
+        return self._done.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._done.wait(timeout_s)
+
+    def give_up(self) -> None:
+        """The deadline passed: what is not committed yet must not be."""
+        self._late.set()
+
+    def is_late(self) -> bool:
+        return self._late.is_set()
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """These partitions are ours, restored; their messages follow."""
+
+    partitions: tuple[Owned, ...]
+
+
+@dataclass(frozen=True)
+class Released:
+    """Finish what is in flight for these, commit, checkpoint, let go of them, and complete the receipt."""
+
+    partitions: frozenset[StreamPartition]
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class Lost:
+    """These belong to somebody else already: forget them, write nothing."""
+
+    partitions: frozenset[StreamPartition]
+
+
+@dataclass(frozen=True)
+class PollBatch:
+    """One turn of the poll thread. Empty ones are sent too, when the pipeline asked to be woken."""
+
+    messages: Mapping[str, list[Message]] = field(default_factory=dict)  # by stream, log order within a partition
+    next_offsets: Mapping[StreamPartition, int] = field(default_factory=dict)  # after these messages
+    ended: frozenset[StreamPartition] = frozenset()  # partitions whose end was reached in this turn
+    idle: frozenset[StreamPartition] = frozenset()  # at their end without a reading for the stream's idle_timeout
+    change: Assigned | Released | Lost | None = None
+
+    def __len__(self) -> int:
+        return sum(len(messages) for messages in self.messages.values())

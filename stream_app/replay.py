@@ -1,0 +1,131 @@
+"""Replay: the same readings once more, with the decisions of the time, and without what was published then.
+
+Pure functions of a poll batch, an outcome and the journal; the pipeline applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from model_core.arrays import BoolArray
+from model_core.batches import RawForecast
+from model_core.outcomes import Forecasts, Observed, Outcome, Scored, Summaries
+from stream_app.assignment import Owned
+from stream_app.forecast_batches import window_offsets, without_model
+from stream_app.poll_batch import PollBatch, StreamPartition
+from stream_app.wire import ReplayVerdicts
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+Columns = TypeVar("Columns", Forecasts, Scored, Summaries)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a poll batch can be processed at once. Almost always all of it."""
+
+    messages: Mapping[str, list[Message]]  # by stream
+    next_offsets: Mapping[StreamPartition, int]  # after these messages
+
+
+def shares(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Iterator[Share]:
+    """The poll batch, cut before each reading ahead of which a journaled decision takes effect.
+
+    The caller applies the decisions that are due between two shares.
+    """
+    remaining = _of_ours(poll_batch, owned)
+    while stops := _stops(remaining, owned):
+        before, after = _cut(remaining, stops)
+        yield before
+        remaining = after
+    yield remaining
+
+
+def _of_ours(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Share:
+    """Without what still arrived of partitions that were taken away."""
+    if poll_batch.next_offsets.keys() <= owned.keys():
+        return Share(poll_batch.messages, poll_batch.next_offsets)
+    kept = {
+        stream: [message for message in messages if StreamPartition(stream, message.partition()) in owned]
+        for stream, messages in poll_batch.messages.items()
+    }
+    return Share(kept, {at: offset for at, offset in poll_batch.next_offsets.items() if at in owned})
+
+
+def _stops(share: Share, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:
+    stops = {}
+    for at, next_offset in share.next_offsets.items():
+        pending = owned[at].journaled.pending
+        if pending and pending[0].next_offset < next_offset:
+            stops[at] = max(pending[0].next_offset, owned[at].state.next_offset)
+    return stops
+
+
+def _cut(share: Share, stops: Mapping[StreamPartition, int]) -> tuple[Share, Share]:
+    before: dict[str, list[Message]] = {}
+    after: dict[str, list[Message]] = {}
+    for stream, messages in share.messages.items():
+        for message in messages:
+            stop = stops.get(StreamPartition(stream, message.partition()))
+            side = before if stop is None or message.offset() < stop else after
+            side.setdefault(stream, []).append(message)
+    return (
+        Share(before, {**share.next_offsets, **stops}),
+        Share(after, {at: share.next_offsets[at] for at in stops}),
+    )
+
+
+def clock_verdicts(owned: Iterable[Owned]) -> dict[int, ReplayVerdicts]:
+    """What the clock decided at the time, by partition of one stream, for readings that were judged before."""
+    verdicts = {}
+    for each in owned:
+        rejected = each.journaled.clock
+        until = max([each.emit_from, *(offset + 1 for offset, _ in rejected)])
+        if each.state.next_offset < until:
+            verdicts[each.at.partition] = ReplayVerdicts(until, frozenset(rejected))
+    return verdicts
+
+
+def as_it_was_answered(owned: Owned, observed: Observed, raw: RawForecast | None) -> RawForecast | None:
+    """Where the model failed at the time, it fails again."""
+    if raw is None or not owned.journaled.failed:
+        return raw
+    failed = np.array([owned.journaled.has_failed(offset) for offset in window_offsets(observed).tolist()], np.bool_)
+    return without_model(raw, np.flatnonzero(failed)) if failed.any() else raw
+
+
+def unpublished(outcome: Outcome, emit_from: int) -> Outcome:
+    """The part of an outcome that earlier readings did not cause."""
+    return replace(
+        outcome,
+        forecasts=_from(outcome.forecasts, emit_from),
+        scored=_from(outcome.scored, emit_from) if outcome.scored is not None else None,
+        summaries=_from(outcome.summaries, emit_from) if outcome.summaries is not None else None,
+        drift=[record for record in outcome.drift if record.offset >= emit_from],
+        deleted=tuple(deletion for deletion in outcome.deleted if deletion[0] >= emit_from),
+    )
+
+
+def nothing_of(outcome: Outcome) -> Outcome:
+    """An outcome of which all was published before."""
+    return unpublished(outcome, np.iinfo(np.int64).max)
+
+
+def _from(columns: Columns, emit_from: int) -> Columns:
+    keep = columns.offsets >= emit_from
+    return (
+        columns
+        if keep.all()
+        else type(columns)(**{name: _rows(getattr(columns, name), keep) for name in vars(columns)})
+    )
+
+
+def _rows(column: Any, keep: BoolArray) -> Any:
+    if isinstance(column, list):
+        return [value for value, kept in zip(column, keep.tolist(), strict=True) if kept]
+    return column[keep] if column is not None else None

@@ -1,0 +1,136 @@
+"""Where a partition begins: its state from Redis, its offsets from Kafka, its decisions from the journal.
+
+The state knows the offset it includes (S), Kafka the one whose outputs were published (C), and S ≤ C, because state is
+saved after the commit. Reading begins at S; up to C everything is computed and nothing is sent; from C on it emits. With
+no state reading begins at the start of the log. Everything else is refused with the command that mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+
+from model_core.columns import Piece
+from model_core.partition import PartitionState
+from stream_app.assignment import Owned
+from stream_app.checkpoints import CheckpointStore, Identity, Restored, StateMismatch
+from stream_app.errors import TidecastError
+from stream_app.forecast_batches import ForecastBatches
+from stream_app.journal import Decision, Journaled, read_journals
+from stream_app.kafka_clients import describe_error, reader_properties
+from stream_app.poll_batch import StreamPartition
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Restorer:
+    """Runs in the poll thread, in the consumer's callback: other partitions wait for it, the group does not."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: CheckpointStore,
+        forecasts: ForecastBatches,
+        identities: Mapping[str, Identity],
+    ) -> None:
+        self._settings = settings
+        self._timeout_s = settings.limits.kafka_timeout / 1000
+        self._store = store
+        self._forecasts = forecasts
+        self._identities = identities
+
+    def restore(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Iterable[Owned]:
+        """TidecastError where the state does not fit the log, StoreUnavailable, KafkaException."""
+        committed = self._committed(consumer, partitions)
+        journals = read_journals(reader_properties(self._settings), self._settings.streams, partitions, self._timeout_s)
+        return [self._restore_one(consumer, at, committed[at], journals[at]) for at in partitions]
+
+    def _restore_one(
+        self, consumer: Consumer, at: StreamPartition, committed: int | None, decisions: list[Decision]
+    ) -> Owned:
+        spec = self._settings.streams[at.stream]
+        token = self._store.acquire(at.stream, at.partition, spec, self._identities[at.stream])
+
+        def build(meta: dict[str, Any], ids: list[bytes], pieces: Iterable[Piece]) -> PartitionState:
+            facts = self._forecasts.load(at.stream, meta["model_version"]).facts
+            return PartitionState.restore(spec, at.partition, meta, ids, pieces, facts)
+
+        restored = self._store.read(token, build)
+        first, last = consumer.get_watermark_offsets(
+            TopicPartition(spec.topic, at.partition), timeout=self._timeout_s, cached=False
+        )
+        if restored is None:
+            start, emit_from = self._without_state(at, committed, first, last)
+            state, contained = PartitionState(spec, at.partition), 0
+            state.next_offset = start
+        else:
+            start, emit_from = self._with_state(at, restored, committed, first)
+            state, contained = restored.state, restored.header.journal_position or 0
+        return Owned(
+            at=at,
+            spec=spec,
+            state=state,
+            token=token,
+            start_offset=start,
+            emit_from=emit_from,
+            journaled=Journaled.after(decisions, contained),
+        )
+
+    def _without_state(self, at: StreamPartition, committed: int | None, first: int, last: int) -> tuple[int, int]:
+        """(where to begin, where to emit from)"""
+        if committed is None:
+            start = first if self._settings.kafka.auto_offset_reset == "earliest" else last
+            return start, start
+        if first > 0:
+            log.warning(
+                "rebuilt from what the log still has, calibration is learned anew",
+                partition=str(at),
+                first_offset=first,
+                committed=committed,
+            )
+        return first, max(first, committed)
+
+    def _with_state(
+        self, at: StreamPartition, restored: Restored[PartitionState], committed: int | None, first: int
+    ) -> tuple[int, int]:
+        """(where to begin, where to emit from)"""
+        next_offset = restored.header.next_offset
+        options = (
+            f"`tidecast reset --stream {at.stream} --to earliest | TIMESTAMP` begins there with an empty state; "
+            f"`tidecast reset --stream {at.stream} --resume-from-state` goes on after what the state contains"
+        )
+        if committed is None or committed < next_offset:
+            found = "none" if committed is None else str(committed)
+            raise StateMismatch(
+                f"Expected the committed offset of {at} to be at least {next_offset}, which the state in Redis includes; "
+                f"found {found}: the group was reset, or its offsets expired. {options}."
+            )
+        if first > next_offset:
+            raise StateMismatch(
+                f"Expected the log of {at} to reach back to offset {next_offset}, where its state ends; it begins at "
+                f"{first}: readings were deleted before they were read. {options}."
+            )
+        return next_offset, committed
+
+    def _committed(
+        self, consumer: Consumer, partitions: Sequence[StreamPartition]
+    ) -> dict[StreamPartition, int | None]:
+        topics = {self._settings.streams[at.stream].topic: at.stream for at in partitions}
+        asked = [TopicPartition(self._settings.streams[at.stream].topic, at.partition) for at in partitions]
+        try:
+            found = consumer.committed(asked, timeout=self._timeout_s)
+        except KafkaException as error:
+            raise TidecastError(
+                f"Expected Kafka to tell the committed offsets, found: {describe_error(error)}."
+            ) from error
+        return {
+            StreamPartition(topics[each.topic], each.partition): None if each.offset == OFFSET_INVALID else each.offset
+            for each in found
+        }

@@ -1,0 +1,110 @@
+"""Waiting for Kafka, its topics and Redis at start: unready with one clear sentence until all are there.
+
+What a start learns of the topics stays fixed while the worker runs: when a topic gets more partitions, keys have moved,
+and the workers stop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from model_core.spec import StreamSpec
+from stream_app.checkpoints import CheckpointStore, Identity, StoreUnavailable
+from stream_app.errors import TidecastError
+from stream_app.kafka_clients import admin_properties, describe_error
+
+if TYPE_CHECKING:
+    from stream_app.health import Health
+    from stream_app.settings import Settings
+
+ASK_AGAIN_S = 1.0
+OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal")
+log = structlog.get_logger(__name__)
+
+
+class NotThereYet(TidecastError):
+    """A sentence that says what is waited for."""
+
+
+def wait_until_usable(
+    settings: Settings, *, store: CheckpointStore, health: Health, stopping: threading.Event
+) -> dict[str, Identity]:
+    """Each stream's identity of log and group. TidecastError with the last reason when `limits.start_deadline` passes."""
+    deadline = time.monotonic() + settings.limits.start_deadline / 1000
+    said: str | None = None
+    admin = AdminClient(admin_properties(settings))
+    while not stopping.is_set():
+        try:
+            found = identities(settings, admin)
+            store.check_server()
+        except (NotThereYet, StoreUnavailable) as error:
+            reason = str(error)
+        else:
+            health.started()
+            return found
+        if reason != said:
+            log.warning("waiting", reason=reason)
+            health.waiting(reason)
+            said = reason
+        if time.monotonic() > deadline:
+            raise TidecastError(
+                f"{reason} The worker waited {settings.limits.start_deadline / 1000:g} s (limits.start_deadline)."
+            )
+        stopping.wait(ASK_AGAIN_S)
+    return {}
+
+
+def identities(settings: Settings, admin: AdminClient) -> dict[str, Identity]:
+    """NotThereYet when no broker answers or a topic is missing."""
+    timeout_s = settings.limits.kafka_timeout / 1000
+    address = settings.kafka.properties("admin")["bootstrap.servers"]
+    try:
+        there = admin.list_topics(timeout=timeout_s).topics
+    except KafkaException as error:
+        raise NotThereYet(
+            f"Expected a Kafka broker at {address} (kafka.bootstrap_servers), found none that answers "
+            f"({describe_error(error)})."
+        ) from None
+    for stream, spec in settings.streams.items():
+        _check_topics(stream, spec, {name: len(topic.partitions) for name, topic in there.items()})
+    topics = sorted(spec.topic for spec in settings.streams.values())
+    try:
+        cluster = admin.describe_cluster(request_timeout=timeout_s).result(timeout_s).cluster_id
+        described = admin.describe_topics(TopicCollection(topics), request_timeout=timeout_s)
+        found = {name: future.result(timeout_s) for name, future in described.items()}
+    except KafkaException as error:
+        raise NotThereYet(f"Expected Kafka to describe {topics}, found: {describe_error(error)}.") from None
+    return {
+        stream: Identity(
+            str(cluster), str(found[spec.topic].topic_id), len(found[spec.topic].partitions), settings.application_id
+        )
+        for stream, spec in settings.streams.items()
+    }
+
+
+def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> None:
+    if spec.topic not in counts:
+        raise NotThereYet(
+            f"Expected the topic {spec.topic} of stream {stream}, found none. Create it, or mend streams.{stream}.topic."
+        )
+    missing = [topic for topic in (spec.outputs.topic(kind, stream) for kind in OUTPUT_KINDS) if topic not in counts]
+    if missing:
+        raise NotThereYet(
+            f"Expected the output topics {', '.join(missing)}, found none. Create them: tidecast topics create"
+        )
+    journal = spec.outputs.topic("journal", stream)
+    if counts[journal] < counts[spec.topic]:
+        raise TidecastError(
+            f"Expected the topic {journal} to have the {counts[spec.topic]} partitions of {spec.topic}, found "
+            f"{counts[journal]}: a partition's decisions lie in the journal's partition of the same number."
+        )
+
+
+__all__ = ["NotThereYet", "Identity", "identities", "wait_until_usable"]

@@ -1,0 +1,50 @@
+"""Runs the app in this process: event loop, signals, exit code."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import faust
+import structlog
+
+from stream_app.app import create_app
+from stream_app.logs import configure_logs
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+log = structlog.get_logger(__name__)
+FAILED = 1
+
+
+def run(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT (exit code 0) or a failure (1). Raises SystemExit."""
+    configure_logs(settings)
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what they have to say of a failure, we have said
+    # A poll batch makes tens of thousands of objects that live for milliseconds; looking for cycles among them is waste.
+    gc.set_threshold(100_000, 50, 100)
+    app = create_app(settings)
+    host = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
+    host.spinner = None
+    code = FAILED
+    try:
+        host.execute_from_commandline()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if not app.data_plane.stopped_cleanly:
+        _leave_threads_behind(max(code, FAILED))
+    raise SystemExit(code)
+
+
+def _leave_threads_behind(code: int) -> None:
+    """A thread hangs in a call on a broker that is away; the interpreter would wait for it, or crash."""
+    import os
+
+    os._exit(code)
