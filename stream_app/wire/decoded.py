@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from model_core.arrays import BoolArray
 from model_core.readings import Readings
 
 Reason = Literal[
@@ -92,6 +93,6 @@ class DecodedPoll:
     dead_letters: list[DeadLetter] = field(default_factory=list)  # in the order of the poll
     # partition → (offset, position in the message) that the worker's clock judged too far ahead: to be journaled
     clock_rejections: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    # partition → offsets of messages whose format made all of them unusable: they count towards dead_letter_limit
-    malformed: dict[int, list[int]] = field(default_factory=dict)
+    # partition → bool [messages of it, log order]: the format made all of it unusable (see dead_letter_limit)
+    malformed: dict[int, BoolArray] = field(default_factory=dict)
     excluded: int = 0  # readings that `include` leaves out

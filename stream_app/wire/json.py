@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from model_core.arrays import IntArray
+from model_core.arrays import BoolArray, IntArray
 from model_core.spec import StreamSpec
 from stream_app.wire.columns import Origins, PollColumns, by_partition
 from stream_app.wire.decoded import NOT_THE_FORMAT, DeadLetter, DecodedPoll, Message, ReplayVerdicts
@@ -171,12 +171,14 @@ class _Poll:
         named = [fault.reading for fault in faults if some and fault.reading is not None]
         return DeadLetter.of(self._messages[index], faults[0].reason, detail, named[:READINGS_NAMED_MAX])
 
-    def _malformed(self, columns: PollColumns) -> dict[int, list[int]]:
+    def _malformed(self, columns: PollColumns) -> dict[int, BoolArray]:
         """Messages of which nothing could be used, by fault of their format."""
-        usable = set(columns.messages.tolist()) if self._faults else set()
-        malformed: dict[int, list[int]] = {}
-        for index in sorted(self._faults.keys() - usable):
-            if any(fault.reason not in NOT_THE_FORMAT for fault in self._faults[index]):
-                partition, offset = int(self._origins.partitions[index]), int(self._origins.offsets[index])
-                malformed.setdefault(partition, []).append(offset)
-        return malformed
+        flags = np.zeros(len(self._messages), bool)
+        for index, faults in self._faults.items():
+            flags[index] = any(fault.reason not in NOT_THE_FORMAT for fault in faults)
+        if self._faults:
+            flags[columns.messages] = False
+        partitions = self._origins.partitions
+        order = np.argsort(partitions, kind="stable")
+        found, first = np.unique(partitions[order], return_index=True)
+        return dict(zip(found.tolist(), np.split(flags[order], first[1:]), strict=True))

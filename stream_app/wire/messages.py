@@ -4,11 +4,12 @@ Numbers go from numpy arrays to text in one call for all messages (orjson prints
 the text is cut at the brackets: no Python object is made for a number of a forecast.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from model_core.arrays import AnyArray, IntArray
 from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
@@ -19,6 +20,7 @@ from stream_app.wire.message_schemas import SCHEMA_VERSION
 from stream_app.wire.timestamps import MAX_MS, MIN_MS
 
 Record = tuple[bytes, bytes]  # (key, value)
+CHUNK = 256  # forecasts turned to text at once: about a megabyte, which the caches hold
 
 
 def encode_forecasts(
@@ -32,26 +34,34 @@ def encode_forecasts(
     issued_at: str,
 ) -> list[Record]:
     """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
-    if not len(forecasts):
-        return []
     template = _forecast_template(spec, stream, partition, issued_at, demand=forecasts.mean is not None)
     answered = _answered_by(model, model_version)
-    names = _texts(forecasts.series_ids)
-    quantiles = np.ascontiguousarray(forecasts.quantiles, np.float32)  # [n, Q, H]
-    point = np.ascontiguousarray(quantiles[:, spec.quantile_levels.index(0.5)])  # [n, H]
-    columns = [
-        names,
-        _times(spec.grid.starts_ms(forecasts.origins)),
+    records: list[Record] = []
+    for first in range(0, len(forecasts), CHUNK):
+        part = slice(first, first + CHUNK)
+        values = map(template.__mod__, _forecast_fields(spec, forecasts, part, answered))
+        records += zip(map(str.encode, forecasts.series_ids[part]), values, strict=True)
+    return records
+
+
+def _forecast_fields(
+    spec: StreamSpec, forecasts: Forecasts, part: slice, answered: Mapping[tuple[int, int], bytes]
+) -> Iterable[tuple[Any, ...]]:
+    """What the template wants for each forecast of a part."""
+    quantiles = forecasts.quantiles[part]  # [n, Q, H]
+    pairs = zip(forecasts.rungs[part].tolist(), forecasts.reasons[part].tolist(), strict=True)
+    columns: list[Iterable[Any]] = [
+        map(orjson.dumps, forecasts.series_ids[part]),
+        _times(spec.grid.starts_ms(forecasts.origins[part])),
         _rows(quantiles),
-        _rows(point),
-        *([] if forecasts.mean is None else [_rows(np.ascontiguousarray(forecasts.mean, np.float32))]),
-        [answered[pair] for pair in zip(forecasts.rungs.tolist(), forecasts.reasons.tolist(), strict=True)],
-        forecasts.revisions.tolist(),
-        _rows(np.ascontiguousarray(forecasts.observed_share, np.float32)),
-        forecasts.offsets.tolist(),
+        _rows(quantiles[:, spec.quantile_levels.index(0.5)]),
+        *([] if forecasts.mean is None else [_rows(forecasts.mean[part])]),
+        [answered[pair] for pair in pairs],
+        forecasts.revisions[part].tolist(),
+        _rows(forecasts.observed_share[part]),
+        forecasts.offsets[part].tolist(),
     ]
-    keys = [series_id.encode() for series_id in forecasts.series_ids]
-    return list(zip(keys, map(template.__mod__, zip(*columns, strict=True)), strict=True))
+    return zip(*columns, strict=True)
 
 
 def _forecast_template(spec: StreamSpec, stream: str, partition: int, issued_at: str, *, demand: bool) -> bytes:
@@ -185,8 +195,8 @@ def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[
     return records
 
 
-def encode_journal(stream: str, partition: int, next_offset: int, decision: Mapping[str, Any]) -> Record:
-    """Keyed by the partition that it is about."""
+def encode_journal(stream: str, partition: int, next_offset: int, decision: Mapping[str, Any]) -> bytes:
+    """The value alone: it goes to the partition of the same number, without a key."""
     body = {
         "schema_version": SCHEMA_VERSION,
         "stream": stream,
@@ -194,18 +204,14 @@ def encode_journal(stream: str, partition: int, next_offset: int, decision: Mapp
         "next_offset": next_offset,
         "decision": dict(decision),
     }
-    return str(partition).encode(), orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _rows(array: AnyArray) -> list[bytes]:
-    """[n, …] contiguous floats → the JSON of each row without its outer brackets; NaN and infinities are null."""
+    """[n, …] → the JSON of each row as float32, without its outer brackets; NaN and infinities are null."""
     depth = array.ndim
-    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    text = orjson.dumps(np.ascontiguousarray(array, np.float32), option=orjson.OPT_SERIALIZE_NUMPY)
     return text[depth:-depth].split(b"]" * (depth - 1) + b"," + b"[" * (depth - 1))
-
-
-def _texts(series_ids: list[str]) -> list[bytes]:
-    return list(map(orjson.dumps, series_ids))
 
 
 def _times(times_ms: IntArray) -> list[bytes]:
@@ -213,6 +219,7 @@ def _times(times_ms: IntArray) -> list[bytes]:
     if not len(times_ms):
         return []
     different, which = np.unique(np.clip(times_ms, MIN_MS, MAX_MS), return_inverse=True)
-    unit = "s" if not (different % 1000).any() else "ms"
-    texts = [f"{text}Z".encode() for text in np.datetime_as_string(different.astype("M8[ms]"), unit=unit)]
+    unit: Literal["s", "ms"] = "ms" if (different % 1000).any() else "s"
+    moments: NDArray[np.datetime64] = different.astype("datetime64[ms]")
+    texts = [f"{text}Z".encode() for text in np.datetime_as_string(moments, unit=unit)]
     return [texts[index] for index in which.tolist()]
