@@ -56,7 +56,7 @@ __all__ = [
 CHUNK_BYTES = 4 << 20
 CHUNK_PIECES = 1024  # a script blocks the server for well under 10 ms
 REDIS_VERSION_MIN = 7
-SOCKET_READ_BYTES = 1 << 20
+SOCKET_READ_BYTES = 64 << 10
 
 log = structlog.get_logger(__name__)
 
