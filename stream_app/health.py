@@ -1,0 +1,151 @@
+"""Whether the worker lives and is ready, and its numbers, over HTTP: /livez, /readyz, /metrics.
+
+/livez answers from the event loop and asks nobody, so that a broker's outage restarts no worker. /readyz says with
+reasons why no readings flow. Reasons are set from any thread, read from the loop.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import mode
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from stream_app.errors import TidecastError
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+STOP_WAIT_S = 1.0  # for requests that are being answered
+
+
+class Readiness:
+    """A set of named reasons why the worker is not ready. Ready when it is empty. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def block(self, name: str, reason: str) -> None:
+        """Not ready, because of this; a second reason of the same name replaces the first."""
+        with self._lock:
+            self._reasons[name] = reason
+
+    def clear(self, name: str) -> None:
+        with self._lock:
+            self._reasons.pop(name, None)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self._reasons)
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.reasons
+
+
+class Health:
+    """What the parts of the worker report, in their words, as reasons."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.readiness = Readiness()
+        self.readiness.block("start", "the worker is starting")
+        self.readiness.block("assignment", "no partition is assigned yet")
+        self._streams = tuple(settings.streams)
+
+    def waiting(self, reason: str) -> None:
+        """For a broker, a store or a topic, before anything can begin."""
+        self.readiness.block("start", reason)
+
+    def started(self) -> None:
+        self.readiness.clear("start")
+
+    def assigned(self, partitions: int) -> None:
+        """A worker that is one too many for the partitions is not ready, and that is worth seeing."""
+        if partitions:
+            self.readiness.clear("assignment")
+        else:
+            self.readiness.block("assignment", f"no partition of {', '.join(self._streams)} is assigned to this worker")
+
+    def store_away(self, reason: str) -> None:
+        self.readiness.block("store", reason)
+
+    def store_there(self) -> None:
+        self.readiness.clear("store")
+
+    def held(self, partition: str, reason: str) -> None:
+        """A partition pauses until a person has looked."""
+        self.readiness.block(f"held {partition}", reason)
+
+    def released(self, partition: str) -> None:
+        self.readiness.clear(f"held {partition}")
+
+
+class HealthServer(mode.Service):
+    """Serves from the event loop it is started on. `port` 0 takes a free one; `self.port` is the one taken."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+        *,
+        facts: Mapping[str, str] | None = None,
+        **service: Any,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._registry = registry
+        self._readiness = readiness
+        self._facts = dict(facts or {})  # shown by /livez: application_id, instance_id, version
+        self._runner: web.AppRunner | None = None
+        super().__init__(**service)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def on_start(self) -> None:
+        application = web.Application()
+        application.router.add_get("/livez", self._livez)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        try:
+            listening = _listen(self.host, self.port)
+        except OSError as error:
+            raise TidecastError(
+                f"http: expected {self.host}:{self.port} to be free, found {error.strerror or error}. "
+                "Set http.port to another one, or to 0 for a free one."
+            ) from error
+        self.port = listening.getsockname()[1]
+        await web.SockSite(self._runner, listening, shutdown_timeout=STOP_WAIT_S).start()
+
+    async def on_stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.json_response({"live": True, **self._facts})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        reasons = self._readiness.reasons
+        body = {"ready": not reasons, "reasons": reasons}
+        return web.json_response(body, status=503 if reasons else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((host, port), family=family, backlog=64)

@@ -1,0 +1,268 @@
+"""Every metric of the worker, in one table: docs/METRICS.md is made from it.
+
+Base units (seconds, bytes, ratios), and no label that grows with the number of series. The numbers live in a registry
+of their own; nothing is shared between two `Metrics`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from model_core.ladder import REASON_NAMES, RUNG_NAMES
+from model_core.outcomes import DriftRecord, Observed, Outcome, Summaries
+from model_core.quantiles import central_intervals
+from model_core.spec import StreamSpec
+from stream_app.wire.decoded import DecodedPoll
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`name` as Prometheus sees it; a counter's ends in _total."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = SECONDS
+
+
+# Attribute of Metrics → what it is. Labels in the order in which `labels(…)` takes them.
+TABLE: dict[str, Metric] = {
+    # input
+    "poll_batches": Metric("counter", "tidecast_poll_batches_total", "Poll batches processed.", ("stream",)),
+    "poll_batch_messages": Metric(
+        "histogram", "tidecast_poll_batch_messages", "Messages in a poll batch.", ("stream",), SIZES
+    ),
+    "readings": Metric(
+        "counter",
+        "tidecast_readings_total",
+        "Readings by what became of them: accepted, corrected, late, duplicate, unconfirmed, out_of_range, excluded.",
+        ("stream", "verdict"),
+    ),
+    "dead_letters": Metric(
+        "counter", "tidecast_dead_letters_total", "Messages that could not be used, by reason.", ("stream", "reason")
+    ),
+    "cells": Metric(
+        "counter", "tidecast_cells_total", "Cells settled, by whether they were observed.", ("stream", "state")
+    ),
+    "deletions": Metric("counter", "tidecast_series_deleted_total", "Series deleted by a tombstone.", ("stream",)),
+    # output
+    "forecasts": Metric(
+        "counter",
+        "tidecast_forecasts_total",
+        "Forecasts issued, by the rung that answered and why no higher one did.",
+        ("stream", "rung", "reason"),
+    ),
+    "revisions": Metric(
+        "counter", "tidecast_forecast_revisions_total", "Forecasts re-issued after a correction.", ("stream",)
+    ),
+    "warming_up": Metric(
+        "counter", "tidecast_warming_up_total", "Forecasts due but not made: too few readings yet.", ("stream",)
+    ),
+    "records_published": Metric(
+        "counter", "tidecast_records_published_total", "Records handed to the publisher.", ("stream", "output")
+    ),
+    # stages of the way from a reading to a forecast
+    "decode_seconds": Metric("histogram", "tidecast_decode_seconds", "Decoding of one poll batch."),
+    "observe_seconds": Metric("histogram", "tidecast_observe_seconds", "Placing and remembering one poll batch."),
+    "forecast_seconds": Metric("histogram", "tidecast_forecast_seconds", "The model on one forecast batch."),
+    "forecast_batch_windows": Metric(
+        "histogram", "tidecast_forecast_batch_windows", "Windows in a forecast batch.", (), SIZES
+    ),
+    "settle_seconds": Metric("histogram", "tidecast_settle_seconds", "Scoring, calibrating and issuing."),
+    "encode_seconds": Metric("histogram", "tidecast_encode_seconds", "Columns to messages."),
+    "transaction_seconds": Metric(
+        "histogram", "tidecast_transaction_seconds", "From a cut to its acknowledged offsets: produce, flush, commit."
+    ),
+    "publish_failures": Metric("counter", "tidecast_publish_failures_total", "Cuts that were not acknowledged."),
+    # state
+    "checkpoint_seconds": Metric("histogram", "tidecast_checkpoint_seconds", "Writing one checkpoint to Redis."),
+    "checkpoint_bytes": Metric("counter", "tidecast_checkpoint_bytes_total", "Bytes written to Redis."),
+    "checkpoint_failures": Metric(
+        "counter", "tidecast_checkpoint_failures_total", "Checkpoints that Redis did not take."
+    ),
+    "state_bytes": Metric("gauge", "tidecast_state_bytes", "Bytes of state in memory.", ("stream", "partition")),
+    "series": Metric("gauge", "tidecast_series", "Series in the state.", ("stream", "partition")),
+    "partitions": Metric("gauge", "tidecast_partitions_assigned", "Partitions that this worker owns."),
+    "replaying": Metric(
+        "gauge", "tidecast_replaying", "1 while a partition's state is rebuilt from the log.", ("stream", "partition")
+    ),
+    "held": Metric(
+        "gauge", "tidecast_partition_held", "1 while a partition is held for malformed input.", ("stream", "partition")
+    ),
+    "lag": Metric("gauge", "tidecast_lag_messages", "Messages in the log not processed yet.", ("stream", "partition")),
+    "watermark_delay": Metric(
+        "gauge",
+        "tidecast_watermark_delay_seconds",
+        "How far the watermark is behind the worker's clock.",
+        ("stream", "partition"),
+    ),
+    # quality
+    "coverage": Metric(
+        "gauge",
+        "tidecast_coverage_ratio",
+        "Running coverage of the central intervals, mean over series last reported; `interval` is the nominal one.",
+        ("stream", "interval"),
+    ),
+    "pinball": Metric(
+        "gauge", "tidecast_pinball", "Running pinball loss, in units of the data, mean over series.", ("stream",)
+    ),
+    "skill": Metric(
+        "gauge",
+        "tidecast_skill_ratio",
+        "1 − pinball / that of the better naive forecast, running, mean over series; above 0 the model earns its keep.",
+        ("stream",),
+    ),
+    "drift_alarms": Metric(
+        "counter", "tidecast_drift_alarms_total", "Detectors that went to drift.", ("stream", "detector")
+    ),
+    # models
+    "model_info": Metric("gauge", "tidecast_model_info", "1 for the model in charge.", ("stream", "model", "version")),
+    "models_refused": Metric(
+        "counter", "tidecast_models_refused_total", "Models that could not be loaded.", ("stream",)
+    ),
+    "device_fallbacks": Metric(
+        "counter", "tidecast_device_fallbacks_total", "Falls to a smaller batch or to the CPU.", ("stream",)
+    ),
+}
+
+
+class Metrics:
+    """The table as objects, and how values of the story are counted."""
+
+    poll_batches: Counter
+    poll_batch_messages: Histogram
+    readings: Counter
+    dead_letters: Counter
+    cells: Counter
+    deletions: Counter
+    forecasts: Counter
+    revisions: Counter
+    warming_up: Counter
+    records_published: Counter
+    decode_seconds: Histogram
+    observe_seconds: Histogram
+    forecast_seconds: Histogram
+    forecast_batch_windows: Histogram
+    settle_seconds: Histogram
+    encode_seconds: Histogram
+    transaction_seconds: Histogram
+    publish_failures: Counter
+    checkpoint_seconds: Histogram
+    checkpoint_bytes: Counter
+    checkpoint_failures: Counter
+    state_bytes: Gauge
+    series: Gauge
+    partitions: Gauge
+    replaying: Gauge
+    held: Gauge
+    lag: Gauge
+    watermark_delay: Gauge
+    coverage: Gauge
+    pinball: Gauge
+    skill: Gauge
+    drift_alarms: Counter
+    model_info: Gauge
+    models_refused: Counter
+    device_fallbacks: Counter
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for attribute, metric in TABLE.items():
+            setattr(self, attribute, _made(metric, self.registry))
+        self._models: dict[str, tuple[str, str]] = {}  # stream → labels of its model_info
+
+    def count_decoded(self, stream: str, poll: DecodedPoll) -> None:
+        """Dead letters are counted where they leave, because those of a replay do not."""
+        self.poll_batches.labels(stream).inc()
+        self.poll_batch_messages.labels(stream).observe(sum(map(len, poll.malformed.values())))
+        if poll.excluded:
+            self.readings.labels(stream, "excluded").inc(poll.excluded)
+
+    def count_observed(self, stream: str, observed: Observed) -> None:
+        counts = dict(observed.counts)
+        settled, missing = counts.pop("settled", 0), counts.pop("missing", 0)
+        warming_up = counts.pop("warming_up", 0)
+        for verdict, count in counts.items():
+            if count:
+                self.readings.labels(stream, verdict).inc(count)
+        if settled:
+            self.cells.labels(stream, "observed").inc(settled - missing)
+            self.cells.labels(stream, "missing").inc(missing)
+        if warming_up:
+            self.warming_up.labels(stream).inc(warming_up)
+
+    def count_outcome(self, stream: str, outcome: Outcome, spec: StreamSpec | None = None) -> None:
+        """`spec` names the intervals of the coverage gauges; without it they are left out."""
+        forecasts = outcome.forecasts
+        if len(forecasts):
+            pairs = forecasts.rungs.astype(np.int64) * len(REASON_NAMES) + forecasts.reasons
+            for pair, count in enumerate(np.bincount(pairs).tolist()):
+                if count:
+                    rung, reason = divmod(pair, len(REASON_NAMES))
+                    self.forecasts.labels(stream, RUNG_NAMES[rung], REASON_NAMES[reason]).inc(count)
+            self.revisions.labels(stream).inc(int((forecasts.revisions > 0).sum()))
+        if outcome.deleted:
+            self.deletions.labels(stream).inc(len(outcome.deleted))
+        if outcome.summaries is not None:
+            self._show_quality(stream, outcome.summaries, spec)
+        self._count_drift(stream, outcome.drift)
+
+    def _show_quality(self, stream: str, summaries: Summaries, spec: StreamSpec | None) -> None:
+        for gauge, values in ((self.pinball, summaries.pinball), (self.skill, summaries.skill)):
+            if np.isfinite(values).any():
+                gauge.labels(stream).set(float(np.nanmean(values)))
+        levels = () if spec is None else spec.quantile_levels
+        for position, (low, high) in enumerate(central_intervals(levels)):
+            covered = summaries.coverage[:, position]
+            if np.isfinite(covered).any():
+                interval = f"{levels[high] - levels[low]:.4g}"
+                self.coverage.labels(stream, interval).set(float(np.nanmean(covered)))
+
+    def _count_drift(self, stream: str, drift: list[DriftRecord]) -> None:
+        for record in drift:
+            if record.state == "drift" and record.series_id is not None:
+                self.drift_alarms.labels(stream, record.detector).inc()
+
+    def show_model(self, stream: str, model: str | None, version: str | None) -> None:
+        """The model in charge from now on; the one before disappears."""
+        if stream in self._models:
+            self.model_info.remove(stream, *self._models[stream])
+        self._models[stream] = (model or "none", version or "none")
+        self.model_info.labels(stream, *self._models[stream]).set(1)
+
+    def forget_partition(self, stream: str, partition: int) -> None:
+        """Its gauges disappear: another worker shows them now."""
+        for attribute, metric in TABLE.items():
+            if metric.labels == ("stream", "partition"):
+                getattr(self, attribute).remove(stream, str(partition))
+
+
+def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if metric.kind == "histogram":
+        return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
+    kind = Counter if metric.kind == "counter" else Gauge
+    return kind(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def metrics_document(table: Mapping[str, Metric] = TABLE) -> str:
+    """docs/METRICS.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Served at `/metrics` in Prometheus' text format. Base units; no label grows with the number of series.",
+        "This page is made from the table in `stream_app/metrics.py` by `tidecast config metrics`.",
+        "",
+        "| metric | type | labels | what it says |",
+        "|---|---|---|---|",
+    ]
+    for metric in table.values():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"
