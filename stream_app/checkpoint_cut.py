@@ -39,9 +39,14 @@ OVERLAY_SHARE_MAX = 0.25  # of the live rows; beyond it a full snapshot costs le
 class CheckpointedState(Protocol):
     """What a partition's state offers to be kept."""
 
-    columns: Columns
-    next_offset: int
-    watermark_ms: int | None
+    @property
+    def columns(self) -> Columns: ...
+
+    @property
+    def next_offset(self) -> int: ...
+
+    @property
+    def watermark_ms(self) -> int | None: ...
 
     def live_rows(self) -> tuple[int, int]:
         """(first tick, last tick), both included, whose rows may still be read or changed."""
