@@ -69,7 +69,7 @@ class Manifest(Strict):
     season: int  # ticks
     season_found: bool  # False: no season beat the last value, `season` is the stream's default
     cusum_threshold: float
-    false_alarms_per_million: float  # measured at that threshold
+    false_alarms_per_million: float | None  # measured at that threshold; None: too little to learn it
     series: tuple[str, ...]  # series with a table of their own, in the order of its rows
     training: Training
     tensors: dict[str, TensorShape]

@@ -18,7 +18,7 @@ NEWEST = 36  # cells of the target that count one by one
 SEASONS, SEASON_CELLS_MAX, BESIDE = 3, 256, 2  # seasons back, columns they may take, cells on both sides of the targets
 BLOCK, BLOCKS_MAX = 6, 128
 COVARIATE_NEWEST, COVARIATE_BLOCK = 12, 12
-PRIORS = ("mean", "last", "season", "blend")
+PRIORS = ("mean", "last", "season")
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Design:
     def prior(self, name: str, horizon: int) -> FloatArray | None:
         """Weights float64 [P, H] that the penalty draws towards: a naive forecast. None where there is none."""
         weights = np.zeros((len(self.starts), horizon))
-        if name in ("last", "blend"):
-            weights[self._segment(self.length - 1)] += 1.0 if name == "last" else 0.5
-        if name in ("season", "blend"):
+        if name == "last":
+            weights[self._segment(self.length - 1)] = 1.0
+        if name == "season":
             cells = self.length - self.season + np.arange(horizon) % self.season
             segments = np.array([self._segment(int(cell)) for cell in cells])
             if self.season > self.length or (self.sizes[segments] > 1).any():
                 return None
-            weights[segments, np.arange(horizon)] += 1.0 if name == "season" else 0.5
+            weights[segments, np.arange(horizon)] = 1.0
         return weights
 
     def _segment(self, cell: int) -> int:
@@ -185,7 +185,8 @@ class Weights:
 
     def apply(self, pooled: FloatArray, target_features: AnyArray) -> FloatArray:
         """float64 [n, P], float32 [n, H, E] → float64 [n, H]."""
-        return pooled @ self.window + np.einsum("nhe,he->nh", target_features, self.target)
+        by_horizon = np.matmul(target_features.transpose(1, 0, 2), self.target[:, :, None])  # [H, n, 1]
+        return pooled @ self.window + by_horizon[:, :, 0].T
 
     def tensors(self, layout: Design) -> dict[str, AnyArray]:
         """The weights as the model reads them, float32."""

@@ -1,0 +1,236 @@
+"""What a model's errors look like: every rung run over a span of origins, residuals in units of u, and what follows.
+
+Units, quantiles and pinball are those of the worker (calibration.py, quantiles.py), without what it learns online.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.bundle import ModelFacts
+from model_core.calibration import UNIT_FLOOR, update_unit
+from model_core.dataset import TrainingWindows
+from model_core.drift.cusum import DRIFT_SLACK, WINSOR
+from model_core.ladder import TRACKED_RUNGS, Rung
+from model_core.predictor import Predictor
+from model_core.quantiles import central_intervals, pinball, place
+from model_core.spec import StreamSpec
+
+RUN_CELLS_MAX = 12_000_000  # origins × series × horizons of one run; beyond, series are left out evenly
+CHUNK_ROWS = 4096
+OWN_TABLE_MIN = 500  # residuals of a series from which it gets quantiles of its own
+ONE_STEP_MIN = 2_000  # one-step residuals from which the drift threshold is learned
+SIMULATED_PATHS, SIMULATED_STEPS = 256, 4096
+THRESHOLD_MAX = 400.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Every rung's forecasts at n origins of S series against what came. H horizons."""
+
+    series: IntArray  # int64 [S], series of the windows
+    targets: FloatArray  # float64 [n, S, H], NaN where missing
+    residuals: FloatArray  # float64 [n, S, 3, H], actual − location, NaN where there is none
+    units: FloatArray  # float64 [n, S, 3], u as it stands at each origin
+
+    def part(self, first: int, last: int) -> "Run":
+        cut = slice(first, last)
+        return Run(self.series, self.targets[cut], self.residuals[cut], self.units[cut])
+
+    def __add__(self, other: "Run") -> "Run":
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("targets", "residuals", "units"))
+        return Run(self.series, *(np.concatenate(pair) for pair in pairs))
+
+
+def run_origins(spec: StreamSpec, windows: TrainingWindows, first: int, last: int) -> IntArray:
+    """Rows in [first, last) at which the worker would forecast."""
+    rows = np.arange(first, last)
+    return rows[(rows + windows.first_tick) % spec.forecast_every == 0]
+
+
+def run_series(windows: TrainingWindows, origins: int) -> IntArray:
+    """As many series, evenly spread, as a run over that many origins may hold."""
+    fit = max(1, RUN_CELLS_MAX // max(1, origins * windows.spec.horizon))
+    return np.unique(np.linspace(0, len(windows) - 1, min(fit, len(windows))).round().astype(np.int64))
+
+
+def run(windows: TrainingWindows, predictor: Predictor, season: int, first: int, last: int, warm: int) -> Run:
+    """Forecasts at the origins of rows [first, last); the units have been learning for `warm` origins before."""
+    origins = run_origins(windows.spec, windows, max(first - warm, windows.first_origin()), last)
+    series = run_series(windows, len(origins))
+    horizon = windows.spec.horizon
+    residuals = np.empty((len(origins), len(series), TRACKED_RUNGS, horizon))
+    targets = np.empty((len(origins), len(series), horizon))
+    step = max(1, CHUNK_ROWS // len(series))
+    for start in range(0, len(origins), step):
+        rows = origins[start : start + step]
+        of_series, at = np.tile(series, len(rows)), np.repeat(rows, len(series))
+        raw = predictor.raw(windows.batch(of_series, at, season))
+        actual = windows.targets(of_series, at)
+        targets[start : start + step] = actual.reshape(len(rows), len(series), -1)
+        error = actual[:, None] - raw.locations
+        residuals[start : start + step] = error.reshape(len(rows), len(series), TRACKED_RUNGS, -1)
+    floor = UNIT_FLOOR * _spread(windows, series)
+    units = _units(residuals[..., 0], 0.5 ** (windows.spec.forecast_every / season), floor)
+    kept = int(np.searchsorted(origins, first))
+    return Run(series, targets[kept:], residuals[kept:], units[kept:])
+
+
+def _units(one_step: FloatArray, decay: float, floor: FloatArray) -> FloatArray:
+    """One-step residuals [n, S, 3] in the order of origins → units [n, S, 3] as they stand before each is known."""
+    square, updates = np.zeros(one_step.shape[1:]), np.zeros(one_step.shape[1:])
+    units = np.empty_like(one_step)
+    for row, residual in enumerate(one_step):
+        units[row] = np.sqrt(square)
+        there = np.isfinite(residual)
+        learned, counted = update_unit(square, updates, np.where(there, residual, 0.0), decay)
+        square, updates = np.where(there, learned, square), np.where(there, counted, updates)
+    return np.maximum(units, np.maximum(floor, 1e-9)[:, None])
+
+
+def _spread(windows: TrainingWindows, series: IntArray) -> FloatArray:
+    """float64 [S], standard deviation of each series over the history."""
+    cells = windows.target_cells()[series].astype(np.float64)
+    seen = np.isfinite(cells)
+    count = np.maximum(seen.sum(axis=1), 1)
+    mean = np.where(seen, cells, 0.0).sum(axis=1) / count
+    deviation = np.where(seen, cells - mean[:, None], 0.0)
+    return np.sqrt((deviation**2).sum(axis=1) / count)
+
+
+# --- quantiles ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Residual quantiles in units of u, of the cohort and of single series, for each rung.
+
+    The worker gets single series' tables for the model only; with all of them the naive forecasts are judged fairly.
+    """
+
+    base: FloatArray  # float64 [3, H, Q]
+    series: tuple[str, ...]  # N series ids
+    own: FloatArray  # float64 [N, 3, H, Q]
+
+    def of(self, series_ids: list[str]) -> FloatArray:
+        """float64 [S, 3, H, Q], of each of these series its own where there is one."""
+        tables = np.repeat(self.base[None], len(series_ids), axis=0)
+        rows = {name: row for row, name in enumerate(self.series)}
+        for position, name in enumerate(series_ids):
+            if name in rows:
+                tables[position] = self.own[rows[name]]
+        return tables
+
+    @classmethod
+    def of_facts(cls, facts: ModelFacts) -> "Tables":
+        own = np.repeat(facts.base[None], len(facts.series_tables), axis=0)
+        own[:, Rung.MODEL] = facts.series_tables
+        return cls(facts.base, tuple(facts.series_base), own)
+
+
+def learn_tables(done: Run, spec: StreamSpec, series_ids: list[str]) -> Tables:
+    """Quantiles of the run's residuals; a rung or horizon without any keeps the Gaussian ones."""
+    levels = np.array(spec.quantile_levels)
+    base = ModelFacts.none(spec).base
+    for rung in range(TRACKED_RUNGS):
+        scaled = done.residuals[:, :, rung] / done.units[:, :, rung, None]  # [n, S, H]
+        for h in range(spec.horizon):
+            cells = scaled[:, :, h]
+            cells = cells[np.isfinite(cells)]
+            if len(cells) >= len(levels):
+                base[rung, h] = np.quantile(cells, levels)
+    scaled = done.residuals / done.units[..., None]  # [n, S, 3, H]
+    enough = np.isfinite(scaled[:, :, Rung.MODEL]).sum(axis=0).min(axis=1) >= OWN_TABLE_MIN  # [S]
+    own = np.flatnonzero(enough)
+    tables = np.repeat(base[None], len(own), axis=0)
+    for row, column in enumerate(own.tolist()):
+        for rung in range(TRACKED_RUNGS):
+            cells = scaled[:, column, rung]  # [n, H]
+            cells = cells[np.isfinite(cells).all(axis=1)]
+            if len(cells) >= OWN_TABLE_MIN // 2:
+                tables[row, rung] = np.quantile(cells, levels, axis=0).T
+    return Tables(base, tuple(series_ids[done.series[column]] for column in own), tables)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per series [S] and rung [3]; NaN where a rung never answered."""
+
+    pinball: FloatArray  # float64 [S, 3], mean over levels, horizons and origins, in the units of the series
+    coverage: FloatArray  # float64 [S, 3], share of actual values inside the widest central interval
+
+
+def score(done: Run, tables: Tables, windows: TrainingWindows) -> Scores:
+    """Quantiles from the tables alone, against what came."""
+    spec = windows.spec
+    names = [windows.series_ids[s] for s in done.series]
+    of_series = tables.of(names)  # [S, 3, H, Q]
+    bounds = windows.bounds[done.series]  # [S, 2]
+    levels = np.array(spec.quantile_levels)
+    widest = central_intervals(spec.quantile_levels)[:1]
+    losses, inside = np.full((len(names), TRACKED_RUNGS), np.nan), np.full((len(names), TRACKED_RUNGS), np.nan)
+    for s in range(len(names)):
+        actual = done.targets[:, s]  # [n, H]
+        for rung in range(TRACKED_RUNGS):
+            location = actual - done.residuals[:, s, rung]
+            unit = done.units[:, s, rung, None]
+            quantiles = place(location, unit, of_series[s, rung], bounds[s])
+            there = np.isfinite(location)
+            if there.any():
+                losses[s, rung] = pinball(actual, quantiles, levels)[there].mean()
+                for low, high in widest:
+                    within = (quantiles[..., low] <= actual) & (actual <= quantiles[..., high])
+                    inside[s, rung] = within[there].mean()
+    return Scores(losses, inside)
+
+
+# --- drift ----------------------------------------------------------------------------------------------------------
+
+
+def drift_threshold(
+    done: Run, tables: Tables, spec: StreamSpec, season: int, alarms_per_million: float, seed: int
+) -> tuple[float, float] | None:
+    """(threshold h of the CUSUM, false alarms a million ticks at h) by block bootstrap; None with too few residuals."""
+    median = spec.quantile_levels.index(0.5)
+    one_step = done.residuals[:, :, Rung.MODEL, 0] / done.units[:, :, Rung.MODEL]
+    one_step = one_step - tables.base[Rung.MODEL, 0, median]
+    columns = [column[np.isfinite(column)] for column in one_step.T]
+    block = min(max(season, 2), max(2, len(one_step) // 4))
+    columns = [np.clip(column, -WINSOR, WINSOR) for column in columns if len(column) >= 2 * block]
+    if sum(map(len, columns)) < ONE_STEP_MIN:
+        return None
+    paths = _bootstrap(columns, block, np.random.default_rng(seed))
+    low, high = 0.5, THRESHOLD_MAX
+    for _ in range(14):
+        middle = (low * high) ** 0.5
+        if _alarms_per_million(paths, middle, season) > alarms_per_million:
+            low = middle
+        else:
+            high = middle
+    return high, _alarms_per_million(paths, high, season)
+
+
+def _bootstrap(columns: list[FloatArray], block: int, rng: np.random.Generator) -> FloatArray:
+    """float64 [steps, paths]: blocks of residuals, each path from one series, drawn with replacement."""
+    blocks = -(-SIMULATED_STEPS // block)
+    paths = np.empty((blocks * block, SIMULATED_PATHS))
+    for path in range(SIMULATED_PATHS):
+        column = columns[path % len(columns)]
+        starts = rng.integers(0, len(column) - block + 1, blocks)
+        paths[:, path] = column[starts[:, None] + np.arange(block)].reshape(-1)
+    return paths
+
+
+def _alarms_per_million(paths: AnyArray, threshold: float, rest: int) -> float:
+    up, down, resting = (np.zeros(paths.shape[1]) for _ in range(3))
+    alarms = 0
+    for value in paths:
+        awake = resting <= 0
+        up = np.where(awake, np.maximum(0.0, up + value - DRIFT_SLACK), 0.0)
+        down = np.where(awake, np.maximum(0.0, down - value - DRIFT_SLACK), 0.0)
+        alarm = np.maximum(up, down) > threshold
+        alarms += int(alarm.sum())
+        up[alarm], down[alarm] = 0.0, 0.0
+        resting = np.where(alarm, rest, resting - 1)
+    return alarms / paths.size * 1e6

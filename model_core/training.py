@@ -1,0 +1,218 @@
+"""Training, told in order: season → fit on the oldest part → penalty and errors on the next → the newest decides.
+
+The history is cut by time into three spans. Ridge is fitted on the first; penalty and prior are chosen, and the errors'
+quantiles learned, on the second; on the newest the candidate (fitted on the first two) meets the model in charge. What
+is published is fitted on all three: the sums of the spans are added, nothing is read twice. The quantiles it carries
+are of errors that were all made on data the weights at that time had not seen.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from model_core.arrays import AnyArray
+from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, ModelFacts, Training
+from model_core.calendar_features import calendar_features
+from model_core.dataset import CellHistory, TrainingWindows
+from model_core.errors import CoreError
+from model_core.ladder import Rung
+from model_core.models.ridge_fit import Sums
+from model_core.predictor import Predictor
+from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run
+from model_core.ridge_training import Choice, RidgeTraining
+from model_core.season_search import SeasonSearch, find_season
+from model_core.spec import StreamSpec
+from model_core.verdict import Verdict, judge
+
+FIT_SHARE, VALIDATION_SHARE = 0.6, 0.25  # of the origins, by time; the newest rest decides
+ORIGINS_MIN = 64  # a shorter history teaches nothing
+HORIZONS_MIN = 8  # and each span must be longer than the targets that reach across its end
+
+Progress = Callable[[str, float], None]  # (what is being done, share of the whole that is done)
+
+
+class NotEnoughHistory(CoreError):
+    """There is too little to learn from: whoever was in charge stays."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A bundle, whether it may take charge, and a report for people, JSON-able."""
+
+    bundle: Bundle
+    verdict: Verdict
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Rows of the history that are origins: [fit, validation) [validation, held_out) [held_out, end)."""
+
+    fit: int
+    validation: int
+    held_out: int
+    end: int
+
+
+def train(
+    history: CellHistory,
+    spec: StreamSpec,
+    *,
+    version: str,
+    created_at: str,
+    champion: Bundle | None = None,
+    false_alarms_per_million: float = 100.0,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = lambda _what, _share: None,
+) -> Trained:
+    """Learn a candidate from the history and judge it. NotEnoughHistory says how much is missing."""
+    windows = TrainingWindows(spec, history)
+    spans = split(windows)
+    work = _Training(windows, spans, version, created_at, device, progress)
+    work.tell("looking for a season", 0.0)
+    season = find_season(windows.target_cells(), spec)
+    sums, choice, errors = work.learn(season)
+    tables = learn_tables(errors, spec, windows.series_ids)
+    work.tell("judging it on the newest part", 0.6)
+    sums, late = work.try_out(season, sums, choice, tables)
+    verdict = judge(windows, late, (spans.held_out, spans.end), tables, season, champion, device)
+    work.tell("fitting on everything", 0.85)
+    sums = sums + work.ridge.sums(spans.held_out - spec.horizon, spans.end)
+    every = errors + late
+    tables = learn_tables(every, spec, windows.series_ids)
+    threshold = drift_threshold(every, tables, spec, season.ticks, false_alarms_per_million, seed)
+    bundle = work.bundle(season, sums, choice, tables, threshold)
+    work.tell("done", 1.0)
+    return Trained(bundle, verdict, _report(bundle, season, windows, spans, verdict, choice))
+
+
+def split(windows: TrainingWindows) -> Spans:
+    """Cut the origins by time. NotEnoughHistory names what is there and what is needed."""
+    horizon = windows.spec.horizon
+    first, end = windows.first_origin(), windows.ticks - horizon
+    needed = max(ORIGINS_MIN, HORIZONS_MIN * horizon)
+    if not len(windows) or end - first < needed:
+        steps = windows.spec.context_length + horizon + needed
+        raise NotEnoughHistory(
+            f"training needs {steps} steps of history (context_length + horizon + {needed}), found {windows.ticks} "
+            f"steps of {len(windows)} series; wait for more readings, or train from a longer file"
+        )
+    origins = end - first
+    validation = first + int(origins * FIT_SHARE)
+    return Spans(first, validation, validation + int(origins * VALIDATION_SHARE), end)
+
+
+class _Training:
+    """The steps, with what they share."""
+
+    def __init__(
+        self, windows: TrainingWindows, spans: Spans, version: str, created_at: str, device: str, progress: Progress
+    ) -> None:
+        self.windows, self.spans, self.spec = windows, spans, windows.spec
+        self._version, self._created_at, self._device = version, created_at, device
+        self.tell = progress
+        self.ridge: RidgeTraining
+
+    def learn(self, season: SeasonSearch) -> tuple[Sums, Choice, Run]:
+        """Fit on the first span, choose on the second, and run there: (sums of the first, choice, errors)."""
+        spec, spans = self.spec, self.spans
+        self.ridge = RidgeTraining(self.windows, season.ticks, spans.end - spans.fit)
+        self.tell("fitting on the oldest part", 0.05)
+        # A span's targets reach a horizon beyond its origins: they must not reach into the next one.
+        sums = self.ridge.sums(spans.fit, spans.validation - spec.horizon)
+        self.tell("choosing penalty and prior", 0.25)
+        choice = self.ridge.choose(sums, spans.validation, spans.held_out - spec.horizon)
+        self.tell("learning the quantiles of its errors", 0.4)
+        none = ModelFacts.none(spec)
+        nothing = Tables(none.base, (), np.zeros((0, *none.base.shape)))
+        model = self.bundle(season, sums, choice, nothing, None)
+        return sums, choice, self._run(model, season, spans.validation, spans.held_out - spec.horizon)
+
+    def try_out(self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables) -> tuple[Sums, Run]:
+        """Fit on two spans and run on the newest: (sums of both, errors)."""
+        spans, horizon = self.spans, self.spec.horizon
+        sums = sums + self.ridge.sums(spans.validation - horizon, spans.held_out - horizon)
+        model = self.bundle(season, sums, choice, tables, None)
+        return sums, self._run(model, season, spans.held_out, spans.end)
+
+    def _run(self, model: Bundle, season: SeasonSearch, first: int, last: int) -> Run:
+        warm = 2 * season.ticks // self.spec.forecast_every
+        predictor = Predictor(self.spec, model, device=self._device)
+        return run(self.windows, predictor, season.ticks, first, last, warm)
+
+    def bundle(
+        self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables, threshold: tuple[float, float] | None
+    ) -> Bundle:
+        spec, windows = self.spec, self.windows
+        tensors: dict[str, AnyArray] = {BASE: tables.base, SERIES_TABLES: tables.own[:, Rung.MODEL]}
+        cusum, alarms = threshold or (GAUSSIAN_CUSUM_THRESHOLD, float("nan"))
+        return Bundle.sealed(
+            tensors | self.ridge.solve(sums, choice),
+            model="ridge",
+            version=self._version,
+            created_at=self._created_at,
+            step_ms=spec.step_ms,
+            timezone=spec.timezone,
+            context_length=spec.context_length,
+            horizon=spec.horizon,
+            quantile_levels=spec.quantile_levels,
+            past_covariates=spec.past_covariates,
+            future_covariates=spec.future_covariates,
+            calendar=calendar_features(spec),
+            holidays=spec.holidays,
+            season=season.ticks,
+            season_found=season.found,
+            cusum_threshold=cusum,
+            false_alarms_per_million=None if np.isnan(alarms) else alarms,
+            series=tables.series,
+            training=Training(
+                first_tick=windows.first_tick,
+                last_tick=windows.first_tick + windows.ticks - 1,
+                series=len(windows),
+                windows=int(sums.rows.max()),
+                penalty=choice.penalty,
+                prior=choice.prior,
+            ),
+        )
+
+
+def _report(
+    bundle: Bundle,
+    season: SeasonSearch,
+    windows: TrainingWindows,
+    spans: Spans,
+    verdict: Verdict,
+    choice: Choice,
+) -> dict[str, Any]:
+    manifest = bundle.manifest
+    starts = windows.spec.grid.starts_ms(
+        windows.first_tick + np.array([spans.fit, spans.validation, spans.held_out, spans.end])
+    )
+    return {
+        "version": manifest.version,
+        "model": manifest.model,
+        "passed": verdict.passed,
+        "reason": verdict.reason,
+        "scaled_pinball": {
+            "candidate": verdict.candidate,
+            "seasonal_naive": verdict.seasonal_naive,
+            "last_value": verdict.last_value,
+            "champion": verdict.champion,
+        },
+        "champion": verdict.champion_version,
+        "coverage_of_the_widest_interval": verdict.coverage,
+        "season": asdict(season),
+        "spans_ms": dict(zip(("fit", "validation", "held_out", "end"), starts.tolist(), strict=True)),
+        "training": manifest.training.model_dump(),
+        "losses": {f"penalty {penalty:g}, prior {prior}": loss for (penalty, prior), loss in choice.losses.items()},
+        "cusum_threshold": manifest.cusum_threshold,
+        "false_alarms_per_million": manifest.false_alarms_per_million,
+        "constant_series": verdict.constant_series,
+        "series": {
+            name: dict(zip(("candidate", "seasonal_naive", "last_value"), losses, strict=True))
+            for name, losses in verdict.series.items()
+        },
+    }
