@@ -5,9 +5,12 @@ Nothing is committed, so that watching never moves the place of a program that c
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from stream_app.errors import TidecastError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
 
 POLL_MESSAGES_MAX = 20_000
 QUESTION_TIMEOUT_S = 8.0
@@ -60,19 +63,27 @@ class TopicFollower:
             ) from error
         return [topic for topic in self._topics if topic not in known]
 
+    def refresh_ends(self) -> None:
+        """Ask anew where the partitions end, for `caught_up`."""
+        from confluent_kafka import TopicPartition
+
+        for topic, partition in self._places:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=QUESTION_TIMEOUT_S)
+            self._ends[topic, partition] = high
+
     def caught_up(self) -> bool:
-        """Whether everything has been read that was there at the last refresh."""
+        """Whether everything has been read that was there when the ends were last asked for."""
         return all(place >= self._ends[key] for key, place in self._places.items())
 
-    def poll(self, timeout_s: float) -> dict[str, list[tuple[bytes | None, bytes | None]]]:
-        """What came: topic → (key, value) in the order of each partition."""
+    def poll(self, timeout_s: float) -> "dict[str, list[Message]]":
+        """What came: topic → messages, in the order of each partition."""
         from confluent_kafka import KafkaError
 
-        came: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
+        came: dict[str, list[Message]] = {}
         for message in self._consumer.consume(POLL_MESSAGES_MAX, timeout_s):
             error = message.error()
             if error is None:
-                came.setdefault(message.topic(), []).append((message.key(), message.value()))
+                came.setdefault(message.topic(), []).append(message)
                 self._places[message.topic(), message.partition()] = message.offset() + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 # Behind the last message there may be markers of transactions, which are never handed out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -66,7 +67,7 @@ def _read_newest(follower: TopicFollower, topics: dict[str, str], model: WatchMo
 
 def _feed(follower: TopicFollower, topics: dict[str, str], model: WatchModel, timeout_s: float) -> None:
     for topic, messages in follower.poll(timeout_s).items():
-        model.feed(topics[topic], messages)
+        model.feed(topics[topic], [(message.key(), message.value()) for message in messages])
 
 
 def _follow(
@@ -74,6 +75,7 @@ def _follow(
 ) -> None:
     missing, looked = follower.refresh(), time.monotonic()
     with Live(console=console, screen=True, auto_refresh=False) as live:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the terminal is given back as it was
         try:
             while True:
                 live.update(_frame(model, name, missing, sort, console.width, console.height), refresh=True)

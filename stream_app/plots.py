@@ -1,0 +1,133 @@
+"""Charts as plotly figures: plain dictionaries in plotly's own form, so that pages and programs can both take them.
+
+Blue is what was forecast, orange what happened, grey what one could have said without a model. Nothing sets a font or a
+background: a page lays its own theme over it, light or dark.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model_core.arrays import FloatArray, IntArray
+
+Figure = dict[str, Any]
+
+FORECAST, ACTUAL, NAIVE_A, NAIVE_B = "#2b7fd4", "#e8710a", "#8a94a0", "#b9975b"
+BAND_OPACITY = (0.16, 0.20, 0.26, 0.34)  # from the widest interval to the narrowest
+SIGNIFICANT_DIGITS = 5
+MARGIN = {"l": 56, "r": 12, "t": 12, "b": 40}
+
+
+@dataclass(frozen=True)
+class Fan:
+    """One forecast over what happened; times in ms since the epoch."""
+
+    origin_ms: int
+    quantiles: FloatArray  # [Q, H]
+    past: FloatArray  # [P], actual values up to the origin
+    actual: FloatArray  # [H], what then happened; NaN where nothing was read
+
+
+def fan_figure(fans: Sequence[Fan], levels: Sequence[float], step_ms: int, unit: str = "") -> Figure:
+    """The first fan drawn, and each of them as a frame whose name is its position."""
+    frames = [{"name": str(number), "data": _fan_traces(fan, levels, step_ms)} for number, fan in enumerate(fans)]
+    return {
+        "data": frames[0]["data"] if frames else [],
+        "frames": frames,
+        "layout": _layout(yaxis={"title": {"text": unit}}, hovermode="x unified", xaxis={"type": "date"}),
+    }
+
+
+def strip_figure(
+    times_ms: IntArray, actual: FloatArray, lower: FloatArray, median: FloatArray, upper: FloatArray, *, interval: float
+) -> Figure:
+    """Forecasts of one horizon beside what happened, over a long time; all arrays [n]."""
+    x = _moments(times_ms)
+    band = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    data = [
+        band | {"y": _numbers(lower)},
+        band
+        | {
+            "y": _numbers(upper),
+            "fill": "tonexty",
+            "fillcolor": _rgba(FORECAST, 0.25),
+            "name": f"{interval:.0%} interval",
+            "showlegend": True,
+        },
+        _line("forecast", median, FORECAST, x=x, width=1),
+        _line("actual", actual, ACTUAL, x=x, width=1.2),
+    ]
+    return {"data": data, "layout": _layout(hovermode="x unified", xaxis={"type": "date"})}
+
+
+def reliability_figure(levels: Sequence[float], below: Sequence[float]) -> Figure:
+    """How often the actual value was at or below each quantile, against how often it should have been."""
+    percent = {"tickformat": ".0%", "range": [0, 1], "tick0": 0, "dtick": 0.2}
+    ideal = {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": {"color": NAIVE_A, "dash": "dot", "width": 1}}
+    found = {"x": list(levels), "y": _numbers(np.array(below)), "mode": "lines+markers"}
+    data = [
+        ideal | {"name": "ideal", "hoverinfo": "skip"},
+        found | {"name": "observed", "line": {"color": FORECAST, "width": 2}},
+    ]
+    axes = {
+        "xaxis": percent | {"title": {"text": "quantile"}},
+        "yaxis": percent | {"title": {"text": "actual below it"}},
+    }
+    return {"data": data, "layout": _layout(**axes)}
+
+
+def horizon_figure(model: FloatArray, seasonal_naive: FloatArray, last_value: FloatArray) -> Figure:
+    """Error by horizon [H], in units in which series can be averaged."""
+    steps = list(range(1, len(model) + 1))
+    data = [
+        _line("seasonal naive", seasonal_naive, NAIVE_B, x=steps, width=1.5),
+        _line("last value", last_value, NAIVE_A, x=steps, width=1.5),
+        _line("tidecast", model, FORECAST, x=steps, width=2.5),
+    ]
+    axes = {"xaxis": {"title": {"text": "steps ahead"}}, "yaxis": {"title": {"text": "MASE"}, "rangemode": "tozero"}}
+    return {"data": data, "layout": _layout(hovermode="x unified", **axes)}
+
+
+def _fan_traces(fan: Fan, levels: Sequence[float], step_ms: int) -> list[dict[str, Any]]:
+    ahead: dict[str, Any] = {"x0": fan.origin_ms + step_ms, "dx": step_ms}
+    traces: list[dict[str, Any]] = []
+    pairs = len(levels) // 2
+    for number in range(pairs):
+        share = levels[-1 - number] - levels[number]
+        edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, **ahead}
+        traces.append(edge | {"y": _numbers(fan.quantiles[number])})
+        opacity = BAND_OPACITY[min(number, len(BAND_OPACITY) - 1)]
+        top = {"fill": "tonexty", "fillcolor": _rgba(FORECAST, opacity), "name": f"{share:.0%} interval"}
+        traces.append(edge | {"y": _numbers(fan.quantiles[-1 - number]), "showlegend": number == 0} | top)
+    middle = int(np.argmin(np.abs(np.array(levels) - 0.5)))
+    traces.append(_line("forecast", fan.quantiles[middle], FORECAST, width=2, **ahead))
+    happened = np.concatenate([fan.past, fan.actual])
+    start = fan.origin_ms - (len(fan.past) - 1) * step_ms
+    traces.append(_line("actual", happened, ACTUAL, width=2, x0=start, dx=step_ms))
+    return traces
+
+
+def _line(name: str, values: FloatArray, color: str, *, width: float, **place: Any) -> dict[str, Any]:
+    line = {"color": color, "width": width}
+    return {"name": name, "y": _numbers(values), "mode": "lines", "line": line, "connectgaps": False, **place}
+
+
+def _layout(**more: Any) -> dict[str, Any]:
+    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    return {"margin": MARGIN, "legend": legend, "showlegend": True} | more
+
+
+def _numbers(values: FloatArray) -> list[float | None]:
+    """Short for the page: five significant digits; missing ones as null."""
+    return [float(f"{value:.{SIGNIFICANT_DIGITS}g}") if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _moments(times_ms: IntArray) -> list[str]:
+    return [text.rstrip("Z") for text in np.datetime_as_string(times_ms.astype("datetime64[ms]"), unit="m").tolist()]
+
+
+def _rgba(color: str, opacity: float) -> str:
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
