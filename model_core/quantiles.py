@@ -47,7 +47,8 @@ def place(location: AnyArray, unit: AnyArray, table: AnyArray, bounds: AnyArray)
     location […], unit […], table […, Q] in units of u, bounds […, 2] → float64 […, Q].
     """
     quantiles = location[..., None] + unit[..., None] * table
-    quantiles = np.maximum.accumulate(quantiles, axis=-1)
+    if not (quantiles[..., 1:] >= quantiles[..., :-1]).all():  # looking is three times cheaper than accumulating
+        quantiles = np.maximum.accumulate(quantiles, axis=-1)
     return np.clip(quantiles, bounds[..., :1], bounds[..., 1:])
 
 
