@@ -257,7 +257,7 @@ def metrics_document(table: Mapping[str, Metric] = TABLE) -> str:
         "# Metrics",
         "",
         "Served at `/metrics` in Prometheus' text format. Base units; no label grows with the number of series.",
-        "This page is made from the table in `stream_app/metrics.py` by `tidecast config metrics`.",
+        "This page is made from the table in `stream_app/metrics.py` by `python -m stream_app.documents`.",
         "",
         "| metric | type | labels | what it says |",
         "|---|---|---|---|",

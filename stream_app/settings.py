@@ -13,16 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model_core.durations import DurationMs
 from model_core.spec import StreamSpec, Strict, setting
 from stream_app.kafka_properties import Properties, read_properties_file, refused
-from stream_app.settings_problems import configuration_error
+from stream_app.settings_problems import configuration_error, unknown_stream
 from stream_app.settings_sources import overlay_environment, read_toml
 
 MIB = 1_048_576
+OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal")
 
 
 def _none_owned(properties: Properties) -> Properties:
@@ -173,6 +174,21 @@ class Settings(BaseSettings):
         json_schema_extra={"change": "new stream"},
     )
 
+    @model_validator(mode="after")
+    def _topics_apart(self) -> "Settings":
+        """An output that is somebody's input, or two outputs in one topic, would feed the worker its own words."""
+        taken: dict[str, str] = {spec.topic: f"the input of {name}" for name, spec in self.streams.items()}
+        for name, spec in self.streams.items():
+            for kind in OUTPUT_KINDS:
+                topic, mine = spec.outputs.topic(kind, name), f"{kind} of {name}"
+                if topic in taken:
+                    raise ValueError(
+                        f"streams.{name}.outputs: expected a topic of its own for {mine}, found {topic!r}, "
+                        f"which is {taken[topic]}. Set another prefix or name"
+                    )
+                taken[topic] = mine
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
@@ -199,8 +215,6 @@ class Settings(BaseSettings):
 
     def stream(self, name: str | None = None) -> tuple[str, StreamSpec]:
         """The stream of that name, or the only one."""
-        from stream_app.settings_problems import unknown_stream
-
         if name is None and len(self.streams) == 1:
             return next(iter(self.streams.items()))
         if name is None or name not in self.streams:

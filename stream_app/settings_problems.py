@@ -57,7 +57,9 @@ def _sentence(model: type[BaseModel], problem: Any, variables: Mapping[tuple[str
         return f"{key}: expected a value, found none. {_meaning(model, path)}".rstrip()
     if kind == "value_error":
         text = str(problem["ctx"]["error"]).rstrip(".")
-        # A validator of a whole stream already names its key: put the table in front of it.
+        # A validator of a whole table already names the key: put the table in front of it.
+        if not path:
+            return f"{text}."
         return f"{key}{'.' if _is_table(model, path) else ': '}{text}{source}."
     expected = _PLAIN.get(kind) or _expected(problem["msg"])
     return f"{key}{source}: expected {expected}, found {found}. {_meaning(model, path)}".rstrip()

@@ -34,6 +34,10 @@ COMMANDS = {
     "services": Command("stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."),
     "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
     "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
+    "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),
+    "topics": Command("stream_app.cli.topics:app", "Create or check the topics of a stream."),
+    "series": Command("stream_app.cli.series:app", "Delete series from the state."),
+    "schema": Command("stream_app.cli.schema:schema", "JSON Schemas of the published messages."),
 }
 
 

@@ -6,7 +6,7 @@ holds what is really published against them. Times are RFC 3339 UTC; `origin` an
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 SCHEMA_VERSION = 1
 Number = float | None  # null where it is not known
@@ -121,3 +121,9 @@ MESSAGES: dict[str, Any] = {
     "drift": DriftMessage,
     "journal": JournalMessage,
 }
+
+
+def json_schema(output: str) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of an output's values."""
+    body = TypeAdapter(MESSAGES[output]).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"tidecast {output}", **body}

@@ -1,0 +1,59 @@
+"""`tidecast config check | show`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True)
+File = Annotated[Path, typer.Argument(help="The configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
+DEFAULT_FILE = Path("tidecast.toml")
+
+
+@app.command()
+def check(file: File = DEFAULT_FILE) -> None:
+    """Say what is wrong with a configuration, a sentence a problem; exit code 2 when something is."""
+    from stream_app.settings import Settings
+    from stream_app.wire import decoder
+
+    settings = Settings.load(file)
+    settings.kafka.properties("admin")  # reads the properties file, if there is one
+    for spec in settings.streams.values():
+        decoder(spec.format)
+    names = ", ".join(settings.streams) or "none yet: add [streams.NAME] with topic and freq"
+    Console().print(f"{file} is valid. Streams: {names}.", highlight=False, markup=False)
+
+
+@app.command()
+def show(
+    file: File = DEFAULT_FILE,
+    as_json: AsJson = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what differs from its default.")] = False,
+) -> None:
+    """Every setting in force: its value, what it means, and what changing it means. Secrets are not shown."""
+    from stream_app.settings import Settings
+    from stream_app.settings_table import rows
+
+    chosen = [row for row in rows(Settings.load(file)) if not (changed and row.is_default)]
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in chosen], ensure_ascii=False, indent=2))
+        return
+    table = Table("key", "value", "default?", "what it means", "changing it", title=str(file))
+    for row in chosen:
+        style = None if row.is_default else "bold"
+        default = "default" if row.is_default else ""
+        table.add_row(row.key, _shown(row.value), default, row.description, row.change, style=style)
+    Console().print(table, markup=False)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unset"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

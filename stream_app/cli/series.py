@@ -1,0 +1,39 @@
+"""`tidecast series delete`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def series() -> None:
+    """What a worker knows of single series."""
+
+
+@app.command()
+def delete(
+    series_ids: Annotated[list[str], typer.Argument(help="The series to delete.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")] = Path("tidecast.toml"),
+    stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
+) -> None:
+    """Delete series: state, pending scores, and the newest message in compacted outputs.
+
+    A null value with the series' key goes to every partition of the input topic, because which one a series lives on
+    depends on its producers' key and partitioner; the other partitions do not know the series and pass over it.
+    """
+    from stream_app.settings import Settings
+    from stream_app.tombstones import delete_series
+
+    settings = Settings.load(config)
+    name, spec = settings.stream(stream)
+    partitions = delete_series(settings, spec, series_ids)
+    Console().print(
+        f"{len(series_ids)} series of {name}: tombstones are in {spec.topic} ({partitions} partitions).",
+        highlight=False,
+    )

@@ -1,0 +1,104 @@
+"""`tidecast topics create | check`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from model_core.durations import format_duration, parse_duration_ms
+from stream_app.errors import TidecastError
+
+if TYPE_CHECKING:
+    from stream_app.topics import Found
+
+SOMETHING_WRONG = 1
+app = typer.Typer(no_args_is_help=True)
+Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+Stream = Annotated[str | None, typer.Option(help="Only this stream of the configuration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
+DEFAULT_CONFIG = Path("tidecast.toml")
+
+
+@app.command()
+def create(
+    config: Config = DEFAULT_CONFIG,
+    stream: Stream = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Partitions; default: those of the input, else 4.")
+    ] = None,
+    replication: Annotated[int, typer.Option(help="Replication factor; -1: the brokers' default.")] = -1,
+    retention: Annotated[str, typer.Option(help="How long readings are kept: 30d, or `forever`.")] = "30d",
+    compacted: Annotated[
+        bool, typer.Option("--compacted", help="Forecasts, accuracy and drift keep the newest of each series.")
+    ] = False,
+) -> None:
+    """Create the input and output topics that are not there yet. Those that are there stay as they are."""
+    from stream_app.settings import Settings
+    from stream_app.topics import FOREVER, TopicAdmin, streams_of, wanted
+
+    settings = Settings.load(config)
+    try:
+        retention_ms = FOREVER if retention == "forever" else parse_duration_ms(retention)
+    except ValueError as error:
+        raise TidecastError(f"--retention: {error}") from None
+    admin = TopicAdmin(settings)
+    there = admin.partitions()
+    created = []
+    for name, spec in streams_of(settings, stream).items():
+        count = there[spec.topic][0] if spec.topic in there else partitions or 4
+        if partitions not in (None, count):
+            raise TidecastError(
+                f"--partitions: expected {count}, as the input topic {spec.topic} has, found {partitions}. Leave it out."
+            )
+        topics = wanted(name, spec, partitions=count, retention_ms=retention_ms, compacted=compacted)
+        created += admin.create(topics, replication)
+    console = Console()
+    for topic in created:
+        console.print(f"created {topic.topic} ({topic.role}, {topic.partitions} partitions)", highlight=False)
+    if not created:
+        console.print("All topics are there already.")
+
+
+@app.command()
+def check(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json: AsJson = False) -> None:
+    """Partitions, retention and cleanup policy of all topics; exit code 1 when one is not as it should be."""
+    from stream_app.settings import Settings
+    from stream_app.topics import TopicAdmin, streams_of
+
+    settings = Settings.load(config)
+    admin = TopicAdmin(settings)
+    found = [topic for name, spec in streams_of(settings, stream).items() for topic in admin.check(name, spec)]
+    if as_json:
+        typer.echo(json.dumps([asdict(topic) for topic in found], indent=2))
+    else:
+        Console().print(_table(found))
+    if any(topic.problem for topic in found):
+        raise typer.Exit(SOMETHING_WRONG)
+
+
+def _table(found: list[Found]) -> Table:
+    table = Table("stream", "role", "topic", "partitions", "copies", "kept", "cleanup", "verdict")
+    for topic in found:
+        kept = "" if topic.retention_ms is None else _duration(topic.retention_ms)
+        table.add_row(
+            topic.stream,
+            topic.role,
+            topic.topic,
+            str(topic.partitions or ""),
+            str(topic.replication or ""),
+            kept,
+            topic.cleanup or "",
+            topic.problem or "ok",
+            style="red" if topic.problem else None,
+        )
+    return table
+
+
+def _duration(retention_ms: int) -> str:
+    return "forever" if retention_ms < 0 else format_duration(retention_ms)
