@@ -90,6 +90,20 @@ class TopicFollower:
                 self._places[message.topic(), message.partition()] = message.offset()
         return came
 
+    def skip_to_newest(self) -> None:
+        """Leave out what is further behind than `newest`: for those who want the present, not all of it."""
+        from confluent_kafka import TopicPartition
+
+        self.refresh_ends()
+        for (topic, partition), place in self._places.items():
+            start = self._ends[topic, partition] - (self._newest or 0)
+            if self._newest is not None and place < start:
+                self._consumer.seek(TopicPartition(topic, partition, start))
+                self._places[topic, partition] = start
+
+    def partition_count(self, topic: str) -> int:
+        return sum(known == topic for known, _ in self._places)
+
     def close(self) -> None:
         self._consumer.close()
 

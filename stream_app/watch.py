@@ -26,7 +26,7 @@ class _Forecast(msgspec.Struct):
     origin: datetime
     step_ms: int
     quantile_levels: list[float]
-    quantiles: list[list[float]]
+    quantiles: list[list[float | None]]
     model: str | None = None
     status: str = "ok"
     reason: str | None = None
@@ -75,7 +75,7 @@ class SeriesView:
 
     series_id: str
     last_value: float | None = None
-    last_at: datetime | None = None
+    last_tick_ms: int | None = None
     history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY_VALUES))
     forecast: ForecastView | None = None
     coverage: float | None = None  # share of actual values inside the widest central interval
@@ -151,12 +151,15 @@ class WatchModel:
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 self.unreadable += 1
 
-    def feed_reading(self, series_id: str, at: datetime, value: float) -> None:
-        """The newest value of a series, from the input topic."""
+    def feed_reading(self, series_id: str, tick_ms: int, value: float) -> None:
+        """A value of a series; `tick_ms` is the start of its tick. Of a tick the newest value is shown."""
         line = self._line(series_id)
-        if line is not None and (line.last_at is None or at > line.last_at):
-            line.last_value, line.last_at = value, at
-            line.history.append(value)
+        if line is None or (line.last_tick_ms is not None and tick_ms < line.last_tick_ms):
+            return
+        if tick_ms == line.last_tick_ms:
+            line.history.pop()
+        line.last_value, line.last_tick_ms = value, tick_ms
+        line.history.append(value)
 
     def lines(self, sort: str = "name") -> list[SeriesView]:
         """All series, sorted; decodes what came since the last call."""
@@ -194,7 +197,7 @@ class WatchModel:
         line.scores.add(record.horizons)
         newest = max(record.horizons, key=lambda each: each.target, default=None)
         if newest is not None and newest.actual is not None:
-            self.feed_reading(record.series_id, newest.target, newest.actual)
+            self.feed_reading(record.series_id, int(newest.target.timestamp() * 1000), newest.actual)
         published = record.coverage[0] if isinstance(record.coverage, list) and record.coverage else None
         line.coverage = published if published is not None else line.scores.coverage
         line.skill = record.skill if record.skill is not None else line.scores.skill

@@ -31,7 +31,9 @@ class Command:
 
 # To add a command: one line here, one file beside this one. The order is that of `tidecast --help`.
 COMMANDS = {
+    "worker": Command("stream_app.cli.worker:worker", "Turn readings into forecasts until told to stop."),
     "services": Command("stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."),
+    "demo": Command("stream_app.cli.demo:demo", "The whole story on real data, in about two minutes."),
     "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
     "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
     "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,12 +12,14 @@ import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
+from stream_app.input_tail import InputTail
 from stream_app.kafka_address import client_properties
 from stream_app.settings import Settings
 from stream_app.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
-from stream_app.watch_view import Frame, render
+from stream_app.watch_view import FRAME_ROWS, Frame, render
 
 NEWEST_MESSAGES = 5_000  # a partition, read first so that the first frame is not empty
 FRAME_INTERVAL_S = 0.5
@@ -34,68 +37,91 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
 ) -> None:
     """Show each series' last value, newest forecast, model, coverage, skill and drift."""
-    name, topics = _outputs(config, stream, prefix)
-    model = WatchModel()
-    console = Console()
-    with TopicFollower(list(topics), client_properties(bootstrap, config), newest=NEWEST_MESSAGES) as follower:
-        missing = follower.refresh()
-        if once and len(missing) == len(topics):
+    name, topics, spec = _outputs(config, stream, prefix)
+    client = client_properties(bootstrap, config)
+    with ExitStack() as ends:
+        follower = ends.enter_context(TopicFollower(list(topics), client, newest=NEWEST_MESSAGES))
+        readings = ends.enter_context(InputTail(spec, client)) if spec is not None else None
+        view = View(name, topics, follower, readings, sort)
+        if once and len(view.missing) == len(topics):
             raise TidecastError(f"None of the topics {', '.join(topics)} is there. Is the prefix right?")
-        _read_newest(follower, topics, model)
+        view.read_newest()
         if once:
-            height = max(console.height, len(model.lines()) + 8) if not console.is_terminal else console.height
-            console.print(_frame(model, name, missing, sort, console.width, height))
-            return
-        _follow(follower, topics, model, console, name, sort)
+            view.print_once()
+        else:
+            view.follow()
 
 
-def _outputs(config: Path | None, stream: str | None, prefix: str | None) -> tuple[str, dict[str, str]]:
-    """The stream's name, and topic → output."""
+def _outputs(
+    config: Path | None, stream: str | None, prefix: str | None
+) -> tuple[str, dict[str, str], StreamSpec | None]:
+    """The stream's name, topic → output, and what is known of its input."""
     if prefix is not None:
-        return prefix, {f"{prefix}.{output}": output for output in OUTPUTS}
+        return prefix, {f"{prefix}.{output}": output for output in OUTPUTS}, None
     if config is None:
         raise TidecastError("Name what to watch: --config tidecast.toml, or --bootstrap HOST:PORT --prefix PREFIX.")
     name, spec = Settings.load(config).stream(stream)
-    return name, {spec.outputs.topic(output, name): output for output in OUTPUTS}
+    return name, {spec.outputs.topic(output, name): output for output in OUTPUTS}, spec
 
 
-def _read_newest(follower: TopicFollower, topics: dict[str, str], model: WatchModel) -> None:
-    deadline = time.monotonic() + FIRST_FRAME_TIMEOUT_S
-    while not follower.caught_up() and time.monotonic() < deadline:
-        _feed(follower, topics, model, 0.1)
+class View:
+    """Topics → model → frames."""
 
+    def __init__(
+        self, name: str, topics: dict[str, str], follower: TopicFollower, readings: InputTail | None, sort: str
+    ) -> None:
+        self._name = name
+        self._topics = topics
+        self._follower = follower
+        self._readings = readings
+        self._sort = sort
+        self._model = WatchModel()
+        self._console = Console()
+        self.missing = follower.refresh()
 
-def _feed(follower: TopicFollower, topics: dict[str, str], model: WatchModel, timeout_s: float) -> None:
-    for topic, messages in follower.poll(timeout_s).items():
-        model.feed(topics[topic], [(message.key(), message.value()) for message in messages])
+    def read_newest(self) -> None:
+        """So that the first frame is not empty."""
+        deadline = time.monotonic() + FIRST_FRAME_TIMEOUT_S
+        while not self._follower.caught_up() and time.monotonic() < deadline:
+            self._feed(0.1)
+        if self._readings is not None:
+            self._feed_readings()
 
+    def print_once(self) -> None:
+        """To a file or a pipe: all series, however many rows that takes."""
+        rows = len(self._model.lines()) + FRAME_ROWS
+        self._console.print(self._frame(self._console.height if self._console.is_terminal else rows))
 
-def _follow(
-    follower: TopicFollower, topics: dict[str, str], model: WatchModel, console: Console, name: str, sort: str
-) -> None:
-    missing, looked = follower.refresh(), time.monotonic()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    def follow(self) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the terminal is given back as it was
-        try:
+        looked = time.monotonic()
+        with suppress(KeyboardInterrupt), Live(console=self._console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(_frame(model, name, missing, sort, console.width, console.height), refresh=True)
+                live.update(self._frame(self._console.height), refresh=True)
                 until = time.monotonic() + FRAME_INTERVAL_S
                 while (left := until - time.monotonic()) > 0:
-                    _feed(follower, topics, model, min(left, 0.1))
-                if missing and time.monotonic() - looked > LOOK_INTERVAL_S:
-                    missing, looked = follower.refresh(), time.monotonic()
-        except KeyboardInterrupt:
-            return
+                    self._feed(min(left, 0.1))
+                if self._readings is not None:
+                    self._feed_readings()
+                if self.missing and time.monotonic() - looked > LOOK_INTERVAL_S:
+                    self.missing, looked = self._follower.refresh(), time.monotonic()
 
+    def _feed(self, timeout_s: float) -> None:
+        for topic, messages in self._follower.poll(timeout_s).items():
+            self._model.feed(self._topics[topic], [(message.key(), message.value()) for message in messages])
 
-def _frame(model: WatchModel, name: str, missing: list[str], sort: str, width: int, height: int) -> RenderableType:
-    lines = model.lines(sort)
-    newest = max((line.forecast.origin for line in lines if line.forecast), default=None)
-    status = f"{model.forecasts_seen:,} forecasts"
-    if newest:
-        status += f" · at {newest:%Y-%m-%d %H:%M} UTC"
-    if missing:
-        status += f" · waiting for {', '.join(missing)}"
-    if model.unreadable:
-        status += f" · {model.unreadable:,} unreadable"
-    return render(lines, Frame(name, status, sort), width=width, height=height)
+    def _feed_readings(self) -> None:
+        for series_id, tick_ms, value in self._readings.read() if self._readings else ():
+            self._model.feed_reading(series_id, tick_ms, value)
+
+    def _frame(self, height: int) -> RenderableType:
+        lines = self._model.lines(self._sort)
+        newest = max((line.forecast.origin for line in lines if line.forecast), default=None)
+        status = f"{self._model.forecasts_seen:,} forecasts"
+        if newest:
+            status += f" · at {newest:%Y-%m-%d %H:%M} UTC"
+        if self.missing:
+            status += f" · waiting for {', '.join(self.missing)}"
+        if self._model.unreadable:
+            status += f" · {self._model.unreadable:,} unreadable"
+        return render(lines, Frame(self._name, status, self._sort), width=self._console.width, height=height)

@@ -26,7 +26,7 @@ class _Forecast(msgspec.Struct):
     model: str
     status: str
     reason: str | None = None
-    quantiles: list[list[float]] = []
+    quantiles: list[list[float | None]] = []
 
 
 class _Horizon(msgspec.Struct):

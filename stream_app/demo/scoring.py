@@ -4,6 +4,7 @@ Plain on purpose, and independent of the worker's own scoring: nothing here come
 forecast [n, …] or one row a series [S, …].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,7 +124,7 @@ class Scorer:
         self._waiting: list[dict[int, FloatArray]] = [{} for _ in range(series)]  # origin → float32 [Q, H]
         self._newest_origin = np.full(series, -1, np.int64)
 
-    def add(self, series: int, origin: int, revision: int, quantiles: list[list[float]]) -> None:
+    def add(self, series: int, origin: int, revision: int, quantiles: Sequence[Sequence[float | None]]) -> None:
         """One published forecast. A revision counts for the horizons whose target had not settled when it came."""
         if origin < self.first_origin:
             return

@@ -25,11 +25,10 @@ def forecast(series_id: str, origin: int, quantiles: list[list[float]], **change
         "quantile_levels": LEVELS,
         "quantiles": quantiles,
         "point": quantiles[len(quantiles) // 2],
-        "mean": None,
         "model": "ridge",
         "model_version": "1",
         "status": "ok",
-        "reason": "ok",
+        "reason": None,
         "revision": 0,
         "issued_at": "2026-03-01T10:00:00Z",
         "observed_share": 1.0,
@@ -40,7 +39,9 @@ def forecast(series_id: str, origin: int, quantiles: list[list[float]], **change
 
 def accuracy(series_id: str, origin: int, horizons: list[dict[str, Any]], **changes: Any) -> tuple[bytes, bytes]:
     """One record; each horizon needs `horizon`, and gets its target."""
-    scored = [{"target": moment(origin + each["horizon"])} | each for each in horizons]
+    nothing = {"actual": None, "error": None, "pinball": None, "covered": [None] * 4}
+    naive = {"baselines": {"seasonal_naive": None, "last_value": None}}
+    scored = [nothing | naive | {"target": moment(origin + each["horizon"])} | each for each in horizons]
     message = {
         "schema_version": 1,
         "kind": "record",
@@ -48,5 +49,10 @@ def accuracy(series_id: str, origin: int, horizons: list[dict[str, Any]], **chan
         "series_id": series_id,
         "origin": moment(origin),
         "horizons": scored,
+        "intervals": [0.8, 0.6, 0.4, 0.2],
+        "mase": None,
+        "coverage": [None] * 4,
+        "skill": None,
+        "input": {"partition": 0, "offset": origin},
     }
     return series_id.encode(), json.dumps(message | changes).encode()

@@ -41,6 +41,24 @@ def filled(series: int) -> WatchModel:
     return model
 
 
+def test_the_messages_of_these_tests_are_those_that_the_worker_publishes():
+    from pydantic import TypeAdapter
+
+    from stream_app.wire.message_schemas import MESSAGES
+
+    TypeAdapter(MESSAGES["forecasts"]).validate_json(forecast("a", 5, ramp())[1])
+    scored = {"horizon": 1, "actual": 3.0, "baselines": NAIVE, **SCORED}
+    TypeAdapter(MESSAGES["accuracy"]).validate_json(accuracy("a", 5, [scored])[1])
+
+
+def test_of_a_tick_the_newest_value_is_shown_and_older_ticks_change_nothing():
+    model = WatchModel()
+    for tick_ms, value in ((0, 1.0), (600_000, 2.0), (600_000, 3.0), (0, 9.0)):
+        model.feed_reading("a", tick_ms, value)
+    (line,) = model.lines()
+    assert (line.last_value, list(line.history)) == (3.0, [1.0, 3.0])
+
+
 def test_the_newest_forecast_of_a_series_is_shown():
     model = WatchModel()
     model.feed("forecasts", [forecast("a", 5, ramp(start=1.0)), forecast("b", 5, ramp()), forecast("a", 6, ramp())])
@@ -61,14 +79,15 @@ def test_skill_is_against_the_better_naive_forecast():
 
 def test_what_the_worker_says_of_its_coverage_is_what_is_shown():
     model = WatchModel()
-    model.feed("accuracy", [accuracy("a", 5, [{"horizon": 1, "actual": 3.0, **SCORED}], coverage=[0.81, 0.6])])
+    model.feed(
+        "accuracy", [accuracy("a", 5, [{"horizon": 1, "actual": 3.0, **SCORED}], coverage=[0.81, 0.6, 0.4, 0.2])]
+    )
     assert model.lines()[0].coverage == 0.81
 
 
 def test_a_missing_actual_is_not_scored():
     model = WatchModel()
-    nothing = {"horizon": 1, "actual": None, "error": None, "pinball": None, "covered": None}
-    model.feed("accuracy", [accuracy("a", 5, [nothing])])
+    model.feed("accuracy", [accuracy("a", 5, [{"horizon": 1}])])
     (line,) = model.lines()
     assert (line.skill, line.coverage, line.last_value) == (None, None, None)
 

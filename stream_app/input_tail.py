@@ -1,0 +1,42 @@
+"""The newest readings of an input topic, for people: a sample of the present, never all of a fast stream."""
+
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from model_core.spec import StreamSpec
+from stream_app.topic_follower import TopicFollower
+from stream_app.wire import decoder
+
+NEWEST_MESSAGES = 2_000  # a partition: what a frame looks at, at most
+
+
+class InputTail:
+    """`read` gives what came since the last call, or only the newest of it when that is too much."""
+
+    def __init__(self, spec: StreamSpec, client: Mapping[str, Any]) -> None:
+        self._spec = spec
+        self._decode = decoder(spec.format)
+        self._follower = TopicFollower([spec.topic], client, newest=NEWEST_MESSAGES)
+
+    def read(self) -> Iterator[tuple[str, int, float]]:
+        """(series_id, start of the reading's tick in ms since the epoch, value)."""
+        self._follower.skip_to_newest()
+        messages = self._follower.poll(0.01).get(self._spec.topic, [])
+        partitions = max(1, self._follower.partition_count(self._spec.topic))
+        decoded = self._decode(
+            self._spec, messages, now_ms=int(time.time() * 1000), partition_count=partitions, replay=None
+        )
+        grid = self._spec.grid
+        for readings in decoded.readings.values():
+            starts = grid.starts_ms(grid.ticks(readings.timestamps_ms))
+            yield from zip(readings.series_ids, starts.tolist(), readings.values.tolist(), strict=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._follower.close()
