@@ -25,8 +25,12 @@ def add_agents(
     pipeline: Pipeline,
     pipeline_thread: ThreadPoolExecutor,
     handled: Callable[[], None],
+    failed: Callable[[BaseException], None],
 ) -> None:
-    """`channel` brings PollBatch values; `handled` is called after each, so that the poll thread may send another."""
+    """`channel` brings PollBatch values; `handled` is called after each, so that the poll thread may send another.
+
+    `failed` is told of an error before the worker ends: nothing that is in memory may be saved after it.
+    """
 
     @app.agent(channel, name="readings")
     async def forecast_readings(poll_batches: faust.StreamT[PollBatch]) -> None:
@@ -35,7 +39,7 @@ def add_agents(
             try:
                 await loop.run_in_executor(pipeline_thread, pipeline.process, poll_batch)
             except Exception as error:  # noqa: BLE001 - Faust would swallow it and drop the poll batch
-                pipeline.fail(error)
+                failed(error)
                 await app.crash(error)
             finally:
                 handled()

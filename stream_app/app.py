@@ -30,13 +30,13 @@ from stream_app.commits import OffsetCommits
 from stream_app.consumer import PollThread
 from stream_app.errors import TidecastError
 from stream_app.forecast_batches import ForecastBatches
-from stream_app.health import Health
+from stream_app.health import Health, HealthServer
 from stream_app.kafka_clients import consumer_properties, producer_properties
 from stream_app.metrics import Metrics
 from stream_app.model_registry import ModelRegistry
 from stream_app.model_watcher import ModelWatcher
 from stream_app.pipeline import Pipeline
-from stream_app.poll_batch import PollBatch
+from stream_app.poll_batch import PollBatch, StreamPartition
 from stream_app.publisher import Publisher
 from stream_app.restore import Restorer
 from stream_app.saver import Saver
@@ -74,6 +74,7 @@ def create_app(settings: Settings) -> App:
         pipeline=data_plane.pipeline,
         pipeline_thread=data_plane.pipeline_thread,
         handled=data_plane.poll_thread.handled,
+        failed=data_plane.discard,
     )
 
     @app.service
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> App:
         """Starts after the agent, stops before it, so that what is in flight still gets through."""
 
         async def on_start(self) -> None:
+            await self.add_runtime_dependency(data_plane.health_server)
             app.flow_control.resume()  # Faust resumes it when its own consumer starts; without it a put waits forever
             await data_plane.start()
 
@@ -102,6 +104,13 @@ class DataPlane:
         self.stopped_cleanly = True
         self.metrics = Metrics()
         self.health = Health(settings)
+        self.health_server = HealthServer(
+            settings.http.host,
+            settings.http.port,
+            self.metrics.registry,
+            self.health.readiness,
+            facts={"application_id": settings.application_id, "instance_id": settings.instance_name},
+        )
         self.channel: Any = app.channel()
         self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")
         self._identities: dict[str, Identity] = {}  # known once Kafka has been reached
@@ -132,6 +141,7 @@ class DataPlane:
             saver=saver,
             store=self._store,
             metrics=self.metrics,
+            hold=self._hold,
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
         self.poll_thread = PollThread(
@@ -139,6 +149,7 @@ class DataPlane:
             consumer_properties=consumer_properties(settings),
             assignment=assignment,
             commits=commits,
+            metrics=self.metrics,
             put=self._put,
             wake_at=self.pipeline.wake_at,
             prepare=self._prepare,
@@ -147,6 +158,13 @@ class DataPlane:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        log.info(
+            "started",
+            application_id=self._settings.application_id,
+            instance_id=self._settings.instance_name,
+            http=self.health_server.url,
+            streams={stream: spec.topic for stream, spec in self._settings.streams.items()},
+        )
         self._publisher.start()
         self.poll_thread.start()
 
@@ -170,13 +188,23 @@ class DataPlane:
                 "stands still. The worker ends; nothing is lost."
             ) from None
 
+    def _hold(self, at: StreamPartition, reason: str) -> None:
+        log.error("partition held", partition=str(at), reason=reason)
+        self.health.held(str(at), reason)
+        self.poll_thread.hold(at)
+
     def fail(self, error: BaseException) -> None:
         """From any thread: what is in memory is discarded, the process exits with 1."""
-        if self._failure is not None or self._loop is None:
-            return
-        self._failure = error
-        log.error("worker ends", error=str(error), exc_info=None if isinstance(error, TidecastError) else error)
-        asyncio.run_coroutine_threadsafe(self._app.crash(error), self._loop)
+        if self._failure is None and self._loop is not None:
+            self.discard(error)
+            asyncio.run_coroutine_threadsafe(self._app.crash(error), self._loop)
+
+    def discard(self, error: BaseException) -> None:
+        """Save nothing more: after a failure, what is in memory is not to be trusted."""
+        if self._failure is None:
+            self._failure = error
+            self.pipeline.fail()
+            log.error("worker ends", error=str(error), exc_info=None if isinstance(error, TidecastError) else error)
 
     async def stop(self) -> None:
         """Stop polling, drain, commit, checkpoint, leave the group: in the order of the data, each with a deadline."""

@@ -104,7 +104,8 @@ class Assignment:
     def release(self, partitions: Sequence[StreamPartition]) -> tuple[Released, float]:
         """The request to finish these, and its deadline (time.monotonic())."""
         mine = frozenset(partitions) & self.owned.keys()
-        log.info("releasing", partitions=sorted(map(str, mine)))
+        if mine:
+            log.info("releasing", partitions=sorted(map(str, mine)))
         return Released(mine, Receipt()), time.monotonic() + self._deadline_s
 
     def released(self, released: Released) -> None:

@@ -85,7 +85,7 @@ class OffsetCommits:
     def serve(
         self, consumer: Consumer, owned: Mapping[StreamPartition, Owned], topics: Mapping[str, str], *, wait: bool
     ) -> None:
-        """Poll thread, every turn. `wait`: inside a rebalance callback, where only a synchronous commit gets through."""
+        """Poll thread, every turn. `wait`: inside a rebalance callback only a synchronous commit gets through."""
         if self._current is None:
             try:
                 self._current = self._waiting.get_nowait()

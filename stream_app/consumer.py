@@ -10,6 +10,7 @@ on the event loop without a deadline.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +22,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream_app.assignment import Assignment, Owned
 from stream_app.commits import OffsetCommits
 from stream_app.idleness import Idleness
+from stream_app.partition_gauges import PartitionGauges
 from stream_app.poll_batch import PollBatch, StreamPartition
 
 if TYPE_CHECKING:
+    from stream_app.metrics import Metrics
     from stream_app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -39,6 +42,7 @@ class PollThread:
         consumer_properties: Mapping[str, Any],
         assignment: Assignment,
         commits: OffsetCommits,
+        metrics: Metrics,
         put: Callable[[PollBatch], None],
         wake_at: Callable[[], float],
         prepare: Callable[[threading.Event], None],
@@ -52,6 +56,7 @@ class PollThread:
         self._assignment = assignment
         self._commits = commits
         self._idleness = Idleness(settings.streams)
+        self._gauges = PartitionGauges(settings, metrics)
         self._put = put
         self._wake_at = wake_at
         self._prepare = prepare
@@ -60,6 +65,8 @@ class PollThread:
         self._stopping = threading.Event()
         self._discard = False
         self._paused = False
+        self._held: queue.SimpleQueue[StreamPartition] = queue.SimpleQueue()
+        self._holding: set[StreamPartition] = set()
         self._early: list[Message] = []  # came while there was no credit
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._consumer: Consumer | None = None
@@ -68,6 +75,10 @@ class PollThread:
 
     def start(self) -> None:
         self._thread.start()
+
+    def hold(self, at: StreamPartition) -> None:
+        """Read no more of a partition until a person has looked; from the pipeline's thread."""
+        self._held.put(at)
 
     def handled(self) -> None:
         """The pipeline is done with a poll batch."""
@@ -101,11 +112,25 @@ class PollThread:
 
     def _turn(self, consumer: Consumer) -> None:
         self._serve(wait=False)
+        self._apply_holds(consumer)
+        before = self._assignment.owned
         messages, self._early = self._early, []
         messages += consumer.consume(self._limits.poll_batch_max, self._poll_s)
+        if self._assignment.owned is not before:
+            messages = self._still_ours(messages)
         poll_batch = self._sorted(consumer, messages)
         if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
             self._hand_over(poll_batch)
+        self._gauges.update(consumer, self._assignment.owned)
+
+    def _still_ours(self, messages: list[Message]) -> list[Message]:
+        """After a rebalance within `consume()`: some messages may be of partitions that went, or came twice."""
+        owned, kept = self._assignment.owned, {}
+        for message in messages:
+            at = StreamPartition(self._streams[message.topic()], message.partition())
+            if message.error() is not None or (at in owned and message.offset() >= owned[at].start_offset):
+                kept[at, message.offset(), message.error() is not None] = message
+        return [kept[key] for key in sorted(kept)]
 
     def _sorted(self, consumer: Consumer, messages: list[Message]) -> PollBatch:
         """By stream; what is no message is taken out."""
@@ -126,11 +151,11 @@ class PollThread:
                 if position.offset >= 0:
                     next_offsets[StreamPartition(self._streams[position.topic], position.partition)] = position.offset
         moved = self._idleness.note(next_offsets, ended)
-        idle = frozenset() if self._paused else self._idleness.idle(self._is_at_end)
+        idle = frozenset() if self._paused else self._idleness.idle(self._is_at_end) - self._holding
         return PollBatch(by_stream, moved, ended=ended, idle=idle)
 
     def _end_of(self, message: Message) -> StreamPartition | None:
-        """The partition that ended. Errors that the client recovers from by itself are logged, others end the worker."""
+        """The partition that ended. Errors the client recovers from by itself are logged, others end the worker."""
         error = message.error()
         if error.code() == KafkaError._PARTITION_EOF:
             return StreamPartition(self._streams[message.topic()], message.partition())
@@ -144,7 +169,7 @@ class PollThread:
         assert self._consumer is not None
         try:
             _, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topics[at.stream], at.partition), timeout=self._limits.kafka_timeout / 1000
+                self._place(at), timeout=self._limits.kafka_timeout / 1000, cached=False
             )
         except KafkaException:
             return False
@@ -156,8 +181,8 @@ class PollThread:
         """Put it into the channel once there is a credit. False: stopped, or past the deadline."""
         patient_until = time.monotonic() + self._limits.pause_after / 1000
         while not self._credits.acquire(timeout=self._poll_s):
-            if (self._stopping.is_set() and self._discard) or (deadline and time.monotonic() > deadline):
-                return False
+            if time.monotonic() > deadline if deadline is not None else self._stopping.is_set():
+                return False  # what is not handed over is not committed: it will be read again
             self._serve(wait=in_callback)
             if not in_callback:
                 self._keep_polling(pause=time.monotonic() > patient_until)
@@ -177,8 +202,16 @@ class PollThread:
     def _resume(self) -> None:
         if self._paused and self._consumer is not None:
             self._paused = False
-            self._consumer.resume(self._consumer.assignment())
+            held = [self._place(at) for at in self._holding]
+            self._consumer.resume([place for place in self._consumer.assignment() if place not in held])
             log.info("resumed")
+
+    def _apply_holds(self, consumer: Consumer) -> None:
+        while not self._held.empty():
+            at = self._held.get()
+            if at in self._assignment.owned:
+                self._holding.add(at)
+                consumer.pause([self._place(at)])
 
     def _serve(self, *, wait: bool) -> None:
         assert self._consumer is not None
@@ -188,20 +221,23 @@ class PollThread:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         taken = self._assignment.take(consumer, [self._at(partition) for partition in partitions])
-        if taken is None:  # asked to stop while waiting for the store
-            return
         self._idleness.forget(owned.at for owned in taken.partitions)
+        self._holding -= {owned.at for owned in taken.partitions}
         consumer.incremental_assign([self._start_of(owned) for owned in taken.partitions])
         if self._paused:
             consumer.pause([self._start_of(owned) for owned in taken.partitions])
-        self._hand_over(PollBatch(change=taken), in_callback=True)
+        self._hand_over(
+            PollBatch(change=taken), in_callback=True, deadline=time.monotonic() + self._limits.shutdown_deadline / 1000
+        )
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._release([self._at(partition) for partition in partitions], in_callback=True)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         lost = self._assignment.lose([self._at(partition) for partition in partitions])
-        self._hand_over(PollBatch(change=lost), in_callback=True)
+        self._hand_over(
+            PollBatch(change=lost), in_callback=True, deadline=time.monotonic() + self._limits.shutdown_deadline / 1000
+        )
 
     def _release(self, partitions: list[StreamPartition], *, in_callback: bool) -> None:
         """Finish, commit, checkpoint, let go; past the deadline, let go without."""
@@ -233,6 +269,9 @@ class PollThread:
 
     def _at(self, partition: TopicPartition) -> StreamPartition:
         return StreamPartition(self._streams[partition.topic], partition.partition)
+
+    def _place(self, at: StreamPartition) -> TopicPartition:
+        return TopicPartition(self._topics[at.stream], at.partition)
 
     def _start_of(self, owned: Owned) -> TopicPartition:
         return TopicPartition(self._topics[owned.at.stream], owned.at.partition, owned.start_offset)

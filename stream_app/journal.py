@@ -1,8 +1,8 @@
 """The journal: decisions that are not a function of the input log, so that a replay can follow them.
 
 One record a decision in `<stream>.journal`, in the partition of the input it is about, published together with the
-outputs it led to. A decision either takes effect at an offset (an idle close, a model swap: before the reading with that
-offset) or is looked up for the offsets it names (the clock's verdicts, a model that failed).
+outputs it led to. A decision either takes effect at an offset (an idle close, a model swap: before the reading with
+that offset) or is looked up for the offsets it names (the clock's verdicts, a model that failed).
 
 Decisions of a partition are numbered; a checkpoint remembers the number of decisions its state contains.
 """
@@ -118,7 +118,7 @@ def read_journals(
                     unread.discard(place)
                 elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
                     raise TidecastError(
-                        f"Expected the topic {message.topic()} with as many partitions as the input topic, found none for "
+                        f"Expected {message.topic()} to have as many partitions as the input topic, found none for "
                         f"partition {message.partition()}. Create it: tidecast topics create"
                     )
                 else:

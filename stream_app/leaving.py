@@ -6,7 +6,7 @@ Collects an Outbox; knows which topic each kind goes to, and nothing of when it 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -19,6 +19,7 @@ from stream_app.journal import Decision
 from stream_app.outbox import Addressed, Outbox
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
+from stream_app.wire.decoded import Reason
 from stream_app.wire.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class Leaving:
 
     def add(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         """Forecasts, accuracy and drift of a partition, each to its topic."""
+        with self._metrics.encode_seconds.time():
+            self._encode(owned, outcome, facts)
+
+    def _encode(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         stream, spec = owned.at.stream, owned.spec
         issued_at = rfc3339(self._now_ms())
         common = (spec, stream, owned.at.partition)
@@ -60,8 +65,8 @@ class Leaving:
         self._add(owned, "drift", wire.encode_drift(*common, outcome.drift))
         # A deleted series leaves compacted topics with it.
         tombstones = [(series_id.encode(), None) for _, series_id in outcome.deleted]
-        for kind in ("forecasts", "accuracy"):
-            self._add(owned, kind, tombstones)
+        self._add(owned, "forecasts", tombstones)
+        self._add(owned, "accuracy", tombstones)
 
     def add_dead_letter(self, owned: Owned, letter: DeadLetter) -> None:
         if letter.offset >= owned.emit_from:
@@ -80,15 +85,18 @@ class Leaving:
         found = {m.offset(): m for m in messages if m.partition() == partition and m.offset() in wanted}
         for each in kept:
             message = found[int(readings.offsets[each.position])]
-            letter = DeadLetter.of(message, each.reason, each.detail, (readings.series_ids[each.position],))
+            letter = DeadLetter.of(
+                message, cast(Reason, each.reason), each.detail, (readings.series_ids[each.position],)
+            )
             self.add_dead_letter(owned, letter)
 
     def add_decision(self, owned: Owned, decision: Decision) -> None:
         """Into the journal's partition of the same number."""
         topic = owned.spec.outputs.topic("journal", owned.at.stream)
-        key, value = wire.encode_journal(owned.at.stream, owned.at.partition, decision.next_offset, decision.body())
-        self.outbox.add_addressed(Addressed(topic, key, value, partition=owned.at.partition))
+        value = wire.encode_journal(owned.at.stream, owned.at.partition, decision.next_offset, decision.body())
+        self.outbox.add_addressed(Addressed(topic, None, value, partition=owned.at.partition))
 
     def _add(self, owned: Owned, kind: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
-        self.outbox.add(owned.spec.outputs.topic(kind, owned.at.stream), records)
-        self._metrics.records_published.labels(owned.at.stream, kind).inc(len(records))
+        if records:
+            self.outbox.add(owned.spec.outputs.topic(kind, owned.at.stream), records)
+            self._metrics.records_published.labels(owned.at.stream, kind).inc(len(records))

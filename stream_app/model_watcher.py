@@ -1,6 +1,7 @@
 """Looks for a new champion in the model registry, loads and tries it off the hot path, and offers it to the pipeline.
 
-A candidate that cannot be loaded or answers with the wrong shape is refused loudly, once; the model in charge serves on.
+A candidate that cannot be loaded, or was made for another configuration, is refused loudly; the model in charge serves
+on.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class StreamPartition(NamedTuple):
 
 
 class Receipt:
-    """Says to the one who asked for a release that it is complete; or, to the one working on it, that it is too late."""
+    """Tells the one who asked for a release that it is complete, and the one working on it that it is too late."""
 
     def __init__(self) -> None:
         self._done = threading.Event()
@@ -73,6 +73,9 @@ class Lost:
     partitions: frozenset[StreamPartition]
 
 
+Change = Assigned | Released | Lost
+
+
 @dataclass(frozen=True)
 class PollBatch:
     """One turn of the poll thread. Empty ones are sent too, when the pipeline asked to be woken."""
@@ -81,7 +84,7 @@ class PollBatch:
     next_offsets: Mapping[StreamPartition, int] = field(default_factory=dict)  # after these messages
     ended: frozenset[StreamPartition] = frozenset()  # partitions whose end was reached in this turn
     idle: frozenset[StreamPartition] = frozenset()  # at their end without a reading for the stream's idle_timeout
-    change: Assigned | Released | Lost | None = None
+    change: Change | None = None
 
     def __len__(self) -> int:
         return sum(len(messages) for messages in self.messages.values())

@@ -7,8 +7,8 @@ missing after a crash; state is saved only when its offset is committed, so stat
 published. Under `at_least_once` a crash between 1 and 3 publishes the same again.
 
 Exactly once puts `begin_transaction` before step 1 and makes step 3 `send_offsets_to_transaction` and commit; steps,
-threads and cuts stay as they are. When a step fails past its deadline the worker ends and says so: a fresh start rewinds
-to the committed offsets and the checkpoint, which is what any failure has to end in.
+threads and cuts stay as they are. When a step fails past its deadline the worker ends and says so: a fresh start
+rewinds to the committed offsets and the checkpoint, which is what any failure has to end in.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ class Publisher:
                 self._carry_out(parcel)
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
             self._failed.set()
+            self._metrics.publish_failures.inc()
             self._on_fatal(error)
 
     # --- the steps ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Where a partition begins: its state from Redis, its offsets from Kafka, its decisions from the journal.
 
 The state knows the offset it includes (S), Kafka the one whose outputs were published (C), and S ≤ C, because state is
-saved after the commit. Reading begins at S; up to C everything is computed and nothing is sent; from C on it emits. With
-no state reading begins at the start of the log. Everything else is refused with the command that mends it.
+saved after the commit. Reading begins at S; up to C everything is computed and nothing is sent; from C on it emits.
+With no state reading begins at the start of the log. Everything else is refused with the command that mends it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Restorer:
         if committed is None or committed < next_offset:
             found = "none" if committed is None else str(committed)
             raise StateMismatch(
-                f"Expected the committed offset of {at} to be at least {next_offset}, which the state in Redis includes; "
+                f"Expected the committed offset of {at} to be at least {next_offset}, as the state in Redis says; "
                 f"found {found}: the group was reset, or its offsets expired. {options}."
             )
         if first > next_offset:

@@ -51,8 +51,10 @@ class Saver:
         try:
             self._store.write(owned.token, cut)
         except StoreUnavailable as error:
+            self._metrics.checkpoint_failures.inc()
             self._went_away(str(error))
         except BaseMismatch as error:
+            self._metrics.checkpoint_failures.inc()
             log.warning("checkpoint refused, the next is a full one", partition=str(owned.at), reason=str(error))
         except OwnershipLost as error:
             if self._assignment.owned.get(owned.at) is owned:

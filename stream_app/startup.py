@@ -36,7 +36,7 @@ class NotThereYet(TidecastError):
 def wait_until_usable(
     settings: Settings, *, store: CheckpointStore, health: Health, stopping: threading.Event
 ) -> dict[str, Identity]:
-    """Each stream's identity of log and group. TidecastError with the last reason when `limits.start_deadline` passes."""
+    """Each stream's identity of log and group. TidecastError with the last reason after `limits.start_deadline`."""
     deadline = time.monotonic() + settings.limits.start_deadline / 1000
     said: str | None = None
     admin = AdminClient(admin_properties(settings))
@@ -92,7 +92,7 @@ def identities(settings: Settings, admin: AdminClient) -> dict[str, Identity]:
 def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> None:
     if spec.topic not in counts:
         raise NotThereYet(
-            f"Expected the topic {spec.topic} of stream {stream}, found none. Create it, or mend streams.{stream}.topic."
+            f"Expected the topic {spec.topic} (streams.{stream}.topic), found none. Create it, or mend its name."
         )
     missing = [topic for topic in (spec.outputs.topic(kind, stream) for kind in OUTPUT_KINDS) if topic not in counts]
     if missing:
@@ -107,4 +107,4 @@ def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> N
         )
 
 
-__all__ = ["NotThereYet", "Identity", "identities", "wait_until_usable"]
+__all__ = ["Identity", "NotThereYet", "identities", "wait_until_usable"]

@@ -22,10 +22,10 @@ FAILED = 1
 
 def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT (exit code 0) or a failure (1). Raises SystemExit."""
-    configure_logs(settings)
+    configure_logs(settings.log_level, json=settings.log_format == "json")
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what they have to say of a failure, we have said
-    # A poll batch makes tens of thousands of objects that live for milliseconds; looking for cycles among them is waste.
+    # A poll batch makes tens of thousands of objects that live for milliseconds: looking for cycles there is waste.
     gc.set_threshold(100_000, 50, 100)
     app = create_app(settings)
     host = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)

@@ -1,0 +1,76 @@
+"""When a transaction is cut, and what a cut holds: the offsets to commit, and copies of the states that are due.
+
+A copy of the state is taken here, in the pipeline's thread, before the next reading is observed; it is written after
+the commit. Time comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from stream_app.assignment import Owned
+from stream_app.checkpoints import CheckpointStore, Cut
+from stream_app.poll_batch import Receipt, StreamPartition
+from stream_app.publisher import TransactionCut
+
+if TYPE_CHECKING:
+    from stream_app.saver import Saver
+    from stream_app.settings import Limits
+
+COPY_WAIT_S = 2.0  # before letting go: a copy on top of one that is still on its way is a full one
+
+
+class Cuts:
+    """The two clocks of the pipeline: transaction_interval and checkpoint_interval."""
+
+    def __init__(self, limits: Limits, store: CheckpointStore, saver: Saver) -> None:
+        self._interval_s = limits.transaction_interval / 1000
+        self._records_max = limits.transaction_records_max
+        self._checkpoint_interval_s = limits.checkpoint_interval / 1000
+        self._store = store
+        self._saver = saver
+        self._next_checkpoint = 0.0
+        self.next_cut = 0.0  # time.monotonic()
+
+    def is_due(self, now: float, records: int) -> bool:
+        """`records`: outputs since the last cut."""
+        return now >= self.next_cut or records >= self._records_max
+
+    def take(self, owned: Mapping[StreamPartition, Owned], now: float) -> TransactionCut:
+        """The regular cut."""
+        self.next_cut = now + self._interval_s
+        return TransactionCut(self._offsets(owned), self._copies(owned, now))
+
+    def take_last(
+        self, owned: Mapping[StreamPartition, Owned], leaving: frozenset[StreamPartition], receipt: Receipt
+    ) -> TransactionCut:
+        """The cut after which `leaving` are let go of: with their state, whenever it was saved last."""
+        gone = {at: owned[at] for at in leaving}
+        for each in gone.values():
+            each.copy_arrived.wait(COPY_WAIT_S)
+        copies = tuple((each, self._copy(each)) for each in gone.values() if self._may_copy(each))
+        return TransactionCut(self._offsets(owned), copies, tuple(gone.values()), receipt)
+
+    def _offsets(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, tuple[Owned, int]]:
+        return {at: (each, each.state.next_offset) for at, each in owned.items() if each.take_uncommitted()}
+
+    def _copies(self, owned: Mapping[StreamPartition, Owned], now: float) -> tuple[tuple[Owned, Cut], ...]:
+        if now < self._next_checkpoint:
+            return ()
+        self._next_checkpoint = now + self._checkpoint_interval_s
+        return tuple((each, self._copy(each)) for each in owned.values() if self._may_copy(each))
+
+    def _may_copy(self, owned: Owned) -> bool:
+        return owned.has_changed and owned.copy_arrived.is_set() and not self._saver.is_away
+
+    def _copy(self, owned: Owned) -> Cut:
+        cut = self._store.cut(
+            owned.token,
+            owned.state,
+            model_version=owned.state.model_version,
+            journal_position=owned.journaled.count,
+        )
+        owned.copy_arrived.clear()
+        owned.copied = owned.version
+        return cut
