@@ -36,6 +36,8 @@ COMMANDS = {
     "demo": Command("stream_app.cli.demo:demo", "The whole story on real data, in about two minutes."),
     "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
     "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
+    "train": Command("stream_app.cli.train:train", "Learn a model from history; it takes charge if it is better."),
+    "models": Command("stream_app.cli.models:app", "Models of a stream: list, show, promote, rollback."),
     "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),
     "topics": Command("stream_app.cli.topics:app", "Create or check the topics of a stream."),
     "series": Command("stream_app.cli.series:app", "Delete series from the state."),

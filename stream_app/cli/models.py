@@ -1,0 +1,124 @@
+"""`tidecast models list | show | promote | rollback`: the model registry, for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_core.errors import CoreError
+from stream_app.errors import TidecastError
+
+if TYPE_CHECKING:
+    from stream_app.model_registry import ModelRegistry
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+Config = Annotated[Path, typer.Option("--config", help="The configuration file.")]
+Stream = Annotated[str | None, typer.Option("--stream", help="The stream; needless when there is only one.")]
+Version = Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+DEFAULT_CONFIG = Path("tidecast.toml")
+
+
+@app.command("list")
+def list_models(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json: AsJson = False) -> None:
+    """All versions of a stream's model, oldest first, and which of them is in charge."""
+    from rich.console import Console
+    from rich.table import Table
+
+    registry, name = _open(config, stream)
+    listed = registry.versions(name)
+    if as_json:
+        rows = [{"version": each.version, "aliases": each.aliases, "problem": each.problem} for each in listed]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not listed:
+        typer.echo(f"Stream {name} has no model yet: tidecast train --stream {name}")
+        return
+    table = Table(title=f"models of {name}", title_justify="left")
+    for column in ("version", "is", "created", "model", "series", "windows", "scaled pinball", "naive"):
+        table.add_column(column)
+    for each in listed:
+        if each.manifest is None:
+            table.add_row(each.version, ", ".join(each.aliases), each.problem)
+            continue
+        made, scores = each.manifest, each.report.get("scaled_pinball", {})
+        naive = min(
+            (s for s in (scores.get("seasonal_naive"), scores.get("last_value")) if s is not None), default=None
+        )
+        counts = (f"{made.training.series:,}", f"{made.training.windows:,}")
+        table.add_row(
+            each.version,
+            ", ".join(each.aliases),
+            made.created_at,
+            made.model,
+            *counts,
+            _number(scores.get("candidate")),
+            _number(naive),
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(version: Version = "champion", config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
+    """What training reported of a version, as JSON."""
+    registry, name = _open(config, stream)
+    found = _resolve(registry, name, version)
+    manifest = _checked_load(registry, name, found)
+    typer.echo(json.dumps({"manifest": manifest, "report": registry.report(name, found)}, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def promote(version: Version, config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
+    """Let a version take charge; the one before becomes `previous`."""
+    registry, name = _open(config, stream)
+    found = _resolve(registry, name, version)
+    _checked_load(registry, name, found)
+    registry.promote(name, found)
+    typer.echo(f"{found} is the champion of {name}; workers take it up within models.poll_interval.")
+
+
+@app.command()
+def rollback(config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
+    """Let the model before the champion take charge again."""
+    registry, name = _open(config, stream)
+    try:
+        version = registry.rollback(name)
+    except CoreError as error:
+        raise TidecastError(str(error)) from error
+    typer.echo(f"{version} is the champion of {name} again; workers take it up within models.poll_interval.")
+
+
+def _open(config: Path, stream: str | None) -> tuple[ModelRegistry, str]:
+    from stream_app.model_registry import ModelRegistry
+    from stream_app.settings import Settings
+
+    settings = Settings.load(config)
+    name, _ = settings.stream(stream)
+    return ModelRegistry(settings.models.registry), name
+
+
+def _resolve(registry: ModelRegistry, stream: str, version: str) -> str:
+    from stream_app.model_registry import ALIASES
+
+    for alias in ALIASES:
+        if version == alias:
+            found = registry.alias(stream, alias)
+            if found is None:
+                raise TidecastError(f"Stream {stream} has no {alias} yet: tidecast train --stream {stream}")
+            return found
+    return version
+
+
+def _checked_load(registry: ModelRegistry, stream: str, version: str) -> dict[str, object]:
+    try:
+        return registry.load(stream, version).manifest.model_dump(mode="json", exclude={"tensors"})
+    except CoreError as error:
+        raise TidecastError(str(error)) from error
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,133 @@
+"""`tidecast train`: learn a model from the input topic or a file, and let it take charge if it is better.
+
+Exit codes: 0 trained and published, whether it took charge or not; 2 there was nothing to learn from, or the
+configuration is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_app.errors import TidecastError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from stream_app.train_job import Result
+
+INTERRUPTED = 130
+SERIES_SHOWN_MAX = 40
+
+
+def train(
+    config: Annotated[Path, typer.Option(help="The configuration file.")] = Path("tidecast.toml"),
+    stream: Annotated[str | None, typer.Option(help="The stream to learn; needless when there is only one.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="CSV (also .gz) or Parquet instead of the input topic, wide or long.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only readings before this time, e.g. 2026-03-01T00:00:00Z.")
+    ] = None,
+    promote: Annotated[bool, typer.Option(help="Let a better model take charge.")] = True,
+    false_alarms: Annotated[
+        float, typer.Option("--false-alarms-per-million", min=1.0, help="Of the drift detector, per reading.")
+    ] = 100.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
+) -> None:
+    """Learn a model from history and let it take charge if it is better than the one that is."""
+    from stream_app import train_job
+    from stream_app.settings import Settings
+
+    settings = Settings.load(config)
+    name, _ = settings.stream(stream)
+    with _progress_bar() as bar:
+        task = bar.add_task("reading", total=1.0)
+        try:
+            result = train_job.run(
+                settings,
+                name,
+                file=file,
+                until_ms=_time_ms(until) if until else None,
+                promote=promote,
+                false_alarms_per_million=false_alarms,
+                on_progress=lambda what, share: bar.update(task, description=what, completed=share),
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            typer.echo("Stopped: nothing was published.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        from stream_app.model_registry import ModelRegistry
+
+        report = ModelRegistry(settings.models.registry).report(name, result.version)
+        typer.echo(json.dumps(report | {"promoted": result.promoted}, indent=2, ensure_ascii=False))
+    else:
+        _show(name, result)
+
+
+def _time_ms(text: str) -> int:
+    from datetime import UTC, datetime
+
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise TidecastError(f"--until: expected a time such as 2026-03-01T00:00:00Z, found {text!r}") from error
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _progress_bar() -> Progress:
+    """On a terminal only: a log gets the result alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("→ {task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+def _show(stream: str, result: Result) -> None:
+    """A table of the series, and what was decided in a sentence."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, verdict = Console(), result.trained.verdict
+    manifest = result.trained.bundle.manifest
+    table = Table(title=f"{stream}: scaled pinball on the newest part (lower is better)", title_justify="left")
+    table.add_column("series")
+    for column in ("model", "seasonal naive", "last value"):
+        table.add_column(column, justify="right")
+    ranked = sorted(verdict.series.items(), key=lambda item: -item[1][0] / max(min(item[1][1:]), 1e-12))
+    for series_id, losses in ranked[:SERIES_SHOWN_MAX]:
+        table.add_row(series_id, *_losses(*losses))
+    if len(ranked) > SERIES_SHOWN_MAX:
+        table.add_row(f"… and {len(ranked) - SERIES_SHOWN_MAX} more that do better")
+    table.add_section()
+    table.add_row("mean", *_losses(verdict.candidate, verdict.seasonal_naive, verdict.last_value))
+    console.print(table)
+    season = f"{manifest.season} steps" if manifest.season_found else "none found"
+    console.print(
+        f"read {result.read.readings:,} readings ({result.read.unusable:,} unusable) · "
+        f"{manifest.training.windows:,} windows · season {season} · "
+        f"the widest interval covers {verdict.coverage:.1%}"
+    )
+    if result.note:
+        console.print(f"note: {result.note}")
+    decided = "takes charge" if result.promoted else "does not take charge"
+    console.print(f"model {result.version} {decided}: {verdict.reason}", soft_wrap=True)
+
+
+def _losses(model: float, seasonal: float, last: float) -> list[str]:
+    """Three cells, the smallest in bold."""
+    least = min(model, seasonal, last)
+    return [f"[bold]{loss:.4f}[/]" if loss == least else f"{loss:.4f}" for loss in (model, seasonal, last)]

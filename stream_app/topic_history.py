@@ -1,0 +1,84 @@
+"""A whole input topic, from its first record to the end it had when reading began, for training.
+
+Its own consumer, outside of any group: nothing is committed, no worker is disturbed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model_core.readings import Readings
+from model_core.spec import StreamSpec
+from stream_app.errors import TidecastError
+from stream_app.producing import topic_partitions
+from stream_app.wire import decoder
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+POLL_MESSAGES_MAX = 50_000
+POLL_WAIT_S = 0.2
+QUIET_S_MAX = 60.0  # without any record while the end is not reached
+QUESTION_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Some of the topic, decoded: readings by partition, and how far reading has come."""
+
+    readings: dict[int, Readings]
+    unusable: int  # records that would be dead letters
+    done: int  # offsets passed so far
+    total: int
+
+
+def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
+    """TidecastError when the topic is not there, is empty, or the broker stops answering."""
+    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+    from stream_app.kafka_clients import describe_error, reader_properties
+
+    decode = decoder(spec.format)
+    properties = reader_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
+    partitions = topic_partitions(spec.topic, settings.kafka.properties("admin"))
+    if partitions is None:
+        raise TidecastError(
+            f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. Produce "
+            "readings first (tidecast produce), or train from a file (--file)."
+        )
+    consumer = Consumer(properties | {"group.id": f"{settings.application_id}.train"})
+    try:
+        places, ends = {}, {}
+        for partition in range(partitions):
+            at = TopicPartition(spec.topic, partition)
+            places[partition], ends[partition] = consumer.get_watermark_offsets(at, timeout=QUESTION_TIMEOUT_S)
+        started = dict(places)
+        total = sum(ends.values()) - sum(places.values())
+        if not total:
+            raise TidecastError(f"The topic {spec.topic!r} is empty. Produce readings first (tidecast produce).")
+        consumer.assign([TopicPartition(spec.topic, partition, place) for partition, place in places.items()])
+        heard = time.monotonic()
+        while any(places[partition] < ends[partition] for partition in places):
+            messages = []
+            for message in consumer.consume(POLL_MESSAGES_MAX, POLL_WAIT_S):
+                heard = time.monotonic()
+                error = message.error()
+                if error is None:
+                    places[message.partition()] = message.offset() + 1
+                    if message.offset() < ends[message.partition()]:
+                        messages.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    places[message.partition()] = ends[message.partition()]  # markers at the end are never handed out
+            if time.monotonic() - heard > QUIET_S_MAX:
+                raise TidecastError(f"The broker sent nothing of {spec.topic!r} for {QUIET_S_MAX:.0f} s; try again.")
+            if messages:
+                decoded = decode(spec, messages, now_ms=time.time_ns() // 1_000_000, partition_count=partitions)
+                done = sum(min(places[p], ends[p]) - started[p] for p in places)
+                yield Portion(decoded.readings, len(decoded.dead_letters), done, total)
+    except KafkaException as error:
+        raise TidecastError(f"Reading {spec.topic!r} failed: {describe_error(error)}.") from error
+    finally:
+        consumer.close()
