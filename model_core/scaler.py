@@ -32,12 +32,12 @@ def update_scaler(columns: Columns, index: IntArray, values: FloatArray, decay: 
     delta = np.clip(values - mean, -clip, clip)
     kept = decay * weight
     total = kept + 1.0
-    fresh = weight == 0
-    state[:, WEIGHT] = total
-    state[:, MEAN] = mean + delta / total
-    state[:, M2] = decay * m2 + kept / total * delta * delta
-    state[:, LEVEL] = np.where(fresh, values, level + (1.0 - level_decay) * (mean + delta - level))
-    table[index] = state
+    updated = np.empty_like(state)  # not in place: weight, mean, … are views of `state`
+    updated[:, WEIGHT] = total
+    updated[:, MEAN] = mean + delta / total
+    updated[:, M2] = decay * m2 + kept / total * delta * delta
+    updated[:, LEVEL] = np.where(weight == 0, values, level + (1.0 - level_decay) * (mean + delta - level))
+    table[index] = updated
 
 
 def read_scaler(columns: Columns, index: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
