@@ -176,7 +176,7 @@ def _is_there(topic: Found, _: Found, __: StreamSpec) -> str | None:
 def _keeps_all(topic: Found, _: Found, __: StreamSpec) -> str | None:
     if topic.cleanup == "delete":
         return None
-    return f"cleanup.policy is {topic.cleanup}: older readings of a series vanish, a replay cannot rebuild its window; set delete"
+    return f"cleanup.policy is {topic.cleanup}: readings vanish that a replay needs to rebuild a window; set delete"
 
 
 def _keeps_enough(topic: Found, _: Found, spec: StreamSpec) -> str | None:

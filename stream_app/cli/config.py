@@ -45,7 +45,9 @@ def show(
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in chosen], ensure_ascii=False, indent=2))
         return
-    table = Table("key", "value", "default?", "what it means", "changing it", title=str(file))
+    table = Table(title=str(file))
+    for name, share in (("key", 5), ("value", 4), ("default?", 2), ("what it means", 7), ("changing it", 3)):
+        table.add_column(name, ratio=share, overflow="fold")
     for row in chosen:
         style = None if row.is_default else "bold"
         default = "default" if row.is_default else ""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-from click import Choice
 
-OUTPUTS = ("forecasts", "accuracy", "drift", "journal")
+Output = Literal["forecasts", "accuracy", "drift", "journal"]
 
 
 def schema(
-    output: Annotated[
-        str | None, typer.Argument(help="One output; all when absent.", click_type=Choice(OUTPUTS))
-    ] = None,
+    output: Annotated[Output | None, typer.Argument(help="One output; all when absent.")] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="Write OUTPUT.schema.json files there.")] = None,
 ) -> None:
     """Print the JSON Schema of what is published, as it is held against the real messages in the tests."""

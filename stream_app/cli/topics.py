@@ -54,7 +54,7 @@ def create(
         count = there[spec.topic][0] if spec.topic in there else partitions or 4
         if partitions not in (None, count):
             raise TidecastError(
-                f"--partitions: expected {count}, as the input topic {spec.topic} has, found {partitions}. Leave it out."
+                f"--partitions: expected {count}, as the input {spec.topic} has, found {partitions}. Leave it out."
             )
         topics = wanted(name, spec, partitions=count, retention_ms=retention_ms, compacted=compacted)
         created += admin.create(topics, replication)

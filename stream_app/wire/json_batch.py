@@ -1,9 +1,10 @@
 """Many JSON messages decoded at once, to exactly what json_message.py makes of each; None where it must do it.
 
-The messages are joined by a newline and decoded as lines. Nothing in JSON may stand between `}` and `{` (or `[`, `]`)
-but a comma, and a text may not hold a raw newline. So when every newline in the joined bytes is ours and stands
-between a closing and an opening bracket, each lies between two complete values; with n values in n messages every
-message is exactly one. Without this check two mutilated messages could join to a whole one and make a third invisible.
+The messages are joined by newlines and decoded as lines, which alone proves nothing: two mutilated messages could join
+to one whole document and a third message hide a second one. So each message must begin with an opening bracket and end
+with a closing one. `}`, newline, `{` is no JSON inside an object or array (a comma is missing) nor inside a text (a raw
+newline is not allowed), so in a text that decodes each of these places lies between two complete documents. With n
+documents in n messages, every message is exactly one.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ from stream_app.wire.series_ids import SERIES_ID_BYTES_MAX, fault_of, from_key
 from stream_app.wire.timestamps import Rfc3339, from_datetimes, from_one, scale_floats, scale_integers
 
 UNSET, UnsetType = msgspec.UNSET, msgspec.UnsetType
-_SEPARATORS = (b"\n", b"\r", b"\t")  # white space in JSON; the first that no message contains is taken
 WHITE = b" \t\r\n"
 # Packs whose series ids are remembered by (entity, names), and how many names such a pack may have.
 _PACKS_MAX, _PACK_NAMES_MAX = 4096, 256
@@ -91,12 +91,10 @@ class _Unusual(Exception):
 
 def _joined(values: Sequence[bytes], lengths: IntArray) -> bytes | None:
     """The messages as lines of which each is proven to be one document or to fail; None when that cannot be proven."""
-    for separator in _SEPARATORS:
-        joined = separator.join(values)
-        text = np.frombuffer(joined, np.uint8)
-        if np.count_nonzero(text == ord(separator)) == len(values) - 1 and _bracketed(text, lengths):
-            joined.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
-            return joined
+    joined = b"\n".join(values)
+    if _bracketed(np.frombuffer(joined, np.uint8), lengths):
+        joined.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
+        return joined
     stripped = [value.strip(WHITE) for value in values]
     shorter = np.fromiter(map(len, stripped), np.int64, len(stripped))
     return None if (shorter == lengths).all() else _joined(stripped, shorter)
