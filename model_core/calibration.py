@@ -65,13 +65,18 @@ class Calibration:
         self._every = spec.forecast_every
         shape = (TRACKED_RUNGS, len(levels.horizons), len(levels.levels))
         self.cohort = Cohort(np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64), 0)
+        self._untrained = ModelFacts.none(spec).base  # [3, H, Q]
         self._take_facts(facts)
 
     def _take_facts(self, facts: ModelFacts) -> None:
         self._facts = facts
         self.decay = float(0.5 ** (self._every / facts.season))
+        # The naive rungs stay on the tables that their offsets were learned over, whoever the model is: residuals
+        # pooled over unlike series fit none of them, and offsets over another base would be offsets to nothing.
+        base = self._untrained.copy()
+        base[Rung.MODEL] = facts.base[Rung.MODEL]
         # One stack of tables: the rungs' cohort tables, then those of single series for the model.
-        self._tables = np.concatenate([facts.base, facts.series_tables])  # [3 + N, H, Q]
+        self._tables = np.concatenate([base, facts.series_tables])  # [3 + N, H, Q]
         self._scored = self._tables[:, self._levels.horizons - 1]  # [3 + N, K, Q]
         self._spread = self._levels.spread(self._tables)  # [3 + N, H, 1]
         self._scored_spread = self._levels.spread(self._scored)  # [3 + N, K, 1]
