@@ -29,6 +29,9 @@ class Collected:
     """What a stretch of the log has led to so far."""
 
     def __init__(self) -> None:
+        self._empty()
+
+    def _empty(self) -> None:
         self.waves: list[Wave] = []
         self.windows: list[WindowBatch] = []
         self.rejected: list[Rejected] = []
@@ -36,9 +39,12 @@ class Collected:
         self.counts = dict.fromkeys(COUNTS, 0)
         self.due = 0
 
-    def observed(self) -> Observed:
+    def take(self) -> Observed:
+        """What was collected; it is empty afterwards. (In place: whoever is collecting goes on with this one.)"""
         windows = WindowBatch.concatenate(self.windows) if self.windows else None
-        return Observed(self.waves, windows, self.rejected, self.deleted, self.counts)
+        observed = Observed(self.waves, windows, self.rejected, self.deleted, self.counts)
+        self._empty()
+        return observed
 
 
 COUNTS = ("accepted", "late", "duplicate", "corrected", "out_of_range", "settled", "missing", "warming_up")
@@ -74,7 +80,7 @@ class Readiness:
         out = Collected()
         placed = self._admit(readings)
         if not len(placed.index):
-            yield out.observed()
+            yield out.take()
             return
         self._begin(placed)
         ticks = self.spec.grid.ticks(placed.timestamps_ms)
@@ -85,16 +91,14 @@ class Readiness:
         for start, end in zip(starts, [*starts[1:], len(ticks)], strict=True):
             for _ in self._close_through(int(closes[start]), int(placed.offsets[start]), out):
                 if out.due >= windows_max or self._silent:
-                    yield out.observed()
-                    out = Collected()
+                    yield out.take()
                     self._forget(placed.index[start:])
             kept = start + np.flatnonzero(accepted[start:end])
             if len(kept):
                 self._take(placed, ticks, future, kept, out)
             if out.due >= windows_max:
-                yield out.observed()
-                out = Collected()
-        yield out.observed()
+                yield out.take()
+        yield out.take()
 
     def _admit(self, readings: Readings) -> Placed:
         index, newcomers = self.roster.columns_of(readings.series_ids, self.closed)
@@ -125,7 +129,7 @@ class Readiness:
         if self.clock.newest_ms is not None:
             for _ in self._close_through(self.spec.grid.tick(self.clock.newest_ms), -1, out):
                 pass
-        yield out.observed()
+        yield out.take()
 
     def _begin(self, placed: Placed) -> None:
         """The first reading that moves the clock says where time begins."""
@@ -368,7 +372,8 @@ class Readiness:
         offsets: IntArray,
         out: Collected,
     ) -> None:
-        change = np.abs(values - self.windows.at(index, ticks - self.season))
+        before = self.windows.at(index, ticks - self.season).astype(np.float64)
+        change = np.abs(values.astype(np.float32) - before)  # both as the ring holds them
         revisions, settled = (self.columns.flat(name)[index[due]] for name in ("revision", "last_tick"))
         wave = Wave(index, ticks, values, offsets, due, origins, revisions, settled, change, self.closed, kind)
         out.waves.append(wave)

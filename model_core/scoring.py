@@ -27,7 +27,7 @@ def scoring_fields(spec: StreamSpec) -> tuple[Field, ...]:
         Field("loss", np.float64, inner=(TRACKED_RUNGS + 1, 2)),  # running pinball, updates
         Field("error", np.float64),  # running mean |error| of the point
         Field("season_change", np.float64, inner=(2,)),  # running mean |y_t − y_{t−m}|, updates
-        Field("coverage", np.float64, inner=(max(1, len(levels.intervals)),)),
+        Field("coverage", np.float64, inner=(max(1, len(levels.intervals)),)),  # one level only: no interval
         Field("scored", np.int64),  # forecasts scored at some horizon
         *results,
     )
@@ -44,6 +44,7 @@ class Scoring:
     def __init__(self, spec: StreamSpec, columns: Columns, levels: Levels) -> None:
         self._columns = columns
         self._levels = levels
+        self._intervals = len(levels.intervals)
         self._every = spec.forecast_every
         self._rows = -(-spec.horizon // spec.forecast_every)
         self.keeps_results = spec.accuracy == "records"
@@ -76,7 +77,8 @@ class Scoring:
         size = np.where(valid, np.abs(error), 0.0).sum(axis=1) / count
         flat("error")[index] = update_mean(flat("error")[index], updates, size, decay)
         share = (covered & valid[..., None]).sum(axis=1) / count[:, None]
-        flat("coverage")[index] = update_mean(flat("coverage")[index], updates[:, None], share, decay)
+        coverage = flat("coverage")[:, : self._intervals]
+        coverage[index] = update_mean(coverage[index], updates[:, None], share, decay)
         flat("scored")[index] += valid.sum(axis=1)
 
     def naive_losses(self, index: IntArray) -> FloatArray:
@@ -94,7 +96,7 @@ class Scoring:
             mase = np.where(change[:, 1] > 0, flat("error")[index] / change[:, 0], np.nan)
             skill = np.where(np.isfinite(naive) & (naive > 0), 1.0 - loss[:, 0] / naive, np.nan)
         known = loss[:, 1] > 0
-        coverage = np.where(known[:, None], flat("coverage")[index], np.nan)
+        coverage = np.where(known[:, None], flat("coverage")[index, : self._intervals], np.nan)
         return (
             np.where(known & np.isfinite(mase), mase, np.nan),
             coverage,

@@ -66,7 +66,7 @@ class Settlement:
         self._season = facts.season
         self._report_ticks = max(1, spec.grid.steps(spec.drift_report_every))
         self.reported = -(2**62)  # the report period that the last drift summary was for
-        self._bits = 1 << np.arange(max(1, len(self._levels.intervals)))
+        self._bits = 1 << np.arange(len(self._levels.intervals))
 
     def swap(self, facts: ModelFacts) -> None:
         """Another model is in charge from the next forecast on."""
@@ -110,19 +110,21 @@ class Settlement:
         tracked = np.isfinite(quantiles[..., self._levels.median]) & there[..., None]  # [n, K, 3]
         tracked[..., Rung.MODEL] &= rungs != Rung.LEVEL
         present = np.isfinite(actual)
+        # Windows hold float32, so that is what a forecast can hit; a constant 21.3 would be missed for ever otherwise.
+        seen = actual.astype(np.float32).astype(np.float64)
         issued = self._issued(quantiles, rungs)  # [n, K, Q]
-        loss = pinball(actual[:, None, None], quantiles, self._levels.levels)  # [n, K, 3]
-        issued_loss = pinball(actual[:, None], issued, self._levels.levels)  # [n, K]
-        error = actual[:, None] - issued[..., self._levels.median]
-        inside = covered(actual[:, None], issued, self._levels.intervals)  # [n, K, I]
+        loss = pinball(seen[:, None, None], quantiles, self._levels.levels)  # [n, K, 3]
+        issued_loss = pinball(seen[:, None], issued, self._levels.levels)  # [n, K]
+        error = seen[:, None] - issued[..., self._levels.median]
+        inside = covered(seen[:, None], issued, self._levels.intervals)  # [n, K, I]
         valid = there & present[:, None]
         tracked &= present[:, None, None]
         if present.any():
             every = np.concatenate([loss, issued_loss[..., None]], axis=2)
             self._scoring.losses(index, every, np.concatenate([tracked, valid[..., None]], axis=2), decay)
             self._scoring.issued(index, error, inside, valid, decay)
-            frozen = self._watch(index, ticks, actual, issued[:, 0], rungs[:, 0], valid[:, 0], offsets, out)
-            self.calibration.learn(index, actual, quantiles, tracked, frozen)
+            frozen = self._watch(index, ticks, seen, issued[:, 0], rungs[:, 0], valid[:, 0], offsets, out)
+            self.calibration.learn(index, seen, quantiles, tracked, frozen)
         if self._scoring.keeps_results:
             kept = (actual[:, None] + 0 * error, error, issued_loss, loss[..., 1], loss[..., 2], inside @ self._bits)
             self._report_scored(index, ticks, there, np.stack(kept, axis=2), offsets, out)
@@ -237,7 +239,7 @@ class Settlement:
             full[on_level] = wide[:, None]
             tracked[on_level, :, Rung.MODEL] = wide[:, None]
         if self._spec.aggregate == "count":
-            full, tracked = np.ceil(full), np.ceil(tracked)
+            full, tracked = _whole(full), _whole(tracked)
         # Of a corrected forecast the first targets may have had their score: `settled` tells.
         self._ledger.put(index, origins, wave.settled, tracked.astype(np.float32), rungs)
         if self._scoring.keeps_results and wave.kind is WaveKind.SETTLED:
@@ -252,6 +254,11 @@ class Settlement:
     def _names(self, index: IntArray) -> list[str]:
         ids = self._columns.ids
         return [ids[column] or "" for column in index.tolist()]
+
+
+def _whole(quantiles: AnyArray) -> AnyArray:
+    """Counts, rounded up; the dust that float32 offsets leave on a whole number is no reason to."""
+    return np.ceil(quantiles - 1e-6 * np.maximum(1.0, np.abs(quantiles))) + 0.0  # + 0: no minus zero
 
 
 def _outcome(spec: StreamSpec, out: _Answers, observed: Observed) -> Outcome:
