@@ -36,7 +36,7 @@ class _Horizon(msgspec.Struct):
 
 class _Accuracy(msgspec.Struct):
     series_id: str
-    origin: datetime
+    origin: datetime | None = None  # None: a summary
     horizons: list[_Horizon] = []
 
 
@@ -142,6 +142,8 @@ class Collector:
 
     def _on_accuracy(self, value: bytes) -> None:
         record = self._decode_accuracy(value)
+        if record.origin is None:
+            return
         half = int(self._tick(record.origin) >= self.plan.split_tick)
         losses = self.collected.losses[half, self._codes[record.series_id]]
         for scored in record.horizons:

@@ -3,6 +3,7 @@
 On Linux the system itself ends a child when we end, whatever ended us; everywhere we end it in order when we can.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -11,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from stream_app.errors import TidecastError
 from stream_app.local_services import tied_launch
 
 STOP_TIMEOUT_S = 15.0
-LOG_TAIL_LINES = 15
+LOG_TAIL_LINES, LOG_LINE_MAX = 12, 300
 TIDECAST = (sys.executable, "-c", "from stream_app.cli import main; main()")
 
 
@@ -109,5 +110,20 @@ class Child:
         self._process.wait()
 
     def log_tail(self) -> str:
+        """Its last lines for an error message; of log records only what went wrong, if anything did."""
         lines = self.log_path.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-LOG_TAIL_LINES:]) or "(it wrote nothing)"
+        records = [_record(line) for line in lines]
+        wrong = [
+            f"{record['event']}: {record.get('error', '')}" for record in records if record.get("level") == "error"
+        ]
+        shown = [line[:LOG_LINE_MAX] for line in wrong or lines]
+        return "\n".join(shown[-LOG_TAIL_LINES:]) or "(it wrote nothing)"
+
+
+def _record(line: str) -> dict[str, Any]:
+    """A JSON log line, or nothing."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) and "event" in record else {}
