@@ -13,6 +13,7 @@ class WaveKind(Enum):
     SETTLED = "settled"  # values are final for scoring
     CORRECTED = "corrected"  # nothing is scored, the newest forecasts are re-issued
     SKIPPED = "skipped"  # a gap too long to emit: what was issued before it is never scored
+    PASSED = "passed"  # the watermark closed a tick in which no cell settled
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Wave:
     settled: IntArray  # int64 [d], newest settled tick of each series that is due
     season_change: FloatArray  # float64 [n], |y_t − y_{t−m}|, NaN where either is missing
     closed: int  # newest tick that the watermark had closed by then
+    cause: int  # offset of the reading that closed a tick; of other waves the first of `offsets`
     kind: WaveKind
 
 

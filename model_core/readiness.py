@@ -18,9 +18,10 @@ from model_core.roster import Roster
 from model_core.scaler import half_life_decay, update_scaler
 from model_core.spec import StreamSpec
 from model_core.watermark import BEFORE_ALL, EventClock, Placed
-from model_core.windows import NEVER, ROLE_CODES, Windows
+from model_core.windows import NEVER, ROLE_CODES, Windows, accumulator_rows
 
 _TARGET, _FUTURE = ROLE_CODES["target"], ROLE_CODES["future"]
+_NONE = np.empty(0, np.int64)
 _FORGET_CHECK_TICKS = 256  # silent series are looked for at ticks that are a multiple of this
 SCALER_HALF_LIVES = 4  # half-life of the scaler in contexts (L)
 
@@ -128,7 +129,9 @@ class Readiness:
         out = Collected()
         if self.clock.newest_ms is not None:
             for _ in self._close_through(self.spec.grid.tick(self.clock.newest_ms), -1, out):
-                pass
+                if self._silent:
+                    yield out.take()
+                    self._forget(_NONE)
         yield out.take()
 
     def _begin(self, placed: Placed) -> None:
@@ -191,17 +194,19 @@ class Readiness:
         index, at = placed.index[kept], ticks[kept]
         settled = at <= self.columns.flat("last_tick")[index]
         complete_by = self.spec.readings_per_step
+        # With covariates the readings of an entity keep their order: a forecast sees what came before its cause.
+        group = self.roster.group[placed.index] if self.spec.past_covariates else placed.index
         if complete_by is None:
             still_open = kept[~settled]
             if len(still_open):
                 self._accumulate(placed, ticks, still_open)
-            rounds = _rounds(kept[settled], placed.index)
+            rounds = _rounds(kept[settled], group)
         elif not settled.any() and self._orderless(index, at, complete_by):
             self._accumulate(placed, ticks, kept)
             self._settle_complete(*_last_of_each(index, placed.offsets[kept]), out)
             return
         else:
-            rounds = _rounds(kept, self.roster.group[placed.index] if self.spec.past_covariates else placed.index)
+            rounds = _rounds(kept, group)
         for members in rounds:
             self._take_round(placed, ticks, members, out)
 
@@ -262,6 +267,9 @@ class Readiness:
         """Readings for settled cells: accumulator and window change, the newest forecast is issued again."""
         values = self.windows.combined(index, ticks, self._empty)
         self.windows.put(index, ticks, values)
+        seen = self.columns.flat("last_seen")
+        seen[index] = np.maximum(seen[index], ticks)  # whoever only ever comes late is not silent
+        self.columns.touch_hot(index)
         out.counts["corrected"] += len(index)
         origins = self.columns.flat("newest_origin")[index]
         again = (origins >= ticks) & (origins - self.spec.context_length < ticks)
@@ -269,7 +277,6 @@ class Readiness:
             return
         index, ticks, origins = index[again], ticks[again], origins[again]
         self.columns.flat("revision")[index] += 1
-        self.columns.touch_hot(index)
         due = np.arange(len(index))
         self._add_wave(WaveKind.CORRECTED, index, ticks, values[again], due, origins, offsets[again], out)
 
@@ -302,6 +309,9 @@ class Readiness:
         last = columns.flat("last_tick")[:used]
         lagging = np.flatnonzero((last < tick) & (last > NEVER) & (columns.flat("role")[:used] != _FUTURE))
         self.closed = tick
+        if tick % self.spec.report_ticks == 0:
+            # A wave of its own, so that a report leaves with the reading that made it due, whatever settles.
+            self._add_wave(WaveKind.PASSED, _NONE, _NONE, np.empty(0), _NONE, _NONE, _NONE, out, offset)
         if len(lagging):
             ticks = np.full(len(lagging), tick)
             started = columns.flat("first_tick")[lagging] != NEVER
@@ -328,11 +338,12 @@ class Readiness:
                 self.windows.put(index, np.full(len(index), skipped), np.full(len(index), np.nan))
         columns.flat("last_tick")[index] = tick
         columns.touch_hot(index)
+        # Rows of the ticks skipped become free; those of ticks that may still be corrected stay.
+        for skipped in range(max(self.closed, tick - accumulator_rows(self.spec)) + 1, tick + 1):
+            self.windows.clear_open(skipped + self.spec.open_ticks + 1)
         self.closed = tick
-        self.windows.clear_all_open()
-        nothing = np.empty(0, np.int64)
         missing, ticks, offsets = np.full(len(index), np.nan), np.full(len(index), tick), np.full(len(index), offset)
-        self._add_wave(WaveKind.SKIPPED, index, ticks, missing, nothing, nothing, offsets, out)
+        self._add_wave(WaveKind.SKIPPED, index, ticks, missing, _NONE, _NONE, offsets, out, offset)
         self._find_silent(tick)
 
     def _settle(self, index: IntArray, ticks: IntArray, offsets: IntArray, out: Collected) -> None:
@@ -371,11 +382,13 @@ class Readiness:
         origins: IntArray,
         offsets: IntArray,
         out: Collected,
+        cause: int | None = None,
     ) -> None:
         before = self.windows.at(index, ticks - self.season).astype(np.float64)
         change = np.abs(values.astype(np.float32) - before)  # both as the ring holds them
         revisions, settled = (self.columns.flat(name)[index[due]] for name in ("revision", "last_tick"))
-        wave = Wave(index, ticks, values, offsets, due, origins, revisions, settled, change, self.closed, kind)
+        cause = int(offsets[0]) if cause is None else cause
+        wave = Wave(index, ticks, values, offsets, due, origins, revisions, settled, change, self.closed, cause, kind)
         out.waves.append(wave)
         if len(due):
             out.windows.append(self.windows.gather(index[due], origins, self.season))

@@ -64,7 +64,6 @@ class Settlement:
         self._cusum = Cusum(columns, facts.cusum_threshold, facts.season)
         self._pit = PitHistogram(columns, self._levels.levels)
         self._season = facts.season
-        self._report_ticks = max(1, spec.grid.steps(spec.drift_report_every))
         self.reported = -(2**62)  # the report period that the last drift summary was for
         self._bits = 1 << np.arange(len(self._levels.intervals))
 
@@ -202,21 +201,21 @@ class Settlement:
     def _close(self, wave: Wave, out: _Answers) -> None:
         """What moves only with the watermark: the cohort's offsets and the partition's drift report."""
         self.calibration.close(wave.closed)
-        period = wave.closed // self._report_ticks
+        period = wave.closed // self._spec.report_ticks
         if period <= self.reported:
             return
         first, self.reported = self.reported < -(2**61), period
         if first:
             return
         used = np.arange(self._columns.used)
-        offset = int(wave.offsets[0]) if len(wave.offsets) else -1
-        rest = self._columns.flat("cusum_rest")[: len(used)]
-        share = float((rest >= wave.closed).mean()) if len(used) else 0.0
+        # Columns of series that phase A has met and this phase has not would make the share depend on the polls.
+        rest = self._columns.flat("cusum_rest")[: len(used)][self._columns.flat("scored")[: len(used)] > 0]
+        share = float((rest >= wave.closed).mean()) if len(rest) else 0.0
         divergence, _ = self._pit.divergence(used)
         group = f"partition-{self._partition}"
         for detector, statistic in (("cusum_share", share), ("pit", divergence)):
             out.drift.append(
-                DriftRecord(None, group, detector, statistic, float("nan"), "ok", wave.closed, wave.closed, offset)
+                DriftRecord(None, group, detector, statistic, float("nan"), "ok", wave.closed, wave.closed, wave.cause)
             )
 
     # --- forecasts that are due -------------------------------------------------------------------------------------

@@ -220,6 +220,11 @@ class StreamSpec(Strict):
         return tuple(sorted({h for h in SCORED_HORIZONS if h < self.horizon} | {self.horizon}))
 
     @cached_property
+    def report_ticks(self) -> int:
+        """Ticks between drift summaries."""
+        return max(1, self.grid.steps(self.drift_report_every))
+
+    @cached_property
     def open_ticks(self) -> int:
         """Ticks that may be open at once: those whose end is after the watermark."""
         local_days = 1 if self.timezone else 0  # a local day may have 23 hours

@@ -1,7 +1,8 @@
 """The event clock of a partition: how far event time has come, and which jumps of it are believed.
 
-A reading that would move the clock by more than `jump_ms` waits until a second series (or three readings of the only
-one) says the same: one device an hour ahead must not make the whole partition late.
+A reading that would move the clock by more than `jump_ms` waits until a second series (or the third reading of the only
+one) has come as far: one device an hour ahead must not make the whole partition late. What is believed then is the
+event time that both have reached; a reading that lies further ahead than `jump_ms` of it goes on waiting.
 """
 
 from dataclasses import dataclass
@@ -107,16 +108,13 @@ class EventClock:
                 known += 1
             if newest is not None and move - newest > self._jump_ms:
                 self._wait(_Waiting(column, timestamp, value, position))
-                if not self._confirmed(known):
-                    continue
-                released, self._waiting = self._waiting, []
+                believed = self._confirmed(known)
             else:
                 admitted.append(row)
-                newest = move if newest is None and move > BEFORE_ALL else max(newest or move, move)
-                reached = newest
-                released = [w for w in self._waiting if w.timestamp_ms - reached <= self._jump_ms]
-                self._waiting = [w for w in self._waiting if w.timestamp_ms - reached > self._jump_ms]
-            for w in released:
+                if move > BEFORE_ALL:
+                    newest = move if newest is None else max(newest, move)
+                believed = newest
+            for w in self._release(believed):
                 admitted.append((w.column, w.timestamp_ms, w.value, offset, w.position, w.timestamp_ms))
                 newest = w.timestamp_ms if newest is None else max(newest, w.timestamp_ms)
         for w in self._waiting:
@@ -129,9 +127,25 @@ class EventClock:
             self._waiting.pop(0)
             self.given_up += 1
 
-    def _confirmed(self, series: int) -> bool:
-        columns = {reading.column for reading in self._waiting}
-        return len(columns) > 1 or (series == 1 and len(self._waiting) >= READINGS_TO_CONFIRM)
+    def _confirmed(self, series: int) -> int | None:
+        """The event time that a second series, or the third reading of the only one, has come to; None: nobody."""
+        if series == 1:
+            stamps = sorted(reading.timestamp_ms for reading in self._waiting)
+            return stamps[-READINGS_TO_CONFIRM] if len(stamps) >= READINGS_TO_CONFIRM else None
+        farthest: dict[int, int] = {}
+        for reading in self._waiting:
+            farthest[reading.column] = max(reading.timestamp_ms, farthest.get(reading.column, BEFORE_ALL))
+        return sorted(farthest.values())[-2] if len(farthest) > 1 else None
+
+    def _release(self, believed: int | None) -> list[_Waiting]:
+        """Who waits no more when `believed` is an event time that stands, in the order of arrival."""
+        if believed is None or not self._waiting:
+            return []
+        limit = believed + self._jump_ms
+        released = [reading for reading in self._waiting if reading.timestamp_ms <= limit]
+        if released:
+            self._waiting = [reading for reading in self._waiting if reading.timestamp_ms > limit]
+        return released
 
     # --- snapshot ---------------------------------------------------------------------------------------------------
 
