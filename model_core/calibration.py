@@ -154,7 +154,7 @@ class Calibration:
         `frozen` [n, 3]: the unit keeps its value while drift is being decided.
         """
         flat, levels = self._columns.flat, self._levels.levels
-        bounds = flat("bounds")[index][:, None, None, :]
+        bounds = flat("bounds")[index][:, None, None, :].astype(np.float32)  # as `issued` is: 0.1 is not 0.1 there
         y = actual[:, None, None, None]
         above = y > issued
         # Equal is no evidence; a quantile held at a bound must not wind up behind it.
@@ -180,9 +180,11 @@ class Calibration:
     def _rising(self, offsets: AnyArray, rows: IntArray) -> AnyArray:
         """Project offsets so that the quantiles they make rise with the level. [n, 3, K, Q], table rows [n, 3]."""
         tables = self._scored[rows] + self._scored_spread[rows] * offsets
-        if (np.diff(tables, axis=-1) >= 0).all():
+        falls = (np.diff(tables, axis=-1) < 0).any(axis=-1, keepdims=True)
+        if not falls.any():
             return offsets
-        return (np.sort(tables, axis=-1) - self._scored[rows]) / self._scored_spread[rows]
+        # Only what falls is touched: what a series gets must not depend on who settles with it.
+        return np.where(falls, (np.sort(tables, axis=-1) - self._scored[rows]) / self._scored_spread[rows], offsets)
 
     def close(self, tick: int) -> None:
         """The watermark closed `tick`: the cohort takes what was learned since the last one."""

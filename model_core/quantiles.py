@@ -27,7 +27,9 @@ class Levels:
 
     def spread(self, base: AnyArray) -> FloatArray:
         """[…, Q] residual quantiles → […, 1] their width; 1 for a Gaussian of unit variance."""
-        width = self.normal[-1] - self.normal[0] if len(self.levels) > 1 else 1.0
+        if len(self.levels) == 1:
+            return np.ones_like(base)  # no width to go by; a tiny one would make the offsets powerless
+        width = self.normal[-1] - self.normal[0]
         return np.maximum((base[..., -1:] - base[..., :1]) / width, SPREAD_MIN)
 
 
