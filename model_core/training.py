@@ -78,7 +78,7 @@ def train(
     tables = learn_tables(errors, spec, windows.series_ids)
     work.tell("judging it on the newest part", 0.6)
     sums, late = work.try_out(season, sums, choice, tables)
-    verdict = judge(windows, late, (spans.held_out, spans.end), tables, season, champion, device)
+    verdict = judge(windows, errors, late, (spans.held_out, spans.end), tables, season, champion, device)
     work.tell("fitting on everything", 0.85)
     sums = sums + work.ridge.sums(spans.held_out - spec.horizon, spans.end)
     every = errors + late

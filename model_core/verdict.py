@@ -13,6 +13,7 @@ from model_core.bundle import Bundle
 from model_core.dataset import TrainingWindows
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
+from model_core.quantiles import pinball
 from model_core.residuals import Run, Tables, run, score
 from model_core.season_search import SeasonSearch
 
@@ -35,6 +36,7 @@ class Verdict:
 
 def judge(
     windows: TrainingWindows,
+    errors: Run,
     late: Run,
     span: tuple[int, int],
     tables: Tables,
@@ -42,11 +44,12 @@ def judge(
     champion: Bundle | None,
     device: str,
 ) -> Verdict:
-    """`late` is the candidate's run over the rows `span`, `tables` what was learned before it."""
+    """`late` is the candidate's run over the rows `span`; `errors` its run before, `tables` what they taught."""
     scale = _seasonal_steps(windows, season.ticks if season.found else 1, span[0])[late.series]
     moving = scale > 0
     scores = score(late, tables, windows)
-    scaled = 2.0 * scores.pinball / np.where(moving, scale, np.nan)[:, None]  # [S, 3]
+    losses = np.stack([scores.pinball[:, Rung.MODEL], *naive_losses(errors, late, windows)], axis=1)
+    scaled = 2.0 * losses / np.where(moving, scale, np.nan)[:, None]  # [S, 3]
     judged = np.isfinite(scaled).all(axis=1)
     candidate, seasonal, last = (_mean(scaled[judged, rung]) for rung in (0, 1, 2))
     rival, rival_name, version = float("nan"), "the naive forecasts", None
@@ -73,6 +76,28 @@ def judge(
         series={names[s]: tuple(scaled[s].tolist()) for s in np.flatnonzero(judged).tolist()},
         constant_series=int((~moving).sum()),
     )
+
+
+def naive_losses(errors: Run, late: Run, windows: TrainingWindows) -> list[FloatArray]:
+    """Pinball float64 [S] of seasonal naive and last value, each with its series' own earlier error quantiles.
+
+    In units of the series, not of u: the one-step error of a last value says little about its later ones (a sensor of
+    coarse steps has none for hours), and a rival must not be weakened by that.
+    """
+    levels = np.array(windows.spec.quantile_levels)
+    both = []
+    for rung in (Rung.SEASONAL_NAIVE, Rung.LAST_VALUE):
+        losses = np.full(len(late.series), np.nan)
+        for place_of, s in enumerate(late.series.tolist()):
+            known = errors.residuals[:, errors.series == s, rung].reshape(-1, windows.spec.horizon)
+            known = known[np.isfinite(known).all(axis=1)]
+            residual = late.residuals[:, place_of, rung]
+            there = np.isfinite(residual)
+            if len(known) and there.any():
+                quantiles = np.quantile(known, levels, axis=0).T  # [H, Q]
+                losses[place_of] = pinball(residual, quantiles, levels)[there].mean()
+        both.append(losses)
+    return both
 
 
 def _seasonal_steps(windows: TrainingWindows, season: int, before: int) -> FloatArray:

@@ -39,7 +39,8 @@ def list_models(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json:
         typer.echo(f"Stream {name} has no model yet: tidecast train --stream {name}")
         return
     table = Table(title=f"models of {name}", title_justify="left")
-    for column in ("version", "is", "created", "model", "series", "windows", "scaled pinball", "naive"):
+    table.add_column("version", no_wrap=True)
+    for column in ("is", "model", "series", "windows", "scaled pinball", "naive"):
         table.add_column(column)
     for each in listed:
         if each.manifest is None:
@@ -53,7 +54,6 @@ def list_models(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json:
         table.add_row(
             each.version,
             ", ".join(each.aliases),
-            made.created_at,
             made.model,
             *counts,
             _number(scores.get("candidate")),

@@ -103,7 +103,7 @@ def _show(stream: str, result: Result) -> None:
 
     console, verdict = Console(), result.trained.verdict
     manifest = result.trained.bundle.manifest
-    table = Table(title=f"{stream}: scaled pinball on the newest part (lower is better)", title_justify="left")
+    table = Table(title=f"{stream}: scaled pinball, newest part", title_justify="left")
     table.add_column("series")
     for column in ("model", "seasonal naive", "last value"):
         table.add_column(column, justify="right")
