@@ -118,7 +118,7 @@ class HealthServer(mode.Service):
         application.router.add_get("/livez", self._livez)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=STOP_WAIT_S)
         await self._runner.setup()
         try:
             listening = _listen(self.host, self.port)
@@ -128,7 +128,7 @@ class HealthServer(mode.Service):
                 "Set http.port to another one, or to 0 for a free one."
             ) from error
         self.port = listening.getsockname()[1]
-        await web.SockSite(self._runner, listening, shutdown_timeout=STOP_WAIT_S).start()
+        await web.SockSite(self._runner, listening).start()
 
     async def on_stop(self) -> None:
         if self._runner is not None:

@@ -28,7 +28,7 @@ def check(file: File = DEFAULT_FILE) -> None:
     for spec in settings.streams.values():
         decoder(spec.format)
     names = ", ".join(settings.streams) or "none yet: add [streams.NAME] with topic and freq"
-    Console().print(f"{file} is valid. Streams: {names}.", highlight=False, markup=False)
+    Console().print(f"{file} is valid. Streams: {names}.", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -36,4 +36,5 @@ def delete(
     Console().print(
         f"{len(series_ids)} series of {name}: tombstones are in {spec.topic} ({partitions} partitions).",
         highlight=False,
+        soft_wrap=True,
     )

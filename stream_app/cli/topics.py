@@ -60,7 +60,9 @@ def create(
         created += admin.create(topics, replication)
     console = Console()
     for topic in created:
-        console.print(f"created {topic.topic} ({topic.role}, {topic.partitions} partitions)", highlight=False)
+        console.print(
+            f"created {topic.topic} ({topic.role}, {topic.partitions} partitions)", highlight=False, soft_wrap=True
+        )
     if not created:
         console.print("All topics are there already.")
 

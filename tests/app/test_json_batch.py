@@ -128,6 +128,7 @@ A, B = b'{"series_id":"x","timestamp":1,"value":1}', b'{"series_id":"y","timesta
 @example("default", [A[:-1] + b"," + B[1:20], B[20:]], b"key")
 @example("default", [A + b"," + B[:18], b'"timestamp":1,"value":2}'], b"key")
 @example("default", [A + B, b" "], b"key")
+@example("default", [A + B, A], b"key")
 @example("default", [A + b"\n" + B[:18], B[18:]], b"key")
 @example("default", [b'{"value":1,"tags":"}', b'{"}', A + B], b"key")
 @example("default", [b'{"value":1,"tags":"\xc3', b'\xa9"}'], b"key")
