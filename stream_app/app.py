@@ -52,6 +52,8 @@ log = structlog.get_logger(__name__)
 class App(faust.App):
     """A Faust app without a transport of its own."""
 
+    mundane_level = "debug"  # its "Starting…" lines
+
     class BootStrategy(faust.App.BootStrategy):
         enable_kafka = False
         enable_web = False
@@ -80,6 +82,8 @@ def create_app(settings: Settings) -> App:
     @app.service
     class DataPlaneService(mode.Service):
         """Starts after the agent, stops before it, so that what is in flight still gets through."""
+
+        mundane_level = "debug"
 
         async def on_start(self) -> None:
             await self.add_runtime_dependency(data_plane.health_server)

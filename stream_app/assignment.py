@@ -92,13 +92,14 @@ class Assignment:
         taken = tuple(self._restorer.restore(consumer, partitions)) if partitions else ()
         self.owned = self.owned | {owned.at: owned for owned in taken}
         self._health.assigned(len(self.owned))
-        log.info(
-            "assigned",
-            partitions=[str(owned.at) for owned in taken],
-            to_replay={str(owned.at): max(0, owned.emit_from - owned.start_offset) for owned in taken},
-            series=sum(len(owned.state.columns) for owned in taken),
-            seconds=round(time.monotonic() - started, 3),
-        )
+        if taken:  # the first round of a cooperative rebalance may give nothing
+            log.info(
+                "assigned",
+                partitions=[str(owned.at) for owned in taken],
+                to_replay={str(owned.at): max(0, owned.emit_from - owned.start_offset) for owned in taken},
+                series=sum(len(owned.state) for owned in taken),
+                seconds=round(time.monotonic() - started, 3),
+            )
         return Assigned(taken)
 
     def release(self, partitions: Sequence[StreamPartition]) -> tuple[Released, float]:

@@ -23,7 +23,7 @@ from stream_app.assignment import Assignment, Owned
 from stream_app.commits import OffsetCommits
 from stream_app.idleness import Idleness
 from stream_app.partition_gauges import PartitionGauges
-from stream_app.poll_batch import PollBatch, StreamPartition
+from stream_app.poll_batch import Assigned, Lost, PollBatch, StreamPartition
 
 if TYPE_CHECKING:
     from stream_app.metrics import Metrics
@@ -226,18 +226,20 @@ class PollThread:
         consumer.incremental_assign([self._start_of(owned) for owned in taken.partitions])
         if self._paused:
             consumer.pause([self._start_of(owned) for owned in taken.partitions])
-        self._hand_over(
-            PollBatch(change=taken), in_callback=True, deadline=time.monotonic() + self._limits.shutdown_deadline / 1000
-        )
+        self._announce(taken)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._release([self._at(partition) for partition in partitions], in_callback=True)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         lost = self._assignment.lose([self._at(partition) for partition in partitions])
-        self._hand_over(
-            PollBatch(change=lost), in_callback=True, deadline=time.monotonic() + self._limits.shutdown_deadline / 1000
-        )
+        self._announce(lost)
+
+    def _announce(self, change: Assigned | Lost) -> None:
+        """The change takes its place among the messages."""
+        if change.partitions:
+            deadline = time.monotonic() + self._limits.shutdown_deadline / 1000
+            self._hand_over(PollBatch(change=change), in_callback=True, deadline=deadline)
 
     def _release(self, partitions: list[StreamPartition], *, in_callback: bool) -> None:
         """Finish, commit, checkpoint, let go; past the deadline, let go without."""

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from model_core.batches import RawForecast
 from model_core.outcomes import Observed, Outcome
 from model_core.readings import Readings
@@ -146,20 +144,17 @@ class Pipeline:
             for partition, readings in poll.readings.items():
                 arrived[self._owned[StreamPartition(stream, partition)]] = Arrived(readings, messages)
             self._metrics.count_decoded(stream, poll)
-            self._watch_format(stream, poll, share)
+            self._watch_format(stream, poll)
         return arrived
 
-    def _watch_format(self, stream: str, poll: DecodedPoll, share: Share) -> None:
+    def _watch_format(self, stream: str, poll: DecodedPoll) -> None:
         """A partition whose messages are mostly unusable is held: somebody changed the format."""
-        for partition, offsets in poll.malformed.items():
+        for partition, flags in poll.malformed.items():
             at = StreamPartition(stream, partition)
-            first = self._owned[at].state.next_offset
-            flags = np.zeros(share.next_offsets[at] - first, np.bool_)
-            flags[np.array(offsets) - first] = True
-            seen = self._malformed.get(at, MalformedShare.of(self._streams[stream])).after(flags)
-            if seen.exceeded and not self._malformed.get(at, seen.accepted()).exceeded:
-                self._hold(at, seen.sentence(str(at)))
-            self._malformed[at] = seen
+            before = self._malformed.get(at, MalformedShare.of(self._streams[stream]))
+            self._malformed[at] = now = before.after(flags)
+            if now.exceeded and not before.exceeded:
+                self._hold(at, now.sentence(str(at)))
 
     # --- 2 place in time, 3 remember ----------------------------------------------------------------------------------
 

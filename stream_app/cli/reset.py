@@ -1,0 +1,35 @@
+"""`tidecast reset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def reset(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="earliest, or a time (2026-03-01T10:00:00Z): forecast again from there."),
+    ] = None,
+    resume_from_state: Annotated[
+        bool, typer.Option("--resume-from-state", help="Go on after what the state in Redis contains.")
+    ] = False,
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")] = Path("tidecast.toml"),
+    stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
+) -> None:
+    """Move a stopped deployment to another place in its input, and rebuild its state from the log."""
+    from stream_app.errors import TidecastError
+    from stream_app.reset import Reset, parse_target
+    from stream_app.settings import Settings
+
+    if (to is None) is not resume_from_state:
+        raise TidecastError("Expected either --to earliest | TIME or --resume-from-state.")
+    settings = Settings.load(config)
+    name, _ = settings.stream(stream)
+    work = Reset(settings, name)
+    moved = work.resume_from_state() if to is None else work.to(parse_target(to))
+    for each in moved:
+        Console().print(f"{name}[{each.partition}] goes on at offset {each.offset}", highlight=False)
