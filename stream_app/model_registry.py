@@ -23,7 +23,7 @@ Alias = Literal["champion", "candidate", "previous"]
 ALIASES: tuple[Alias, ...] = ("champion", "candidate", "previous")
 REPORT_FILE = "report.json"
 # Names become parts of paths: nothing that could lead elsewhere.
-_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")
+_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}\Z")
 
 
 class AmbiguousVersion(TidecastError):

@@ -132,7 +132,7 @@ class Sums:
         n, horizon, width = d.shape
         self.gram += x.T @ x
         self.window_y += x.T @ y
-        self.cross += (x.T @ d.reshape(n, -1)).reshape(-1, horizon, width).permute(1, 0, 2)
+        self.cross += (x.T @ d.reshape(n, horizon * width)).reshape(x.shape[1], horizon, width).permute(1, 0, 2)
         by_horizon = d.permute(1, 0, 2)  # [H, n, E]
         self.target_gram += by_horizon.transpose(1, 2) @ by_horizon
         self.target_y += (by_horizon * y.T[:, :, None]).sum(dim=1)
