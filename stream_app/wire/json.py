@@ -130,19 +130,27 @@ class _Poll:
         if len(indices) > ONE_BY_ONE:
             middle = len(indices) // 2
             return PollColumns.concatenate([self._columns(indices[:middle]), self._columns(indices[middle:])])
-        return PollColumns.concatenate([self._one(*one) for one in zip(indices.tolist(), values, keys, strict=True)])
+        return self._one_by_one(indices.tolist(), values, keys)
 
-    def _one(self, index: int, value: bytes, key: bytes | None) -> PollColumns:
-        if value.strip(WHITE) == b"null":
-            self._delete(index, key)
-            return PollColumns.concatenate([])
-        one: OneMessage = read_message(self._spec, value, key)
-        if one.faults:
-            self._faults[index] = one.faults
-        self._excluded += one.excluded
-        record_ms = int(self._origins.record_ms[index])
-        times = [record_ms if time is None else time for time in one.timestamps_ms]
-        return PollColumns.of(one.series_ids, times, one.values, [index] * len(times), one.positions)
+    def _one_by_one(self, indices: list[int], values: list[bytes], keys: list[bytes | None]) -> PollColumns:
+        found = OneMessage()
+        messages: list[int] = []
+        times: list[int] = []
+        for index, value, key in zip(indices, values, keys, strict=True):
+            if value.strip(WHITE) == b"null":
+                self._delete(index, key)
+                continue
+            one = read_message(self._spec, value, key)
+            if one.faults:
+                self._faults[index] = one.faults
+            self._excluded += one.excluded
+            record_ms = int(self._origins.record_ms[index])
+            times += [record_ms if time is None else time for time in one.timestamps_ms]
+            messages += [index] * len(one.series_ids)
+            found.series_ids += one.series_ids
+            found.values += one.values
+            found.positions += one.positions
+        return PollColumns.of(found.series_ids, times, found.values, messages, found.positions)
 
     def _include(self, columns: PollColumns) -> PollColumns:
         takes = includes(self._spec)
