@@ -12,7 +12,7 @@ import numpy as np
 from model_core.durations import format_duration
 from stream_app.demo.collecting import Collector
 from stream_app.demo.scoring import SeriesScores
-from stream_app.demo.table import Line, Report
+from stream_app.demo.table import COVERAGE_NEAR, Line, Report, answered
 from stream_app.plots import Fan, Figure, fan_figure, horizon_figure, reliability_figure, strip_figure
 from stream_app.watch_view import short_number
 
@@ -126,7 +126,7 @@ def _cards(report: Report) -> str:
 def _row(line: Line, code: int | None, interval: float) -> str:
     best_naive = min(value for value in (line.mase_seasonal_naive, line.mase_last_value, np.inf) if value is not None)
     good = line.mase is not None and line.mase < best_naive
-    near = line.coverage is not None and abs(line.coverage - interval) <= 0.03
+    near = line.coverage is not None and abs(line.coverage - interval) <= COVERAGE_NEAR
     cells = [
         (html.escape(line.series_id), ""),
         (f"{line.forecasts:,}", ""),
@@ -136,19 +136,11 @@ def _row(line: Line, code: int | None, interval: float) -> str:
         (_decimal(line.mase), "good" if good else "poor"),
         (_decimal(line.mase_seasonal_naive), "quiet"),
         (_decimal(line.mase_last_value), "quiet"),
-        (html.escape(_answered(line)), "left"),
+        (html.escape(answered(line.rungs)), "left"),
     ]
     row = "".join(f'<td class="{style}">{text}</td>' for text, style in cells)
     drawn = code is not None and code < SERIES_MAX
     return f'<tr data-code="{code}" tabindex=0>{row}</tr>' if drawn else f"<tr>{row}</tr>"
-
-
-def _answered(line: Line) -> str:
-    total = sum(line.rungs.values()) or 1
-    return ", ".join(
-        name.replace("_", " ") + ("" if len(line.rungs) == 1 else f" {number / total:.1%}")
-        for name, number in line.rungs.items()
-    )
 
 
 def _notes(collector: Collector, report: Report) -> str:

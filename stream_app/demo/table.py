@@ -1,6 +1,7 @@
 """The table at the end: a line a series and one in total, for people and, as JSON, for machines."""
 
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ from stream_app.demo.collecting import Collector
 from stream_app.demo.scoring import SeriesScores
 from stream_app.watch_view import short_number
 
-NAIVES = ("seasonal_naive", "last_value")
+WIDE = 110  # columns of a terminal from which on the table shows all it has
+COVERAGE_NEAR = 0.03
+DRIFTED_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Line:
     mase: float | None
     mase_seasonal_naive: float | None
     mase_last_value: float | None
-    rungs: dict[str, int]  # forecasts by who answered
+    rungs: dict[str, int]  # forecasts by who answered, most first
+    reasons: dict[str, int]  # forecasts by why the model did not answer
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Report:
     page: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "series": [asdict(line) for line in self.lines]} | {"lines": len(self.lines)}
+        """For JSON; the lines under the name `series`."""
+        fields = asdict(self)
+        return {"stream": fields.pop("stream"), "series": fields.pop("lines"), **fields}
 
 
 def make_report(collector: Collector, scores: list[SeriesScores], seconds: float) -> Report:
@@ -62,9 +68,7 @@ def make_report(collector: Collector, scores: list[SeriesScores], seconds: float
     seen = collected.seen[:, second_half]
     lines = []
     for code, series_id in enumerate(plan.table.series_ids):
-        rungs: dict[str, int] = {}
-        for (model, _), number in collected.answers[code].most_common():
-            rungs[model] = rungs.get(model, 0) + number
+        rungs, reasons = _by_rung_and_reason(collected.answers[code])
         lines.append(
             Line(
                 series_id=series_id,
@@ -73,6 +77,7 @@ def make_report(collector: Collector, scores: list[SeriesScores], seconds: float
                 missing=int((expected[code] & ~seen[code]).sum()),
                 twice=int(collected.twice[code]),
                 rungs=rungs,
+                reasons=reasons,
                 **_quality(scores[code], float(scales[code])),
                 **_against_naive(collected.losses[:, code]),
             )
@@ -121,10 +126,11 @@ def _against_naive(losses: FloatArray) -> dict[str, float | None]:
 
 def _total(lines: list[Line], scores: list[SeriesScores]) -> Line:
     """Counts and pinballs are summed, coverage is over all forecasts, MASE and skill are means over series."""
-    rungs: dict[str, int] = {}
+    rungs: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for line in lines:
-        for model, number in line.rungs.items():
-            rungs[model] = rungs.get(model, 0) + number
+        rungs.update(line.rungs)
+        reasons.update(line.reasons)
     return Line(
         series_id="total",
         readings=sum(line.readings for line in lines),
@@ -140,8 +146,19 @@ def _total(lines: list[Line], scores: list[SeriesScores]) -> Line:
         mase=_mean([line.mase for line in lines]),
         mase_seasonal_naive=_mean([line.mase_seasonal_naive for line in lines]),
         mase_last_value=_mean([line.mase_last_value for line in lines]),
-        rungs=rungs,
+        rungs=dict(rungs.most_common()),
+        reasons=dict(reasons.most_common()),
     )
+
+
+def _by_rung_and_reason(answers: Counter[tuple[str, str]]) -> tuple[dict[str, int], dict[str, int]]:
+    rungs: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for (model, reason), number in answers.items():
+        rungs[model] += number
+        if reason != "ok":
+            reasons[reason] += number
+    return dict(rungs.most_common()), dict(reasons.most_common())
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -160,20 +177,20 @@ def _mean(values: list[float | None]) -> float | None:
 
 def render_table(report: Report, width: int) -> RichTable:
     """Narrow terminals get the columns that matter most."""
-    wide = width >= 118
-    table = RichTable(box=None, padding=(0, 1), header_style="dim", title_justify="left", show_footer=False)
+    wide = width >= WIDE
+    table = RichTable(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("series", no_wrap=True, max_width=26 if wide else 16)
     if wide:
         table.add_column("readings", justify="right")
-    table.add_column("forecasts", justify="right")
+    table.add_column("forecasts", justify="right", no_wrap=True)
     table.add_column(f"{report.interval:.0%} cover", justify="right", no_wrap=True)
+    table.add_column("skill", justify="right", no_wrap=True)
     if wide:
-        table.add_column("pinball", justify="right")
-    table.add_column("skill", justify="right")
-    table.add_column("MASE", justify="right")
-    table.add_column("seasonal", justify="right")
-    table.add_column("last", justify="right")
-    table.add_column("answered by", no_wrap=True)
+        table.add_column("pinball", justify="right", no_wrap=True)
+    table.add_column("MASE", justify="right", no_wrap=True)
+    for name in ("seasonal", "last") if wide else ("naive",):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("answered by", no_wrap=True, overflow="ellipsis")
     for line in report.lines:
         table.add_row(*_cells(line, report.interval, wide=wide))
     table.add_section()
@@ -182,35 +199,38 @@ def render_table(report: Report, width: int) -> RichTable:
 
 
 def _cells(line: Line, interval: float, *, wide: bool) -> list[Text]:
-    best_naive = min(line.mase_seasonal_naive or math.inf, line.mase_last_value or math.inf)
-    beats = line.mase is not None and line.mase < best_naive
+    naives = [value for value in (line.mase_seasonal_naive, line.mase_last_value) if value is not None]
+    best_naive = min(naives, default=None)
+    beats = line.mase is not None and best_naive is not None and line.mase < best_naive
+    near = line.coverage is not None and abs(line.coverage - interval) <= COVERAGE_NEAR
     cells = [Text(line.series_id, overflow="ellipsis")]
     if wide:
         cells.append(Text(f"{line.readings:,}"))
-    cells.append(Text(f"{line.forecasts:,}", style="" if not line.missing and not line.twice else "red"))
-    near = line.coverage is not None and abs(line.coverage - interval) <= 0.03
+    cells.append(Text(f"{line.forecasts:,}", style="red" if line.missing or line.twice else ""))
     cells.append(Text(_percent(line.coverage), style="green" if near else "yellow"))
+    cells.append(Text(_percent(line.skill, signed=True), style="green" if (line.skill or 0) > 0 else "yellow"))
     if wide:
         cells.append(Text(short_number(line.pinball)))
-    cells.append(Text(_percent(line.skill, signed=True), style="green" if (line.skill or 0) > 0 else "yellow"))
     cells.append(Text(_decimal(line.mase), style="green" if beats else "yellow"))
-    cells += [Text(_decimal(line.mase_seasonal_naive), style="dim"), Text(_decimal(line.mase_last_value), style="dim")]
-    cells.append(Text(_answered(line.rungs)))
+    naive = (line.mase_seasonal_naive, line.mase_last_value) if wide else (best_naive,)
+    cells += [Text(_decimal(value), style="dim") for value in naive]
+    cells.append(Text(answered(line.rungs, all_of_them=wide)))
     return cells
 
 
-def _answered(rungs: dict[str, int]) -> str:
-    """`ridge`, or `ridge 98%, seasonal naive 2%`."""
+def answered(rungs: dict[str, int], *, all_of_them: bool = True) -> str:
+    """`ridge`, or `ridge 97.9%, seasonal naive 2.1%`; the most frequent alone where there is little room."""
     total = sum(rungs.values())
-    if len(rungs) == 1:
-        return next(iter(rungs)).replace("_", " ")
-    shares = sorted(rungs.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name.replace('_', ' ')} {_floor_percent(number, total)}" for name, number in shares)
+    names = {name: name.replace("_", " ") for name in rungs}
+    if len(rungs) <= 1:
+        return "".join(names.values())
+    parts = [f"{names[name]} {_inner_percent(number / total)}" for name, number in rungs.items()]
+    return ", ".join(parts if all_of_them else parts[:1])
 
 
-def _floor_percent(number: int, total: int) -> str:
+def _inner_percent(share: float) -> str:
     """Never 100 % for what is not all, never 0 % for what is something."""
-    return f"{min(max(number / total, 0.001), 0.999):.1%}"
+    return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
 def _percent(value: float | None, *, signed: bool = False) -> str:
@@ -237,8 +257,13 @@ def closing_lines(report: Report) -> list[str]:
         f"{total.missing:,} forecasts missing, {total.twice:,} published twice, {report.revisions:,} revised; "
         + (_dead_letters(report.dead_letters) or "no dead letters.")
     )
+    if report.total.reasons:
+        parts = (f"{number:,} {reason.replace('_', ' ')}" for reason, number in report.total.reasons.items())
+        lines.append(f"Where the model did not answer: {', '.join(parts)}.")
     if report.drifted:
-        lines.append(f"Drift was reported for {', '.join(report.drifted[:8])}{'…' if len(report.drifted) > 8 else ''}.")
+        shown = ", ".join(report.drifted[:DRIFTED_SHOWN])
+        more = len(report.drifted) - DRIFTED_SHOWN
+        lines.append(f"Drift was reported for {shown}{f' and {more:,} more' if more > 0 else ''}.")
     return lines
 
 
