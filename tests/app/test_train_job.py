@@ -1,0 +1,148 @@
+"""`tidecast train`: the same history from a topic and from a file, what it publishes, and how it fails."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from stream_app import train_job
+from stream_app.cli import build_app
+from stream_app.errors import TidecastError
+from stream_app.model_registry import ModelRegistry
+from stream_app.settings import Settings
+
+TICKS, SERIES, FIRST_MS = 700, ("oven.temp", "oven.load"), 1_767_225_600_000
+STEP_MS = 3_600_000
+
+
+def waves(rng, ticks: int = TICKS):
+    hours = np.arange(ticks)[:, None]
+    return (10 + 3 * np.sin(2 * np.pi * hours / 24 + np.array([0.0, 1.0])) + rng.normal(0, 0.3, (ticks, 2))).round(3)
+
+
+def write_csv(path, cells):
+    lines = ["time," + ",".join(SERIES)]
+    lines += [f"{FIRST_MS + row * STEP_MS},{a},{b}" for row, (a, b) in enumerate(cells.tolist())]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def configured(tmp_path, topic: str = "ovens", bootstrap: str = "127.0.0.1:1", **stream) -> Settings:
+    return Settings(
+        application_id="trainer",
+        device="cpu",
+        kafka={"bootstrap_servers": bootstrap},
+        models={"registry": str(tmp_path / "models")},
+        streams={"ovens": {"topic": topic, "freq": "1h", "context_length": 48, "horizon": 6} | stream},
+    )
+
+
+def test_a_topic_and_a_file_give_the_same_history(tmp_path, rng, kafka_bootstrap, create_topic):
+    from confluent_kafka import Producer
+
+    cells = waves(rng, 120)
+    topic = create_topic("ovens", partitions=2)
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    for row, values in enumerate(cells.tolist()):
+        for name, value in zip(SERIES, values, strict=True):
+            reading = {"series_id": name, "timestamp": FIRST_MS + row * STEP_MS, "value": value}
+            producer.produce(topic, key=name, value=json.dumps(reading))
+    producer.produce(topic, key="oven.temp", value=b"not JSON")
+    producer.flush(30)
+    settings = configured(tmp_path, topic, kafka_bootstrap)
+    shares: list[float] = []
+    spec = settings.streams["ovens"]
+    read = train_job.read_history(settings, spec, None, None, lambda _what, share: shares.append(share))
+    file = write_csv(tmp_path / "ovens.csv", cells)
+    same = train_job.read_history(settings, spec, file, None, lambda _what, _share: None)
+    assert (read.readings, read.unusable) == (240, 1)
+    assert (same.readings, same.unusable) == (240, 0)
+    assert shares[-1] == 1.0
+    for history in (read.history, same.history):
+        order = [history.index[name] for name in SERIES]
+        np.testing.assert_array_equal(history.values()[:, order], cells.astype(np.float32))
+    assert read.history.first_tick == same.history.first_tick
+
+
+def test_an_empty_or_unknown_topic_is_named(tmp_path, kafka_bootstrap, create_topic):
+    for topic, text in ((create_topic("empty"), "is empty"), ("nobody-made-this", "no topic")):
+        settings = configured(tmp_path, topic, kafka_bootstrap)
+        with pytest.raises(TidecastError, match=text):
+            train_job.run(settings, "ovens")
+
+
+def test_a_better_model_takes_charge_and_the_rest_is_reported(tmp_path, rng):
+    settings = configured(tmp_path)
+    result = train_job.run(settings, "ovens", file=write_csv(tmp_path / "ovens.csv", waves(rng)))
+    registry = ModelRegistry(settings.models.registry)
+    assert result.promoted
+    assert registry.champion("ovens") == result.version
+    assert registry.load("ovens", result.version).manifest.misfit(settings.streams["ovens"]) is None
+    assert registry.report("ovens", result.version)["scaled_pinball"]["candidate"] > 0
+
+
+def test_until_hides_what_came_later(tmp_path, rng):
+    settings = configured(tmp_path)
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+    until = FIRST_MS + 400 * STEP_MS
+    read = train_job.read_history(settings, settings.streams["ovens"], file, until, lambda _what, _share: None)
+    assert len(read.history) == 400
+
+
+def test_not_promoted_leaves_a_candidate(tmp_path, rng):
+    settings = configured(tmp_path)
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+    result = train_job.run(settings, "ovens", file=file, promote=False)
+    registry = ModelRegistry(settings.models.registry)
+    assert registry.champion("ovens") is None
+    assert registry.alias("ovens", "candidate") == result.version
+
+
+def test_a_champion_of_another_configuration_counts_as_none_and_is_mentioned(tmp_path, rng):
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+    train_job.run(configured(tmp_path), "ovens", file=file)
+    result = train_job.run(configured(tmp_path, horizon=4), "ovens", file=file)
+    assert "horizon" in (result.note or "")
+    assert result.promoted
+
+
+def test_a_damaged_champion_counts_as_none_and_is_mentioned(tmp_path, rng):
+    settings = configured(tmp_path)
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+    first = train_job.run(settings, "ovens", file=file)
+    folder = tmp_path / "models" / "ovens" / "versions" / first.version
+    (folder / "model.safetensors").write_bytes(b"")
+    result = train_job.run(settings, "ovens", file=file)
+    assert "sha256" in (result.note or "")
+    assert result.promoted
+
+
+def test_nothing_usable_says_where_to_look(tmp_path, rng):
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+    with pytest.raises(TidecastError, match="include"):
+        train_job.run(configured(tmp_path, include=["pump*"]), "ovens", file=file)
+
+
+def test_the_commands_tell_the_story(tmp_path, rng, monkeypatch):
+    config = tmp_path / "tidecast.toml"
+    config.write_text(
+        f'[models]\nregistry = "{tmp_path / "models"}"\n'
+        '[streams.ovens]\ntopic = "ovens"\nfreq = "1h"\ncontext_length = 48\nhorizon = 6\n'
+    )
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+
+    def tidecast(*words: str) -> str:
+        result = CliRunner().invoke(build_app(words[0]), [*words, "--config", str(config)], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.output
+
+    assert "takes charge" in tidecast("train", "--file", str(file))
+    report = json.loads(tidecast("train", "--file", str(file), "--json"))
+    assert report["version"] in tidecast("models", "list")
+    assert json.loads(tidecast("models", "list", "--json"))[0]["problem"] is None
+    tidecast("models", "promote", report["version"])
+    first = json.loads(tidecast("models", "show", "previous"))["manifest"]["version"]
+    assert first in tidecast("models", "rollback")
+    with pytest.raises(TidecastError, match="no model nonsense"):
+        tidecast("models", "promote", "nonsense")
