@@ -109,6 +109,9 @@ class PollThread:
             self._leave(self._consumer)
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
             self._on_fatal(error)
+            if self._consumer is not None:  # so that others need not wait for the session timeout
+                self._assignment.lose(list(self._assignment.owned))
+                self._consumer.close()
 
     def _turn(self, consumer: Consumer) -> None:
         self._serve(wait=False)

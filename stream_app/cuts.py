@@ -6,7 +6,7 @@ the commit. Time comes in as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from stream_app.assignment import Owned
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stream_app.saver import Saver
     from stream_app.settings import Limits
 
+NEVER = float("inf")
 COPY_WAIT_S = 2.0  # before letting go: a copy on top of one that is still on its way is a full one
 
 
@@ -34,8 +35,12 @@ class Cuts:
         self.next_cut = 0.0  # time.monotonic()
 
     def is_due(self, now: float, records: int) -> bool:
-        """`records`: outputs since the last cut."""
+        """Whether outputs and offsets must go; `records`: outputs since the last cut."""
         return now >= self.next_cut or records >= self._records_max
+
+    def copy_due_at(self, owned: Iterable[Owned]) -> float:
+        """When a state is to be copied though nothing new has come (time.monotonic())."""
+        return self._next_checkpoint if any(map(self._may_copy, owned)) else NEVER
 
     def take(self, owned: Mapping[StreamPartition, Owned], now: float) -> TransactionCut:
         """The regular cut."""

@@ -69,6 +69,7 @@ def reader_properties(settings: Settings) -> dict[str, Any]:
         "group.id": f"{settings.application_id}.reader",
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 10,  # it reads to the end and is done
     }
 
 

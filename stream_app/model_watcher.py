@@ -7,12 +7,15 @@ on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
+from model_core.batches import WindowBatch
 from model_core.errors import CoreError
+from model_core.ladder import REASON_NAMES, Reason
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from stream_app.model_registry import ModelRegistry
     from stream_app.settings import Settings
 
+START_TICK = 1_000_000  # any moment
 log = structlog.get_logger(__name__)
 
 
@@ -70,7 +74,7 @@ class ModelWatcher:
 
     def _try(self, stream: str, spec: StreamSpec, version: str) -> None:
         try:
-            self.offers[stream] = load_and_try(self._registry.load, stream, spec, version, self._device, self._strict)
+            self.offers[stream] = load_and_try(self._registry, stream, spec, version, self._device, self._strict)
         except (CoreError, TidecastError, OSError, ValueError, RuntimeError) as error:
             self._attempts[stream, version] = self._attempts.get((stream, version), 0) + 1
             self._metrics.models_refused.labels(stream).inc()
@@ -80,10 +84,33 @@ class ModelWatcher:
 
 
 def load_and_try(
-    load: Callable[[str, str], object], stream: str, spec: StreamSpec, version: str, device: str, strict: bool
+    registry: ModelRegistry, stream: str, spec: StreamSpec, version: str, device: str, strict: bool
 ) -> Loaded:
-    """Raises when the bundle is corrupt, made for another configuration, or its model does not answer."""
-    bundle = load(stream, version)
-    if (misfit := bundle.manifest.misfit(spec)) is not None:  # type: ignore[attr-defined]
+    """Raises when the bundle is corrupt, made for another configuration, or its model does not answer a window."""
+    bundle = registry.load(stream, version)
+    if (misfit := bundle.manifest.misfit(spec)) is not None:
         raise TidecastError(misfit)
-    return Loaded(Predictor(spec, bundle, device=device, strict=strict), bundle.facts())  # type: ignore[arg-type,attr-defined]
+    predictor = Predictor(spec, bundle, device=device, strict=strict)
+    answer = predictor.raw(ordinary_window(spec, bundle.facts().season))
+    if answer.reason[0] != Reason.OK:
+        why = REASON_NAMES[answer.reason[0]]
+        raise TidecastError(f"model {version}: expected an answer for an ordinary window, found {why}")
+    return Loaded(predictor, bundle.facts())
+
+
+def ordinary_window(spec: StreamSpec, season: int) -> WindowBatch:
+    """One full window of a sine, as a running series would have it."""
+    length, futures = spec.context_length, len(spec.future_covariates)
+    channels = 1 + len(spec.past_covariates) + futures
+    wave = np.sin(np.arange(max(length, season)) * (2 * np.pi / max(season, 2))).astype(np.float32)
+    return WindowBatch(
+        windows=np.repeat(wave[None, -length:, None], channels, axis=2),
+        known=np.zeros((1, spec.horizon, futures), np.float32),
+        season=wave[None, -season:],
+        origins=np.array([START_TICK], np.int64),
+        center=np.zeros((1, channels)),
+        scale=np.full((1, channels), float(wave.std()) or 1.0),
+        level=np.zeros(1),
+        fill=np.zeros(1, np.int8),
+        readings=np.array([10 * length], np.int64),
+    )

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from stream_app.saver import Saver
     from stream_app.settings import Settings
 
-NEVER = float("inf")
-
 
 @dataclass(frozen=True)
 class Arrived:
@@ -105,7 +103,8 @@ class Pipeline:
         """When it wants a poll batch even if there are no messages (time.monotonic()). Called by the poll thread."""
         if self._uncut:
             return self._cuts.next_cut
-        return 0.0 if self._decisions.has_swap(list(self._owned.values())) else NEVER
+        owned = list(self._owned.values())
+        return 0.0 if self._decisions.has_swap(owned) else self._cuts.copy_due_at(owned)
 
     # --- ownership ----------------------------------------------------------------------------------------------------
 
@@ -225,7 +224,9 @@ class Pipeline:
             cut = self._cuts.take_last(self._owned, leaving, change.receipt)
             for at in leaving:
                 del self._owned[at]
-        elif self._uncut and self._cuts.is_due(now, self._leaving.records_since_cut):
+        elif (self._uncut and self._cuts.is_due(now, self._leaving.records_since_cut)) or now >= self._cuts.copy_due_at(
+            self._owned.values()
+        ):
             cut = self._cuts.take(self._owned, now)
         else:
             if self._leaving.outbox.records:

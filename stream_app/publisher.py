@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 QUEUE_FULL_WAIT_S = 0.05
 SUBMIT_WAIT_S = 0.2
+ASK_STORE_S = 0.5
 log = structlog.get_logger(__name__)
 
 
@@ -113,12 +114,20 @@ class Publisher:
 
     def _run(self) -> None:
         try:
-            while (parcel := self._queue.get()) is not None:
+            while (parcel := self._next()) is not None:
                 self._carry_out(parcel)
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
             self._failed.set()
             self._metrics.publish_failures.inc()
             self._on_fatal(error)
+
+    def _next(self) -> Parcel | None:
+        """While the store is away it is asked again, readings or not."""
+        while True:
+            try:
+                return self._queue.get(timeout=ASK_STORE_S)
+            except queue.Empty:
+                self._saver.look()
 
     # --- the steps ----------------------------------------------------------------------------------------------------
 

@@ -84,9 +84,13 @@ class Saver:
         for at, offset in committed.items():
             self._saved.setdefault(at, offset)
             self._committed[at] = offset
-        if self.is_away:
-            self._ask()
+        self.look()
         while self.is_away and self._backlog() > self._backlog_max and not self._stopping.wait(ASK_AGAIN_S):
+            self._ask()
+
+    def look(self) -> None:
+        """Whether the store is back."""
+        if self.is_away:
             self._ask()
 
     def stop(self) -> None:
