@@ -15,7 +15,7 @@ import numpy as np
 
 from model_core.arrays import FloatArray
 
-HISTORY_VALUES = 48  # kept of each series, to draw before the forecast
+HISTORY_VALUES = 400  # kept of each series; more than is drawn, because topics are not read in step
 MEMORY_RECORDS = 300  # half-life of the running skill, in accuracy records
 DECAY = 0.5 ** (1 / MEMORY_RECORDS)
 SERIES_MAX = 20_000  # lines kept; more series are counted, not shown
@@ -60,6 +60,7 @@ class ForecastView:
     """One forecast as it is drawn."""
 
     origin: datetime
+    step_ms: int
     model: str
     status: str  # ok | fallback
     reason: str | None
@@ -74,14 +75,36 @@ class SeriesView:
     """One line. None: nothing has been heard of it yet."""
 
     series_id: str
-    last_value: float | None = None
-    last_tick_ms: int | None = None
-    history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY_VALUES))
+    history: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=HISTORY_VALUES))  # tick ms, value
     forecast: ForecastView | None = None
     coverage: float | None = None  # share of actual values inside the widest central interval
     skill: float | None = None  # 1 − pinball / that of the better of both naive forecasts
     drift: str | None = None  # ok | warning | drift
     scores: "RunningScores" = field(default_factory=lambda: RunningScores())
+
+    @property
+    def last_value(self) -> float | None:
+        """The newest value that the forecast beside it has seen, or the newest of all."""
+        if not self.history:
+            return None
+        seen = (value for tick_ms, value in reversed(self.history) if self.forecast and tick_ms <= self._origin_ms)
+        return next(seen, self.history[-1][1])
+
+    def past(self, number: int) -> FloatArray:
+        """[number] values of the steps up to the forecast's origin; NaN where none is known."""
+        values = np.full(number, np.nan)
+        if self.forecast is not None:
+            for tick_ms, value in reversed(self.history):
+                back = round((self._origin_ms - tick_ms) / self.forecast.step_ms)
+                if back >= number:
+                    break
+                if back >= 0:
+                    values[number - 1 - back] = value
+        return values
+
+    @property
+    def _origin_ms(self) -> int:
+        return int(self.forecast.origin.timestamp() * 1000) if self.forecast else 0
 
 
 @dataclass
@@ -154,12 +177,11 @@ class WatchModel:
     def feed_reading(self, series_id: str, tick_ms: int, value: float) -> None:
         """A value of a series; `tick_ms` is the start of its tick. Of a tick the newest value is shown."""
         line = self._line(series_id)
-        if line is None or (line.last_tick_ms is not None and tick_ms < line.last_tick_ms):
+        if line is None or (line.history and tick_ms < line.history[-1][0]):
             return
-        if tick_ms == line.last_tick_ms:
+        if line.history and tick_ms == line.history[-1][0]:
             line.history.pop()
-        line.last_value, line.last_tick_ms = value, tick_ms
-        line.history.append(value)
+        line.history.append((tick_ms, value))
 
     def lines(self, sort: str = "name") -> list[SeriesView]:
         """All series, sorted; decodes what came since the last call."""
@@ -217,6 +239,7 @@ def _view(message: _Forecast) -> ForecastView:
     middle = int(np.argmin([abs(level - 0.5) for level in levels]))
     return ForecastView(
         origin=message.origin,
+        step_ms=max(1, message.step_ms),
         model=message.model or "none",
         status=message.status,
         reason=message.reason,

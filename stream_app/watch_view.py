@@ -27,6 +27,7 @@ ENDS = "color(38)"
 # Blocks from a narrow interval to one as wide as the whole chart.
 FADING = ("bold color(51)", "color(45)", "color(38)", "color(31)", "color(24)")
 DRIFT_MARKS = {"drift": ("▲", "bold red"), "warning": ("△", "yellow"), "ok": ("·", "dim")}
+SHORT_NAMES = {"seasonal_naive": "seasonal", "last_value": "last"}
 FRAME_ROWS = 4  # title, column heads, the line under them, the footer
 FIXED_COLUMNS = 42  # last, interval, cover, skill, drift, and a gap after each column
 CHART_MIN, CHART_MAX = 14, 72
@@ -63,7 +64,7 @@ def render(lines: list[SeriesView], frame: Frame, *, width: int, height: int) ->
     table.add_column("skill", justify="right", width=5, no_wrap=True)
     table.add_column("", width=1, no_wrap=True)
     for line in shown:
-        table.add_row(*_cells(line, chart_width, tall=tall))
+        table.add_row(*_cells(line, chart_width, tall=tall, wide=width >= WIDE))
     return Group(_title(frame, width), table, _footer(lines, shown, frame, width))
 
 
@@ -88,7 +89,7 @@ def _footer(lines: list[SeriesView], shown: list[SeriesView], frame: Frame, widt
     return footer
 
 
-def _cells(line: SeriesView, chart_width: int, *, tall: bool) -> list[Text]:
+def _cells(line: SeriesView, chart_width: int, *, tall: bool, wide: bool) -> list[Text]:
     forecast = line.forecast
     mark, mark_style = DRIFT_MARKS.get(line.drift or "", (" ", ""))
     return [
@@ -96,7 +97,7 @@ def _cells(line: SeriesView, chart_width: int, *, tall: bool) -> list[Text]:
         Text(short_number(line.last_value)),
         _chart(line, chart_width, rows=2 if tall else 1),
         _interval(forecast, tall=tall),
-        _model(forecast, tall=tall),
+        _model(forecast, tall=tall, wide=wide),
         _coverage(line.coverage, forecast),
         _skill(line.skill),
         Text(mark, style=mark_style),
@@ -122,7 +123,7 @@ def _clock(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%m-%d %H:%M")
 
 
-def _model(forecast: ForecastView | None, *, tall: bool) -> Text:
+def _model(forecast: ForecastView | None, *, tall: bool, wide: bool) -> Text:
     if forecast is None:
         return Text("waiting", style=QUIET)
     text = Text(
@@ -165,7 +166,7 @@ def _chart(line: SeriesView, width: int, *, rows: int) -> Text:
     past_cells = max(2, width // 3) if line.history else 0
     cells = width - past_cells
     per_cell = 2 if rows > 1 else 1
-    past = np.array(line.history, np.float64)[-past_cells * per_cell :] if past_cells else np.zeros(0)
+    past = line.past(past_cells * per_cell)
     forecast = line.forecast
     lower, median, upper = (
         _resampled(values, cells * per_cell) for values in (forecast.lower, forecast.median, forecast.upper)
@@ -174,7 +175,7 @@ def _chart(line: SeriesView, width: int, *, rows: int) -> Text:
     high = float(np.nanmax(np.concatenate([past, upper])))
     scale = (low, high if high > low else low + 1.0)
     if rows == 1:
-        text = Text(_blocks(past, *scale).rjust(past_cells), style=PAST)
+        text = Text(_blocks(past, *scale), style=PAST)
         widths = _levels(low + upper - lower, *scale, len(FADING))
         for block, fading in zip(_blocks(median, *scale), widths, strict=True):
             text.append(block, style=FADING[fading])
@@ -193,7 +194,9 @@ def _levels(values: FloatArray, low: float, high: float, number: int) -> list[in
 
 
 def _blocks(values: FloatArray, low: float, high: float) -> str:
-    return "".join(BLOCKS[level] for level in _levels(values, low, high, len(BLOCKS)))
+    levels = _levels(values, low, high, len(BLOCKS))
+    known = np.isfinite(values).tolist()
+    return "".join(BLOCKS[level] if there else " " for level, there in zip(levels, known, strict=True))
 
 
 def _braille(
@@ -208,7 +211,11 @@ def _braille(
     """Past and median as lines of dots, the interval as blocks behind them: dots win where both meet in a cell."""
     dots, start = rows * 4, past_cells * 2
     line = np.zeros((rows, past_cells + len(median) // 2), np.int64)
-    for column, level in enumerate(_levels(np.concatenate([past, median]), *scale, dots), start - len(past)):
+    drawn_values = np.concatenate([past, median])
+    known = np.isfinite(drawn_values).tolist()
+    for column, level in enumerate(_levels(drawn_values, *scale, dots), start - len(past)):
+        if not known[column]:
+            continue
         row, within = divmod(dots - 1 - level, 4)
         line[row, column // 2] |= BRAILLE_BITS[within][column % 2]
     bottoms = [0] * past_cells + _levels(lower[::2], *scale, rows * EIGHTHS)

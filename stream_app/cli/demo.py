@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from stream_app.producing import parse_rate
 
+if TYPE_CHECKING:
+    from stream_app.demo.run import Demo
+    from stream_app.demo.table import Report
+
 INTERRUPTED = 130
+STAY_LOOK_S = 0.2
 
 
 def demo(
@@ -32,24 +38,35 @@ def demo(
     from stream_app.demo.processes import StopSignals
     from stream_app.demo.run import running, tell
     from stream_app.demo.stage import Stage
-    from stream_app.demo.table import closing_lines, render_table
 
     pace = parse_rate(speed)
     plan = make_plan(data, freq, timezone)
     console, errors = Console(), Console(stderr=True)
     live = console.is_terminal and not once and not as_json
+    finished = False
     try:
         with (
             StopSignals() as signals,
             Stage(plan, console if live else errors, live=live) as stage,
             running(plan, stage, signals, watch=live, keep=keep) as demo_run,
         ):
-            report = tell(demo_run, pace)
-            report = write_page(demo_run.collector, report, page)
-            folder = demo_run.folder
+            report = write_page(demo_run.collector, tell(demo_run, pace), page)
+            stage.close()
+            finished = True
+            _print(report, console, as_json=as_json)
+            if keep and not as_json:
+                console.print(f"Configuration, logs and model: {demo_run.folder}", soft_wrap=True, highlight=False)
+            if live:
+                _stay(demo_run, console)
     except KeyboardInterrupt:
-        errors.print("Stopped; Kafka, Valkey, worker and trainer have ended.")
-        raise typer.Exit(INTERRUPTED) from None
+        if not finished:
+            errors.print("Stopped; Kafka, Valkey, worker and trainer have ended.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _print(report: Report, console: Console, *, as_json: bool) -> None:
+    from stream_app.demo.table import closing_lines, render_table
+
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
         return
@@ -57,5 +74,20 @@ def demo(
     for line in closing_lines(report):
         console.print(line, highlight=False)
     console.print(f"Forecasts over what then happened: {report.page}", highlight=False, soft_wrap=True)
-    if keep:
-        console.print(f"Configuration, logs and model: {folder}", highlight=False, soft_wrap=True)
+
+
+def _stay(demo_run: Demo, console: Console) -> None:
+    """Until Ctrl-C: someone sits there, and may want to look around."""
+    bootstrap = demo_run.client["bootstrap.servers"]
+    console.print(
+        f"\nKafka ({bootstrap}), Valkey and the worker still run. In another terminal:\n"
+        f"  tidecast watch --config {demo_run.config}\n"
+        f"  tidecast produce FILE --topic {demo_run.plan.spec.topic} --bootstrap {bootstrap}\n"
+        "Ctrl-C ends them.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    while True:
+        demo_run.signals.check()
+        demo_run.worker.require_running()
+        time.sleep(STAY_LOOK_S)

@@ -10,7 +10,7 @@ from stream_app.producing import create_topic
 from stream_app.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
 from stream_app.watch_view import Frame, render, short_number
-from tests.app.published import LEVELS, accuracy, forecast, moment
+from tests.app.published import LEVELS, STEP_MS, accuracy, forecast, moment
 
 SCORED = {"error": 0.5, "pinball": 1.0, "covered": [True, True, False, False]}
 NAIVE = {"seasonal_naive": 2.0, "last_value": 1.25}
@@ -56,7 +56,7 @@ def test_of_a_tick_the_newest_value_is_shown_and_older_ticks_change_nothing():
     for tick_ms, value in ((0, 1.0), (600_000, 2.0), (600_000, 3.0), (0, 9.0)):
         model.feed_reading("a", tick_ms, value)
     (line,) = model.lines()
-    assert (line.last_value, list(line.history)) == (3.0, [1.0, 3.0])
+    assert (line.last_value, list(line.history)) == (3.0, [(0, 1.0), (600_000, 3.0)])
 
 
 def test_the_newest_forecast_of_a_series_is_shown():
@@ -122,6 +122,16 @@ def test_a_frame_never_exceeds_the_terminal(width, height, series):
     rows = drawn(filled(series), width, height)
     assert len(rows) <= height
     assert all(len(row) <= width for row in rows)
+
+
+def test_the_past_ends_where_the_forecast_begins_however_far_the_readings_are_ahead():
+    model = WatchModel()
+    for tick in (58, 59, 61, 62, 63, 64, 65):
+        model.feed_reading("a", tick * STEP_MS, float(tick))
+    model.feed("forecasts", [forecast("a", 62, ramp())])
+    (line,) = model.lines()
+    assert line.past(5).tolist() == pytest.approx([58, 59, np.nan, 61, 62], nan_ok=True)
+    assert line.last_value == 62
 
 
 def test_series_that_do_not_fit_are_counted():
