@@ -156,7 +156,8 @@ class Readiness:
         accepted = ~late
         out.counts["late"] += int(late.sum())
         if spec.deduplicate == "timestamp":
-            accepted &= ~self._duplicates(placed, accepted, out)
+            # Known-future values are meant to be said again: the newest wins.
+            accepted &= ~self._duplicates(placed, accepted & ~future, out)
         out.counts["accepted"] += int(accepted.sum())
         return accepted
 
@@ -244,7 +245,8 @@ class Readiness:
         limit = self.closed + self.spec.open_ticks + self.spec.known_ahead
         for members in _rounds(run, placed.index):
             if self.closed > NEVER:
-                beyond = ticks[members] > limit
+                # What came before time began has no limit, also when it began in the same poll.
+                beyond = (ticks[members] > limit) & (placed.newest_after[members] > BEFORE_ALL)
                 for i in members[beyond].tolist():
                     ahead = int(ticks[i]) - self.closed
                     detail = f"{ahead} steps ahead of the watermark; kept: {self.spec.known_ahead}"

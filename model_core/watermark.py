@@ -18,7 +18,8 @@ BEFORE_ALL = np.iinfo(np.int64).min // 4
 
 @dataclass(frozen=True)
 class Placed:
-    """Readings in the order in which they count. `newest_*`: newest event time seen before and after each."""
+    """Readings in the order in which they count. `newest_*`: newest event time seen before and after each, BEFORE_ALL
+    while nothing has moved the clock."""
 
     index: IntArray  # int64 [n], columns
     timestamps_ms: IntArray  # int64 [n]
@@ -61,11 +62,9 @@ class EventClock:
         `known` series were there before, the columns `newcomers` appear with these readings.
         """
         positions = np.arange(len(index))
-        first = self.newest_ms
-        if first is None:
-            first = int(moves[moves > BEFORE_ALL][0]) if (moves > BEFORE_ALL).any() else BEFORE_ALL
+        first = BEFORE_ALL if self.newest_ms is None else self.newest_ms
         newest = np.maximum.accumulate(np.concatenate(([first], moves)))
-        if self._waiting or (np.diff(newest) > self._jump_ms).any():
+        if self._waiting or ((np.diff(newest) > self._jump_ms) & (newest[:-1] > BEFORE_ALL)).any():
             rows = self._admit_one_by_one(index, timestamps_ms, values, offsets, moves, newcomers, known)
             index, timestamps_ms, offsets, positions, moves = (
                 np.array([row[i] for row in rows], np.int64) for i in (0, 1, 3, 4, 5)
