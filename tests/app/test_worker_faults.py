@@ -1,0 +1,190 @@
+"""What the worker does when the store goes away, time passes, a model comes, or a person resets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from stream_app.model_registry import ModelRegistry
+from stream_app.settings import Settings
+from tests.app.running_worker import TIDECAST, World, readings, wait_until
+from tests.app.saved_states import same_state, saved_state
+from tests.app.small_bundle import small_bundle
+
+if TYPE_CHECKING:
+    from stream_app.local_services import LocalServices
+
+
+@pytest.fixture
+def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 1, tmp_path)
+    made.create(made.topic)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+
+
+def values(rng: np.random.Generator, ticks: int, series: int = 3) -> list[list[float]]:
+    return [[round(float(x), 3) for x in row] for row in 10 + rng.normal(0, 1, (ticks, series))]
+
+
+def tidecast(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([TIDECAST, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def journal(world: World, name: str) -> list[dict[str, object]]:
+    return [json.loads(message.value())["decision"] for message in world.published(name, "journal")]
+
+
+def test_without_redis_forecasts_go_on_and_it_recovers_by_itself(
+    world: World, services: LocalServices, rng: np.random.Generator
+) -> None:
+    data = values(rng, 60)
+    config = world.deployment("a", limits='redis_timeout = "500ms"')
+    worker = world.start(config)
+    world.send(readings(data[:20]))
+    world.wait_for_forecasts("a", 20 * 3)
+    services.valkey.kill()
+    try:
+        world.send(readings(data[20:40], first=20))
+        world.wait_for_forecasts("a", 40 * 3)
+        world.send(readings(data[40:45], first=40))
+        wait_until(lambda: "store" in worker.readyz()[1], 20, "unready because of the store")
+    finally:
+        services.valkey.start()
+    world.send(readings(data[45:], first=45))
+    world.wait_for_forecasts("a", 60 * 3)
+    wait_until(lambda: worker.readyz() == (200, {}), 20, "ready again")
+    assert worker.stop() == 0
+    assert saved_state(world, config, 0).next_offset == 60 * 3
+
+
+def test_a_stop_without_redis_ends_in_time(world: World, services: LocalServices) -> None:
+    worker = world.start(world.deployment("a", limits='redis_timeout = "500ms"'))
+    world.send(readings([[1.0]]))
+    world.wait_for_forecasts("a", 1)
+    services.valkey.kill()
+    try:
+        assert worker.stop(20) == 0
+    finally:
+        services.valkey.start()
+
+
+def test_an_idle_partition_closes_and_a_replay_closes_it_at_the_same_place(
+    world: World, rng: np.random.Generator
+) -> None:
+    # Without readings_per_step a tick waits for the watermark, so only idleness closes the newest one.
+    stream = 'idle_timeout = "1s"'
+    data = values(rng, 12)
+    config = world.deployment("a", stream=stream, checkpoint_interval="1h", instance="one")
+    config.write_text(config.read_text().replace("readings_per_step = 1\n", ""))
+    worker = world.start(config)
+    for first in (0, 4, 8):
+        world.send(readings(data[first : first + 4], first=first))
+        world.wait_for_forecasts("a", (first + 4) * 3)
+    assert [decision["kind"] for decision in journal(world, "a")] == ["idle_close"] * 3
+    before = world.forecasts("a")
+    worker.kill()
+    again = world.start(config)  # its only checkpoint is the first one: it replays the rest
+    assert sum(again.wait_for("assigned")["to_replay"].values()) > 0
+    world.send(readings(values(rng, 1), first=12))
+    after = world.wait_for_forecasts("a", 13 * 3)
+    assert len(journal(world, "a")) >= 4
+    for key in before:
+        assert after[key]["quantiles"] == before[key]["quantiles"]
+
+
+def test_a_promoted_model_is_swapped_in_and_a_replay_swaps_at_the_same_place(
+    world: World, rng: np.random.Generator
+) -> None:
+    data = values(rng, 90)
+    swapped = world.deployment("a", instance="one", checkpoint_interval="1h")
+    worker = world.start(swapped)
+    world.send(readings(data[:40]))
+    world.wait_for_forecasts("a", 40 * 3)
+    promote(world, swapped, "first-model")
+    worker.wait_for("model swapped")
+    world.send(readings(data[40:80], first=40))
+    world.wait_for_forecasts("a", 80 * 3)
+    before = world.forecasts("a")
+    worker.kill()
+    again = world.start(swapped)
+    assert sum(again.wait_for("assigned")["to_replay"].values()) > 0
+    world.send(readings(data[80:], first=80))
+    after = world.wait_for_forecasts("a", 90 * 3)
+    assert [decision["kind"] for decision in journal(world, "a")] == ["model"]
+    assert again.stop() == 0
+    state = saved_state(world, swapped, 0)
+    assert state.model_version == "first-model"
+    assert {key: after[key]["model_version"] for key in before} == {
+        key: each["model_version"] for key, each in before.items()
+    }
+
+
+def test_a_corrupt_model_is_refused_and_the_old_one_serves(world: World) -> None:
+    config = world.deployment("a")
+    worker = world.start(config)
+    worker.wait_for("assigned")
+    promote(world, config, "broken")
+    tensors = next((world.folder / "models").rglob("broken/model.safetensors"))
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    alias = next((world.folder / "models").rglob("champion.json"))
+    worker.wait_for("model refused, the one in charge serves on")
+    assert alias.exists()
+    world.send(readings([[1.0]]))
+    assert next(iter(world.wait_for_forecasts("a", 1).values()))["model"] == "last_value"
+
+
+def test_a_model_that_does_not_answer_is_refused(world: World) -> None:
+    config = world.deployment("a")
+    worker = world.start(config)
+    promote(world, config, "mute", weight=float("nan"))
+    assert "finite" in worker.wait_for("model refused, the one in charge serves on")["error"]
+
+
+def test_a_group_that_was_reset_is_refused_until_a_person_says_how_to_go_on(
+    world: World, rng: np.random.Generator
+) -> None:
+    data = values(rng, 30)
+    config = world.deployment("a")
+    worker = world.start(config)
+    world.send(readings(data))
+    world.wait_for_forecasts("a", 30 * 3)
+    assert "found 1. Stop them" in tidecast("reset", "--config", str(config), "--to", "earliest").stderr
+    assert worker.stop() == 0
+    kept = saved_state(world, config, 0)
+    forget_offsets(world, config)
+    refused = world.start(config)
+    assert refused.process.wait(40) == 1
+    assert "--resume-from-state" in refused.wait_for("worker ends")["error"]
+    done = tidecast("reset", "--config", str(config), "--resume-from-state")
+    assert f"offset {30 * 3}" in done.stdout, done.stderr
+    resumed = world.start(config)
+    resumed.wait_for("assigned")
+    assert resumed.stop() == 0
+    same_state(kept, saved_state(world, config, 0))
+    assert "offset 0" in tidecast("reset", "--config", str(config), "--to", "earliest").stdout
+    world.start(config).wait_for("assigned")
+    wait_until(lambda: len(world.published("a", "forecasts")) == 2 * 30 * 3, 30, "all forecasts once more")
+
+
+def promote(world: World, config: Path, version: str, *, weight: float = 0.1) -> None:
+    """Any model that fits; what it says does not matter here."""
+    spec = Settings.load(config, {}).streams["tides"]
+    registry = ModelRegistry(str(world.folder / "models"))
+    registry.publish("tides", small_bundle(spec, version, weight), {})
+    registry.promote("tides", version)
+
+
+def forget_offsets(world: World, config: Path) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    group = Settings.load(config, {}).application_id
+    admin.delete_consumer_groups([group])[group].result(20)
