@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -26,6 +26,7 @@ READY_TIMEOUT_S = 60.0
 SILENCE_TIMEOUT_S = 60.0  # no message and no commit for so long: something is broken
 SWAP_TIMEOUT_S = 45.0
 COMMITTED_EVERY_S = 0.5
+NOTHING_TO_LEARN = 2  # exit code of the trainer
 DOWNLOADS = Path(".tidecast/kafka-jars")
 
 
@@ -42,7 +43,7 @@ class Demo:
     worker: Child
     collector: Collector
 
-    def wait(self, done: Callable[[], bool], what: str, timeout_s: float) -> bool:
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Read, draw and watch the worker until `done`; False when nothing at all happened for `timeout_s`."""
         last_sign = time.monotonic()
         while not done():
@@ -89,7 +90,7 @@ def running(plan: Plan, stage: Stage, signals: StopSignals, *, watch: bool, keep
         ends.callback(collector.close)
         stage.watched = collector.watched
         demo = Demo(plan, stage, signals, folder, client, config, worker, collector)
-        if not demo.wait(lambda: _is_ready(http_port), "the worker", READY_TIMEOUT_S):
+        if not demo.wait(lambda: _is_ready(http_port), READY_TIMEOUT_S):
             raise TidecastError(f"The worker was not ready in {READY_TIMEOUT_S:.0f} s. Its log:\n{worker.log_tail()}")
         stage.end()
         try:
@@ -103,16 +104,16 @@ def tell(demo: Demo, pace: Pace) -> Report:
     began = time.monotonic()
     plan, stage = demo.plan, demo.stage
     _produce(demo, "first half", plan.first_half(), Pace(None))
-    trained = _train(demo)
+    training = _train(demo)
     _wait_until_processed(demo, "first forecasts")
-    if trained:
+    if training.took_charge:
         _wait_for_swap(demo)
     _produce(demo, "second half", plan.second_half(), pace)
     _wait_until_processed(demo, "last forecasts")
     stage.begin("scoring")
     report = make_report(demo.collector, demo.collector.scorer.finish(), time.monotonic() - began)
     stage.end()
-    return report
+    return replace(report, training=training.told)
 
 
 def _create_topics(plan: Plan, client: dict[str, Any]) -> None:
@@ -146,21 +147,32 @@ def _produce(demo: Demo, title: str, table: Table, pace: Pace) -> None:
     demo.stage.end(f"{producer.sent:,} readings")
 
 
-def _train(demo: Demo) -> bool:
-    """Whether there is a champion now. A model that does not beat what is there is no failure: the ladder answers."""
+@dataclass(frozen=True)
+class Training:
+    took_charge: bool
+    told: str
+
+
+def _train(demo: Demo) -> Training:
+    """Too little history, or a model that does not beat what is there, is no failure: the naive forecasts answer."""
     demo.stage.begin("training")
     arguments = ["train", "--config", str(demo.config)]
     with demo.signals.held():
         trainer = Child("train", arguments, demo.folder / "train.log")
     try:
-        demo.wait(lambda: trainer.ended() is not None, "the trainer", float("inf"))
+        demo.wait(lambda: trainer.ended() is not None, float("inf"))
     finally:
         trainer.stop()
-    if trainer.ended() != 0:
+    if trainer.ended() == NOTHING_TO_LEARN:
+        training = Training(False, f"no model: {trainer.log_tail().splitlines()[-1]}")
+    elif trainer.ended() != 0:
         raise TidecastError(f"tidecast train failed. The end of its log:\n{trainer.log_tail()}")
-    champion = _champion(demo)
-    demo.stage.end(champion or "no candidate was good enough, the naive forecasts answer")
-    return champion is not None
+    elif (version := _champion(demo)) is None:
+        training = Training(False, "no model: the trained one was not better than the naive forecasts")
+    else:
+        training = Training(True, f"model {version}")
+    demo.stage.end(training.told)
+    return training
 
 
 def _champion(demo: Demo) -> str | None:
@@ -172,7 +184,7 @@ def _champion(demo: Demo) -> str | None:
 def _wait_for_swap(demo: Demo) -> None:
     demo.stage.begin("model takes charge")
     used = _partitions_with_readings(demo)
-    if not demo.wait(lambda: used <= demo.collector.collected.swapped, "the new model", SWAP_TIMEOUT_S):
+    if not demo.wait(lambda: used <= demo.collector.collected.swapped, SWAP_TIMEOUT_S):
         raise TidecastError(
             f"The worker did not take the new champion in {SWAP_TIMEOUT_S:.0f} s. Its log:\n{demo.worker.log_tail()}"
         )
@@ -191,7 +203,7 @@ def _wait_until_processed(demo: Demo, title: str) -> None:
             next_look = time.monotonic() + COMMITTED_EVERY_S
         return left == 0
 
-    if not demo.wait(processed, title, SILENCE_TIMEOUT_S):
+    if not demo.wait(processed, SILENCE_TIMEOUT_S):
         raise TidecastError(
             f"The worker stopped making progress, {left:,} readings before the end. Its log:\n{demo.worker.log_tail()}"
         )

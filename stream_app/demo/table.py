@@ -51,6 +51,7 @@ class Report:
     revisions: int
     drifted: list[str]
     seconds: float
+    training: str = ""  # what came of it
     page: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -257,6 +258,8 @@ def closing_lines(report: Report) -> list[str]:
         f"{total.missing:,} forecasts missing, {total.twice:,} published twice, {report.revisions:,} revised; "
         + (_dead_letters(report.dead_letters) or "no dead letters.")
     )
+    if report.training.startswith("no model"):
+        lines.append(f"{report.training[0].upper()}{report.training[1:]}")
     if report.total.reasons:
         parts = (f"{number:,} {reason.replace('_', ' ')}" for reason, number in report.total.reasons.items())
         lines.append(f"Where the model did not answer: {', '.join(parts)}.")

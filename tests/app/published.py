@@ -13,14 +13,16 @@ def moment(tick: int, step_ms: int = STEP_MS) -> str:
     return start.isoformat().replace("+00:00", "Z")
 
 
-def forecast(series_id: str, origin: int, quantiles: list[list[float]], **changes: Any) -> tuple[bytes, bytes]:
+def forecast(
+    series_id: str, origin: int, quantiles: list[list[float]], *, step_ms: int = STEP_MS, **changes: Any
+) -> tuple[bytes, bytes]:
     """quantiles [Q][H]; `origin` is a tick."""
     message = {
         "schema_version": 1,
         "stream": "appliances",
         "series_id": series_id,
-        "origin": moment(origin),
-        "step_ms": STEP_MS,
+        "origin": moment(origin, step_ms),
+        "step_ms": step_ms,
         "horizon": len(quantiles[0]),
         "quantile_levels": LEVELS,
         "quantiles": quantiles,
@@ -37,17 +39,19 @@ def forecast(series_id: str, origin: int, quantiles: list[list[float]], **change
     return series_id.encode(), json.dumps(message | changes).encode()
 
 
-def accuracy(series_id: str, origin: int, horizons: list[dict[str, Any]], **changes: Any) -> tuple[bytes, bytes]:
+def accuracy(
+    series_id: str, origin: int, horizons: list[dict[str, Any]], *, step_ms: int = STEP_MS, **changes: Any
+) -> tuple[bytes, bytes]:
     """One record; each horizon needs `horizon`, and gets its target."""
     nothing = {"actual": None, "error": None, "pinball": None, "covered": [None] * 4}
     naive = {"baselines": {"seasonal_naive": None, "last_value": None}}
-    scored = [nothing | naive | {"target": moment(origin + each["horizon"])} | each for each in horizons]
+    scored = [nothing | naive | {"target": moment(origin + each["horizon"], step_ms)} | each for each in horizons]
     message = {
         "schema_version": 1,
         "kind": "record",
         "stream": "appliances",
         "series_id": series_id,
-        "origin": moment(origin),
+        "origin": moment(origin, step_ms),
         "horizons": scored,
         "intervals": [0.8, 0.6, 0.4, 0.2],
         "mase": None,

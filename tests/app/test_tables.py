@@ -48,8 +48,7 @@ def test_parquet_holds_the_same_readings(tmp_path):
 
 def test_readings_are_merged_by_time_and_those_of_one_moment_keep_the_order_of_the_file(tmp_path):
     text = (
-        "sensor,time,reading\n"
-        "b,2026-03-01 11:00,3\na,2026-03-01 10:00,1\nb,2026-03-01 10:00,5\nb,2026-03-01 10:00,4\n"
+        "sensor,time,reading\nb,2026-03-01 11:00,3\na,2026-03-01 10:00,1\nb,2026-03-01 10:00,5\nb,2026-03-01 10:00,4\n"
     )
     found = rows(read_table(written(tmp_path, text)))
     assert found == [("a", TEN, 1), ("b", TEN, 5), ("b", TEN, 4), ("b", TEN + HOUR, 3)]

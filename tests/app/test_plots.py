@@ -1,0 +1,49 @@
+"""The figures are valid for plotly, and show the numbers they were given."""
+
+import json
+
+import numpy as np
+import plotly.graph_objects
+import pytest
+
+from stream_app.plots import Fan, fan_figure, horizon_figure, reliability_figure, strip_figure
+
+LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+STEP_MS = 600_000
+
+
+def fans(rng, horizon=24):
+    sorted_quantiles = np.sort(rng.normal(size=(9, horizon)), axis=0)
+    past = np.array([1.0, np.nan, 3.0])
+    return [Fan(number * STEP_MS, sorted_quantiles, past, np.full(horizon, 2.0)) for number in range(3)]
+
+
+def all_figures(rng):
+    line = rng.normal(size=5)
+    return [
+        fan_figure(fans(rng), LEVELS, STEP_MS),
+        strip_figure(np.arange(5) * STEP_MS, line, line - 1, line, line + 1, interval=0.8),
+        reliability_figure(LEVELS, LEVELS),
+        horizon_figure(line, line, line),
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_plotly_takes_them_and_so_does_strict_json(number, rng):
+    figure = all_figures(rng)[number]
+    plotly.graph_objects.Figure(figure)
+    json.dumps(figure, allow_nan=False)
+
+
+def test_a_fan_joins_past_and_what_happened_and_leaves_gaps_where_nothing_was_read(rng):
+    (first, *_) = fans(rng)
+    figure = fan_figure(fans(rng), LEVELS, STEP_MS)
+    actual = figure["data"][-1]
+    assert actual["y"] == [1.0, None, 3.0] + [2.0] * 24
+    assert actual["x0"] == first.origin_ms - 2 * STEP_MS
+    assert [trace["x0"] for trace in figure["data"][:-1]] == [first.origin_ms + STEP_MS] * 9
+    assert [frame["name"] for frame in figure["frames"]] == ["0", "1", "2"]
+
+
+def test_without_forecasts_there_is_an_empty_figure():
+    assert fan_figure([], LEVELS, STEP_MS)["data"] == []
