@@ -271,7 +271,7 @@ class Oracle:
                     self.settle([series], ready, offset)
             else:
                 self.correct(series, tick, offset)
-        self.settle_complete(series, offset)
+        self.settle_complete([series], offset)
 
     def take_known(self, series: Series, reading: Reading) -> None:
         tick = self.set.tick(reading.timestamp_ms)
@@ -296,8 +296,7 @@ class Oracle:
             for series in lagging:
                 series.last = self.closed
             self.settle(ready, self.closed, offset)
-            for series in lagging:
-                self.settle_complete(series, offset)
+            self.settle_complete(lagging, offset)
 
     def skip_to(self, tick: int) -> None:
         self.closed = tick
@@ -307,9 +306,13 @@ class Oracle:
                 series.last = tick
                 self.judge.drop(series.judged)
 
-    def settle_complete(self, series: Series, offset: int) -> None:
-        while self.set.per_step and len(series.cells.get(series.last + 1, ())) >= self.set.per_step:
-            self.settle([series], series.last + 1, offset)
+    def settle_complete(self, members: list[Series], offset: int) -> None:
+        """Members stand at the same tick; those whose next cell is complete go on together."""
+        wanted = self.set.per_step
+        while wanted and members:
+            members = [series for series in members if len(series.cells.get(series.last + 1, ())) >= wanted]
+            if members:
+                self.settle(members, members[0].last + 1, offset)
 
     # --- settling ---------------------------------------------------------------------------------------------------
 

@@ -82,8 +82,9 @@ class Judge:
         levels = settings.levels
         self.normal = [NormalDist().inv_cdf(level) for level in levels]
         self.median = levels.index(0.5)
-        pairs = [(i, j) for i, a in enumerate(levels) for j, b in enumerate(levels) if a < 0.5 and abs(a + b - 1) < 1e-9]
-        self.intervals = pairs
+        pairs = [(i, j) for i in range(len(levels)) for j in range(i + 1, len(levels))]
+        self.intervals = [(i, j) for i, j in pairs if abs(levels[i] + levels[j] - 1) < 1e-9]
+        self.nothing = (None, None, None, None, None, [False] * len(self.intervals))
         self.decay = 0.5 ** (settings.every / settings.season)
         self.cohort = self.tables(lambda rung, k: [0.0] * len(levels))
         self.above = self.tables(lambda rung, k: [0] * len(levels))
@@ -192,9 +193,7 @@ class Judge:
 
     # --- an actual value --------------------------------------------------------------------------------------------
 
-    def actual(
-        self, of: Judged, name: str, tick: int, value: float | None, before: float | None, offset: int
-    ) -> None:
+    def actual(self, of: Judged, name: str, tick: int, value: float | None, before: float | None, offset: int) -> None:
         """The cell of `tick` is settled; `before` lies one season earlier."""
         if value is not None and before is not None:
             of.season_change.take(abs(value - before), self.decay)
@@ -210,7 +209,9 @@ class Judge:
             of.results.setdefault(origin, {})[k] = self.result(value, issued)
         if self.set.records and len(self.set.horizons) - 1 in entries:
             origin = tick - self.set.horizon
-            result = {"origin": origin, "offset": offset, "horizons": of.results.pop(origin), **self.running(of)}
+            results = of.results.pop(origin)
+            horizons = [results.get(k, self.nothing) for k in range(len(self.set.horizons))]
+            result = {"origin": origin, "offset": offset, "horizons": horizons, **self.running(of)}
             self.records.setdefault(name, []).append(result)
         if tick % max(self.set.season, self.set.every) == 0 and of.scored:
             summary = {"tick": tick, "offset": offset, "scored": of.scored, **self.running(of)}
@@ -218,11 +219,9 @@ class Judge:
 
     def result(self, value: float | None, issued: Issued) -> tuple[Any, ...]:
         if value is None:
-            return (None, None, None, None, None, [False] * len(self.intervals))
+            return self.nothing
         quantiles, levels = issued.published, self.set.levels
-        naive = [
-            pinball(value, issued.rungs[r], levels) if issued.rungs[r] else None for r in (SEASONAL, LAST)
-        ]
+        naive = [pinball(value, issued.rungs[r], levels) if issued.rungs[r] else None for r in (SEASONAL, LAST)]
         inside = [quantiles[low] <= value <= quantiles[high] for low, high in self.intervals]
         error = value - quantiles[self.median]
         return (value, error, pinball(value, quantiles, levels), *naive, inside)
@@ -243,9 +242,7 @@ class Judge:
             mean.take(sum(q[low] <= value <= q[high] for q in said) / n, self.decay)
         of.scored += n
 
-    def watch(
-        self, of: Judged, name: str, tick: int, value: float, issued: Issued | None, offset: int
-    ) -> bool:
+    def watch(self, of: Judged, name: str, tick: int, value: float, issued: Issued | None, offset: int) -> bool:
         """CUSUM of the one-step residual; returns whether a decision is under way, which freezes the units."""
         if issued is None or issued.rung == LEVEL:
             return False

@@ -6,6 +6,7 @@ import json
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ class Said:
 class Run:
     """`state` and what it `said`; readings that wait for confirmation are known by what the poll was."""
 
-    def __init__(self, spec: StreamSpec, predictor: Predictor | None = None, state: PartitionState | None = None) -> None:
+    def __init__(
+        self, spec: StreamSpec, predictor: Predictor | None = None, state: PartitionState | None = None
+    ) -> None:
         self.spec = spec
         self.predictor = predictor or Predictor(spec, None, device="cpu")
         self.state = state or PartitionState(spec, 0)
@@ -51,7 +54,7 @@ class Run:
         """Take entries in polls that begin at `cuts`; an idle decision stands between two polls."""
         idle = [i for i, entry in enumerate(entries) if isinstance(entry, Idle)]
         edges = sorted({0, len(entries), *cuts, *idle, *(i + 1 for i in idle)})
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             self.poll(entries[start:end], windows_max)
         return self
 

@@ -36,6 +36,9 @@ def random_settings(draw: random.Random) -> dict[str, Any]:
     }
     if local:
         settings["timezone"] = draw.choice(["Europe/Berlin", "America/New_York"])
+    if draw.random() < 0.3:
+        settings["past_covariates"], settings["future_covariates"] = ("x",), draw.choice([(), ("price",)])
+        settings["targets"] = draw.choice([(), ("1", "")])
     if draw.random() < 0.4:
         settings["dormant_after"] = draw.choice([3, 6])
     if settings["aggregate"] not in ("sum", "count"):
@@ -53,7 +56,9 @@ def random_settings(draw: random.Random) -> dict[str, Any]:
 
 def random_log(draw: random.Random, settings: dict[str, Any], length: int) -> list[Reading | Tombstone | Idle]:
     """`length` entries: a few series with habits of their own, bad clocks, gaps, repeats, tombstones."""
-    names = ["a.1", "a.2", "b", "c.x", "d"][: draw.randint(1, 5)]
+    names = ["a.1", "a.2", "b", "a.x", "d"][: draw.randint(1, 5)]
+    if settings.get("future_covariates"):
+        names.append("a.price")
     step, clock = settings["freq"], Settings(settings).tick
     rate = settings.get("readings_per_step") or draw.choice([1, 2])
     pace = step / (rate * len(names))  # ms of event time an entry
@@ -77,6 +82,8 @@ def random_log(draw: random.Random, settings: dict[str, Any], length: int) -> li
         elif draw.random() < 0.003:
             stamp += step * draw.choice([25, 200])  # a clock that is wrong
         name = names[offset % len(names)] if orderly else draw.choice(names)
+        if name == "a.price" and settings.get("future_covariates"):
+            stamp += step * draw.choice([0, 1, 3, 9, 40])
         value = random_value(draw, integers, clock(int(stamp)))
         if done and draw.random() < 0.05:
             old = draw.choice(done[-10:])
