@@ -1,7 +1,7 @@
 """How many threads the numeric libraries may take: one each. Spinning threads cost a third of the CPU (measured); a
 worker scales by processes in its consumer group.
 
-Knows nothing but names of variables; must be called before numpy and torch are imported.
+Must be called before numpy and torch are imported: both look once, when they are loaded.
 """
 
 import os
@@ -10,6 +10,5 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 
 def pin_threads() -> None:
-    """What the person has set stays."""
     for name in _VARIABLES:
-        os.environ.setdefault(name, "1")
+        os.putenv(name, "1")  # for the libraries' own getenv

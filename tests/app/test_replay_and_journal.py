@@ -1,0 +1,152 @@
+"""Replay takes decisions where they were taken, and sends nothing twice; a commit never takes another owner's back."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_app.assignment import Owned
+from stream_app.commits import CommitFailed, OffsetCommits
+from stream_app.idleness import Idleness
+from stream_app.journal import Decision, Journaled
+from stream_app.poll_batch import PollBatch, StreamPartition
+from stream_app.replay import clock_verdicts, shares
+from tests.app.polls import message, spec
+
+AT = StreamPartition("tides", 0)
+
+
+def owned(*, next_offset: int = 0, emit_from: int = 0, journaled: Journaled | None = None) -> Owned:
+    state = cast(Any, SimpleNamespace(next_offset=next_offset, model_version=None))
+    return Owned(AT, spec(), state, cast(Any, None), next_offset, emit_from, journaled or Journaled())
+
+
+def poll_batch(first: int, end: int) -> PollBatch:
+    messages = [message({"value": 1}, offset=offset) for offset in range(first, end)]
+    return PollBatch({"tides": cast(Any, messages)}, {AT: end})
+
+
+def offsets(share: Any) -> list[int]:
+    return [each.offset() for each in share.messages.get("tides", [])]
+
+
+def test_a_poll_batch_is_cut_before_the_reading_that_a_decision_precedes() -> None:
+    one = owned(journaled=Journaled.after([Decision(1, 3, "idle_close"), Decision(2, 5, "model")], contained=0))
+    seen = []
+    for share in shares(poll_batch(0, 8), {AT: one}):
+        one.state.next_offset = share.next_offsets[AT]
+        seen.append((offsets(share), [decision.kind for decision in one.journaled.due(one.state.next_offset)]))
+    assert seen == [([0, 1, 2], ["idle_close"]), ([3, 4], ["model"]), ([5, 6, 7], [])]
+
+
+def test_messages_of_partitions_that_went_are_dropped() -> None:
+    (share,) = shares(poll_batch(0, 8), {})
+    assert offsets(share) == []
+    assert share.next_offsets == {}
+
+
+def test_decisions_that_the_state_contains_are_not_taken_again_but_numbers_go_on() -> None:
+    journaled = Journaled.after([Decision(1, 3, "idle_close"), Decision(2, 5, "idle_close")], contained=1)
+    assert [each.number for each in journaled.pending] == [2]
+    assert journaled.decide(9, "idle_close").number == 3
+
+
+def test_a_partition_is_live_only_when_all_was_published_and_every_decision_taken() -> None:
+    assert not owned(next_offset=4, emit_from=5).is_live
+    assert owned(next_offset=5, emit_from=5).is_live
+    assert not owned(next_offset=5, journaled=Journaled.after([Decision(1, 6, "model")], 0)).is_live
+
+
+def test_verdicts_of_the_clock_count_until_replay_is_over() -> None:
+    journaled = Journaled.after([Decision(1, 4, "clock", {"rejected": [[3, 0]]})], contained=1)
+    verdicts = clock_verdicts([owned(next_offset=0, emit_from=10, journaled=journaled)])
+    assert verdicts[0].until_offset == 10
+    assert verdicts[0].rejected == {(3, 0)}
+    assert clock_verdicts([owned(next_offset=10, emit_from=10, journaled=journaled)]) == {}
+
+
+def test_a_decision_survives_its_way_through_the_journal() -> None:
+    decision = Decision(7, 9, "model", {"name": "ridge", "version": "v1"})
+    assert Decision.from_record({"next_offset": 9, "decision": decision.body()}) == decision
+
+
+class Broker:
+    """The consumer's `commit`, with answers given by hand."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[int], bool]] = []
+        self.error: KafkaException | None = None
+
+    def commit(self, *, offsets: list[Any], asynchronous: bool) -> None:
+        self.asked.append(([each.offset for each in offsets], asynchronous))
+        if self.error is not None:
+            raise self.error
+
+
+def committing(commits: OffsetCommits, asked: dict[StreamPartition, tuple[Owned, int]], timeout_s: float) -> Any:
+    answer: dict[str, Any] = {}
+
+    def ask() -> None:
+        try:
+            answer["committed"] = commits.commit(asked, timeout_s)
+        except CommitFailed as error:
+            answer["error"] = error
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread, answer
+
+
+def serve_until(commits: OffsetCommits, broker: Broker, ours: dict[StreamPartition, Owned], thread: Any) -> None:
+    while thread.is_alive():
+        commits.serve(cast(Any, broker), ours, {"tides": "in"}, wait=False)
+        if broker.asked:
+            commits.on_commit(None, [])
+        thread.join(0.01)
+
+
+def test_a_commit_goes_through_the_poll_thread() -> None:
+    commits, broker, mine = OffsetCommits(), Broker(), owned()
+    thread, answer = committing(commits, {AT: (mine, 5)}, 5)
+    serve_until(commits, broker, {AT: mine}, thread)
+    assert answer == {"committed": {AT}}
+    assert broker.asked == [([5], True)]
+
+
+def test_a_commit_for_a_partition_that_was_assigned_anew_is_left_out() -> None:
+    commits, broker, before, now = OffsetCommits(), Broker(), owned(), owned()
+    thread, answer = committing(commits, {AT: (before, 5)}, 5)
+    serve_until(commits, broker, {AT: now}, thread)
+    assert answer == {"committed": frozenset()}
+    assert broker.asked == []
+
+
+def test_a_refusal_during_a_rebalance_is_asked_again_until_the_deadline() -> None:
+    commits, broker, mine = OffsetCommits(), Broker(), owned()
+    broker.error = KafkaException(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
+    thread, answer = committing(commits, {AT: (mine, 5)}, 0.2)
+    while thread.is_alive():
+        commits.serve(cast(Any, broker), {AT: mine}, {"tides": "in"}, wait=False)
+        thread.join(0.01)
+    assert len(broker.asked) > 1
+    assert "rebalanc" in str(answer["error"]).lower()
+
+
+def test_silence_is_reported_once_and_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("stream_app.idleness.time", SimpleNamespace(monotonic=lambda: now[0]))
+    idleness = Idleness({"tides": spec(idle_timeout="10s")})
+    assert idleness.note({AT: 5}, []) == {AT: 5}
+    now[0] = 100.0
+    assert idleness.idle(lambda *_: True) == frozenset(), "its end has not been reached"
+    idleness.note({AT: 5}, [AT])
+    now[0] = 111.0
+    assert idleness.idle(lambda *_: False) == frozenset(), "the broker has more, or is away"
+    now[0] = 113.0
+    assert idleness.idle(lambda *_: True) == {AT}
+    now[0] = 200.0
+    assert idleness.idle(lambda *_: True) == frozenset()
