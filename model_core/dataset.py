@@ -11,9 +11,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.batches import WindowBatch
+from model_core.cells import SCALER_HALF_LIVES
 from model_core.columns import Columns
 from model_core.outcomes import Observed, WaveKind
-from model_core.readiness import SCALER_HALF_LIVES, Readiness
+from model_core.readiness import Readiness
 from model_core.readings import Readings
 from model_core.scaler import FIELDS as SCALER_FIELDS
 from model_core.scaler import half_life_decay, read_scaler, update_scaler

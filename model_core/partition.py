@@ -42,7 +42,7 @@ class PartitionState:
         self.next_offset = 0
         self.model_version = facts.version
         self._readiness = Readiness(spec, self.columns)
-        self._readiness.season = facts.season
+        self._readiness.cells.season = facts.season
         self._settlement = Settlement(spec, self.columns, partition, facts)
 
     @property
@@ -58,7 +58,7 @@ class PartitionState:
     @property
     def season(self) -> int:
         """Ticks of the season in force."""
-        return self._readiness.season
+        return self._readiness.cells.season
 
     @property
     def waiting(self) -> int:
@@ -98,7 +98,7 @@ class PartitionState:
     def swap_model(self, facts: ModelFacts) -> None:
         """Another model is in charge from the next reading on."""
         self.model_version = facts.version
-        self._readiness.season = facts.season
+        self._readiness.cells.season = facts.season
         self._settlement.swap(facts)
 
     def _delete(self, series_id: str) -> None:
@@ -110,18 +110,18 @@ class PartitionState:
 
     def live_rows(self) -> tuple[int, int]:
         """(first, last) tick of the ring that a window may still look at; last < first when there is none."""
-        if self._readiness.closed == NEVER:
+        spec, closed = self.spec, self._readiness.cells.closed
+        if closed == NEVER:
             return 0, -1
-        newest = int(self.columns.flat("last_tick")[: self.columns.used].max(initial=self._readiness.closed))
-        first = self._readiness.closed + 1 - self.spec.needed_ticks - self.spec.forecast_every - self.spec.late_ticks
-        return first, max(newest, self._readiness.closed)
+        newest = int(self.columns.flat("last_tick")[: self.columns.used].max(initial=closed))
+        return closed + 1 - spec.needed_ticks - spec.forecast_every - spec.late_ticks, max(newest, closed)
 
     def meta(self) -> dict[str, Any]:
         """Scalars beside the columns, as JSON values."""
         readiness = self._readiness
         return {
             "layout": STATE_LAYOUT,
-            "closed": readiness.closed,
+            "closed": readiness.cells.closed,
             "clock": readiness.clock.snapshot(),
             "seen": readiness.seen.tolist(),
             "reported": self._settlement.reported,
@@ -152,8 +152,8 @@ class PartitionState:
         state = cls(spec, partition, facts)
         state.columns.load(ids_pieces, pieces)
         readiness = state._readiness = Readiness(spec, state.columns)
-        readiness.season = (facts or ModelFacts.none(spec)).season
-        readiness.closed = meta["closed"]
+        readiness.cells.season = (facts or ModelFacts.none(spec)).season
+        readiness.cells.closed = meta["closed"]
         readiness.clock.restore(meta["clock"])
         readiness.seen = np.array(meta["seen"], np.int64).reshape(-1, 2)
         state._settlement.reported = meta["reported"]
