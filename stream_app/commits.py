@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -58,13 +58,20 @@ class CommitRequest:
         self.done.set()
 
 
+class Sent(NamedTuple):
+    """A commit on its way. Its answer is known by the offsets."""
+
+    partitions: frozenset[StreamPartition]
+    offsets: dict[tuple[str, int], int]  # (topic, partition) → offset
+
+
 class OffsetCommits:
     """One commit at a time between the two threads."""
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[CommitRequest] = queue.SimpleQueue()
         self._current: CommitRequest | None = None
-        self._sent: frozenset[StreamPartition] | None = None  # what the broker has been asked for and not answered
+        self._sent: Sent | None = None  # what the broker has been asked for and not answered
 
     def commit(
         self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float
@@ -95,12 +102,12 @@ class OffsetCommits:
         if time.monotonic() > request.deadline and not request.done.is_set():
             request.fail(request.last_refusal)
         if request.done.is_set():
-            self._current = self._sent = None
+            self._current = self._sent = None  # a late answer finds nothing that it could be about
             return
         if self._sent is not None and not wait:
             return  # the answer comes through on_commit
         offsets = request.still_owned(owned)
-        self._sent = frozenset(offsets)
+        self._sent = Sent(frozenset(offsets), {(topics[at.stream], at.partition): to for at, to in offsets.items()})
         if not offsets:
             self._answer(None)
             return
@@ -115,6 +122,9 @@ class OffsetCommits:
 
     def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """The consumer's callback, in the poll thread inside `consume()`."""
+        answered = {(partition.topic, partition.partition): partition.offset for partition in partitions}
+        if self._sent is None or answered != self._sent.offsets:
+            return  # about a commit that was given up, or made again, meanwhile
         failures = [partition.error for partition in partitions if partition.error is not None]
         self._answer(error or (failures[0] if failures else None))
 
@@ -125,7 +135,7 @@ class OffsetCommits:
             return
         if error is None:
             self._current = None
-            request.succeed(sent)
+            request.succeed(sent.partitions)
         elif error.fatal() or error.code() in HOPELESS:
             self._current = None
             request.fail(error.str())

@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream_app.assignment import Assignment, Owned
 from stream_app.commits import OffsetCommits
+from stream_app.errors import TidecastError
 from stream_app.idleness import Idleness
 from stream_app.partition_gauges import PartitionGauges
 from stream_app.poll_batch import Assigned, Lost, PollBatch, StreamPartition
@@ -121,16 +122,17 @@ class PollThread:
         messages += consumer.consume(self._limits.poll_batch_max, self._poll_s)
         if self._assignment.owned is not before:
             messages = self._still_ours(messages)
+        before = self._assignment.owned
         poll_batch = self._sorted(consumer, messages)
         if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
-            self._hand_over(poll_batch)
+            self._hand_over(poll_batch, owned=before)
         self._gauges.update(consumer, self._assignment.owned)
 
     def _still_ours(self, messages: list[Message]) -> list[Message]:
         """After a rebalance within `consume()`: some messages may be of partitions that went, or came twice."""
         owned, kept = self._assignment.owned, {}
         for message in messages:
-            at = StreamPartition(self._streams[message.topic()], message.partition())
+            at = self._of(message)
             if message.error() is not None or (at in owned and message.offset() >= owned[at].start_offset):
                 kept[at, message.offset(), message.error() is not None] = message
         return [kept[key] for key in sorted(kept)]
@@ -161,8 +163,13 @@ class PollThread:
         """The partition that ended. Errors the client recovers from by itself are logged, others end the worker."""
         error = message.error()
         if error.code() == KafkaError._PARTITION_EOF:
-            return StreamPartition(self._streams[message.topic()], message.partition())
-        if error.fatal() or error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTO_OFFSET_RESET):
+            return self._of(message)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise TidecastError(
+                f"Expected {message.topic()}[{message.partition()}] to have the next reading, found: {error.str()}. "
+                "It was deleted before it was read; `tidecast reset --to earliest` goes on with what is left."
+            )
+        if error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise KafkaException(error)
         log.warning("consumer error", error=error.str())
         return None
@@ -180,18 +187,30 @@ class PollThread:
 
     # --- credits ------------------------------------------------------------------------------------------------------
 
-    def _hand_over(self, poll_batch: PollBatch, *, in_callback: bool = False, deadline: float | None = None) -> bool:
-        """Put it into the channel once there is a credit. False: stopped, or past the deadline."""
+    def _hand_over(
+        self,
+        poll_batch: PollBatch,
+        *,
+        owned: Mapping[StreamPartition, Owned] | None = None,
+        in_callback: bool = False,
+        deadline: float | None = None,
+    ) -> None:
+        """Put it into the channel once there is a credit; not at all when stopped, or past the deadline.
+
+        `owned`: what was ours when it was polled. What changed hands while it waited will be read again.
+        """
         patient_until = time.monotonic() + self._limits.pause_after / 1000
         while not self._credits.acquire(timeout=self._poll_s):
             if time.monotonic() > deadline if deadline is not None else self._stopping.is_set():
-                return False  # what is not handed over is not committed: it will be read again
+                return  # what is not handed over is not committed: it will be read again
             self._serve(wait=in_callback)
             if not in_callback:
                 self._keep_polling(pause=time.monotonic() > patient_until)
         self._resume()
+        if owned is not None and owned is not self._assignment.owned:
+            now = self._assignment.owned
+            poll_batch = poll_batch.only({at for at, each in owned.items() if now.get(at) is each})
         self._put(poll_batch)
-        return True
 
     def _keep_polling(self, *, pause: bool) -> None:
         assert self._consumer is not None
@@ -224,6 +243,7 @@ class PollThread:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         taken = self._assignment.take(consumer, [self._at(partition) for partition in partitions])
+        self._forget_early()
         self._idleness.forget(owned.at for owned in taken.partitions)
         self._holding -= {owned.at for owned in taken.partitions}
         consumer.incremental_assign([self._start_of(owned) for owned in taken.partitions])
@@ -236,7 +256,12 @@ class PollThread:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         lost = self._assignment.lose([self._at(partition) for partition in partitions])
+        self._forget_early()
         self._announce(lost)
+
+    def _forget_early(self) -> None:
+        """After partitions changed hands: keep only what waits of those that are ours still."""
+        self._early = [each for each in self._early if self._of(each) in self._assignment.owned]
 
     def _announce(self, change: Assigned | Lost) -> None:
         """The change takes its place among the messages."""
@@ -257,6 +282,7 @@ class PollThread:
             else:
                 self._drop(self._consumer)
         self._assignment.released(released)
+        self._forget_early()
 
     def _drop(self, consumer: Consumer | None) -> None:
         """Serve the client's callbacks; messages are of no use any more, they will be read again."""
@@ -274,6 +300,9 @@ class PollThread:
 
     def _at(self, partition: TopicPartition) -> StreamPartition:
         return StreamPartition(self._streams[partition.topic], partition.partition)
+
+    def _of(self, message: Message) -> StreamPartition:
+        return StreamPartition(self._streams[message.topic()], message.partition())
 
     def _place(self, at: StreamPartition) -> TopicPartition:
         return TopicPartition(self._topics[at.stream], at.partition)

@@ -6,7 +6,7 @@ pipeline's thread only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,6 +38,12 @@ class Decisions:
         """Note a decision that is made here and now; it leaves with the outputs it leads to."""
         self._leaving.add_decision(owned, owned.journaled.decide(owned.state.next_offset, kind, **detail))
 
+    def begin(self, owned: Owned) -> None:
+        """A partition that was restored: by which model it goes on, and what is due before its first reading."""
+        facts = self.facts(owned)
+        self._metrics.show_model(owned.at.stream, facts.name, facts.version)
+        self.follow(owned)
+
     def follow(self, owned: Owned) -> None:
         """Decisions of the time take effect where they did then."""
         for decision in owned.journaled.due(owned.state.next_offset):
@@ -52,7 +58,7 @@ class Decisions:
             self.decide(owned, "idle_close")
             self._close(owned, published=False)
 
-    def swap_models(self, partitions: Iterable[Owned]) -> bool:
+    def swap_models(self, partitions: Collection[Owned]) -> bool:
         """Between two transactions: live partitions go over to their stream's champion. Whether any did."""
         changed = [owned for owned in partitions if self._new_champion(owned) is not None]
         for owned in changed:
@@ -61,6 +67,8 @@ class Decisions:
             self.decide(owned, "model", name=offered.facts.name, version=offered.facts.version)
             self._swap(owned, offered.facts.version)
             log.info("model swapped", partition=str(owned.at), model=offered.facts.name, version=offered.facts.version)
+        if changed:
+            self._forecasts.forget_unused({(each.at.stream, each.state.model_version) for each in partitions})
         return bool(changed)
 
     def has_swap(self, partitions: Iterable[Owned]) -> bool:

@@ -113,7 +113,7 @@ class Pipeline:
         if isinstance(change, Assigned):
             self._owned |= {owned.at: owned for owned in change.partitions}
             for owned in change.partitions:
-                self._decisions.follow(owned)
+                self._decisions.begin(owned)
         elif isinstance(change, Lost):
             for at in change.partitions:
                 self._owned.pop(at, None)

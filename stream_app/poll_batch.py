@@ -7,7 +7,7 @@ after it. Knows nothing of Kafka's client beyond the messages, and nothing of wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -85,6 +85,19 @@ class PollBatch:
     ended: frozenset[StreamPartition] = frozenset()  # partitions whose end was reached in this turn
     idle: frozenset[StreamPartition] = frozenset()  # at their end without a reading for the stream's idle_timeout
     change: Change | None = None
+
+    def only(self, partitions: Collection[StreamPartition]) -> PollBatch:
+        """The part of it that is about these."""
+        return PollBatch(
+            {
+                stream: [each for each in messages if StreamPartition(stream, each.partition()) in partitions]
+                for stream, messages in self.messages.items()
+            },
+            {at: offset for at, offset in self.next_offsets.items() if at in partitions},
+            ended=self.ended.intersection(partitions),
+            idle=self.idle.intersection(partitions),
+            change=self.change,
+        )
 
     def __len__(self) -> int:
         return sum(len(messages) for messages in self.messages.values())

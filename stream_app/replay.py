@@ -48,13 +48,9 @@ def shares(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Ite
 
 def _of_ours(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Share:
     """Without what still arrived of partitions that were taken away."""
-    if poll_batch.next_offsets.keys() <= owned.keys():
-        return Share(poll_batch.messages, poll_batch.next_offsets)
-    kept = {
-        stream: [message for message in messages if StreamPartition(stream, message.partition()) in owned]
-        for stream, messages in poll_batch.messages.items()
-    }
-    return Share(kept, {at: offset for at, offset in poll_batch.next_offsets.items() if at in owned})
+    if not poll_batch.next_offsets.keys() <= owned.keys():
+        poll_batch = poll_batch.only(owned.keys())
+    return Share(poll_batch.messages, poll_batch.next_offsets)
 
 
 def _stops(share: Share, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:

@@ -48,6 +48,8 @@ class Restorer:
 
     def restore(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Iterable[Owned]:
         """TidecastError where the state does not fit the log, StoreUnavailable, KafkaException."""
+        for at in partitions:
+            self._check_count(at)
         committed = self._committed(consumer, partitions)
         journals = read_journals(reader_properties(self._settings), self._settings.streams, partitions, self._timeout_s)
         return [self._restore_one(consumer, at, committed[at], journals[at]) for at in partitions]
@@ -82,6 +84,15 @@ class Restorer:
             emit_from=emit_from,
             journaled=Journaled.after(decisions, contained),
         )
+
+    def _check_count(self, at: StreamPartition) -> None:
+        known = self._identities[at.stream].partition_count
+        if at.partition >= known:
+            raise StateMismatch(
+                f"Expected the topic of stream {at.stream} to have {known} partitions, as at this worker's start; "
+                f"found partition {at.partition}. Keys have moved between partitions, nothing is lost: go on under a "
+                "new application_id (and output prefix), which reprocesses the log."
+            )
 
     def _without_state(self, at: StreamPartition, committed: int | None, first: int, last: int) -> tuple[int, int]:
         """(where to begin, where to emit from)"""

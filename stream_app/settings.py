@@ -116,7 +116,7 @@ class Limits(Strict):
     publish_queue_max: int = setting(2, "restart", "Cuts waiting for the publisher.", ge=1)
     publish_deadline: DurationMs = setting(30_000, "restart", "How long a cut may take to be acknowledged.", ge=1_000)
     publish_attempts_max: int = setting(5, "restart", "Attempts to publish a cut before the worker stops.", ge=1)
-    commit_deadline: DurationMs = setting(10_000, "restart", "How long a commit of offsets may take.", ge=100)
+    commit_deadline: DurationMs = setting(30_000, "restart", "How long a commit of offsets may take.", ge=100)
     checkpoint_interval: DurationMs = setting(1_000, "restart", "How often the state goes to Redis.", ge=10)
     checkpoint_chunk_bytes_max: int = setting(4 * MIB, "restart", "Bytes sent to Redis in one piece.", ge=65_536)
     checkpoint_deadline: DurationMs = setting(10_000, "restart", "How long a checkpoint may take.", ge=100)

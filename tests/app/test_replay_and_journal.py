@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from stream_app.assignment import Owned
 from stream_app.commits import CommitFailed, OffsetCommits
@@ -104,8 +104,8 @@ def committing(commits: OffsetCommits, asked: dict[StreamPartition, tuple[Owned,
 def serve_until(commits: OffsetCommits, broker: Broker, ours: dict[StreamPartition, Owned], thread: Any) -> None:
     while thread.is_alive():
         commits.serve(cast(Any, broker), ours, {"tides": "in"}, wait=False)
-        if broker.asked:
-            commits.on_commit(None, [])
+        for asked, _ in broker.asked:
+            commits.on_commit(None, [TopicPartition("in", 0, offset) for offset in asked])
         thread.join(0.01)
 
 
@@ -123,6 +123,16 @@ def test_a_commit_for_a_partition_that_was_assigned_anew_is_left_out() -> None:
     serve_until(commits, broker, {AT: now}, thread)
     assert answer == {"committed": frozenset()}
     assert broker.asked == []
+
+
+def test_an_answer_to_a_commit_that_was_given_up_says_nothing_of_the_next() -> None:
+    commits, broker, mine = OffsetCommits(), Broker(), owned()
+    thread, answer = committing(commits, {AT: (mine, 5)}, 0.2)
+    while thread.is_alive():
+        commits.serve(cast(Any, broker), {AT: mine}, {"tides": "in"}, wait=False)
+        commits.on_commit(None, [TopicPartition("in", 0, 4)])
+        thread.join(0.01)
+    assert isinstance(answer["error"], CommitFailed)
 
 
 def test_a_refusal_during_a_rebalance_is_asked_again_until_the_deadline() -> None:
