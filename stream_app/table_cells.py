@@ -140,9 +140,7 @@ def _zone(timezone: str) -> ZoneInfo:
     try:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise TidecastError(
-            f"timezone: expected an IANA name such as Europe/Berlin, found {timezone!r}"
-        ) from error
+        raise TidecastError(f"timezone: expected an IANA name such as Europe/Berlin, found {timezone!r}") from error
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -82,9 +82,7 @@ def open_source(path: Path) -> SourceFile:
         ) from error
     repeated = {name for name in source.names if source.names.count(name) > 1}
     if repeated:
-        raise TidecastError(
-            f"{path}: expected each column once, found {sorted(repeated)[0]!r} more than once"
-        )
+        raise TidecastError(f"{path}: expected each column once, found {sorted(repeated)[0]!r} more than once")
     return source
 
 

@@ -49,9 +49,7 @@ class Table:
         """The readings with start ≤ time < end; the series stay all of them, so that indices agree."""
         low = 0 if start_ms is None else int(np.searchsorted(self.timestamps_ms, start_ms))
         high = len(self) if end_ms is None else int(np.searchsorted(self.timestamps_ms, end_ms))
-        return Table(
-            self.series_ids, self.series[low:high], self.timestamps_ms[low:high], self.values[low:high]
-        )
+        return Table(self.series_ids, self.series[low:high], self.timestamps_ms[low:high], self.values[low:high])
 
 
 def read_table(
@@ -89,9 +87,7 @@ def read_table(
     return _by_time(table)
 
 
-def _wide(
-    source: SourceFile, time_name: str, columns: Sequence[str] | None, timezone: str, unit: str | None
-) -> Table:
+def _wide(source: SourceFile, time_name: str, columns: Sequence[str] | None, timezone: str, unit: str | None) -> Table:
     names = [name for name in source.names if name != time_name and (columns is None or name in columns)]
     if not names:
         raise TidecastError(
@@ -115,9 +111,7 @@ def _long(
     kept = known & ~np.isnan(values)
     unnamed = np.flatnonzero(kept & (codes == names.index("")))[:1] if "" in names else ()
     for row in unnamed:
-        raise TidecastError(
-            f"{source.where(series_name, int(row))}: expected a series id, found an empty cell"
-        )
+        raise TidecastError(f"{source.where(series_name, int(row))}: expected a series id, found an empty cell")
     return Table(names, codes[kept], times[kept], values[kept])
 
 

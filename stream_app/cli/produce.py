@@ -33,16 +33,10 @@ def produce(
     topic: Annotated[str, typer.Option("--topic", "-t", help="The input topic.")],
     rate: Annotated[str, typer.Option(help="Readings a second, or max.")] = "max",
     bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="A tidecast.toml: its broker and its client settings.")
-    ] = None,
-    create: Annotated[
-        bool, typer.Option("--create-topic", help="Create the topic when it is missing.")
-    ] = False,
+    config: Annotated[Path | None, typer.Option(help="A tidecast.toml: its broker and its client settings.")] = None,
+    create: Annotated[bool, typer.Option("--create-topic", help="Create the topic when it is missing.")] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of a created topic.")] = 1,
-    pack: Annotated[
-        bool, typer.Option("--pack", help="One message for all series of an entity at a moment.")
-    ] = False,
+    pack: Annotated[bool, typer.Option("--pack", help="One message for all series of an entity at a moment.")] = False,
     separator: Annotated[
         str | None,
         typer.Option("--entity-separator", help="Key by entity: what stands before it in a series id."),
@@ -52,9 +46,7 @@ def produce(
     series_column: Annotated[str | None, typer.Option(help="Long file: the column of series ids.")] = None,
     time_column: Annotated[str | None, typer.Option(help="The column of times.")] = None,
     value_column: Annotated[str | None, typer.Option(help="Long file: the column of values.")] = None,
-    timestamp_unit: Annotated[
-        str | None, typer.Option(help="Unit of numeric times: s, ms, us or ns.")
-    ] = None,
+    timestamp_unit: Annotated[str | None, typer.Option(help="Unit of numeric times: s, ms, us or ns.")] = None,
 ) -> None:
     """Send a file of readings to an input topic, in event-time order over all series."""
     pace = parse_rate(rate)
@@ -68,11 +60,7 @@ def produce(
     )
     client = client_properties(bootstrap, config)
     _require_topic(topic, client, create=create, partitions=partitions)
-    chunks = (
-        pack_messages(table, separator, file.name.split(".")[0])
-        if pack
-        else single_messages(table, separator)
-    )
+    chunks = pack_messages(table, separator, file.name.split(".")[0]) if pack else single_messages(table, separator)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a container flushes as well
     _send(table, ReadingsProducer(topic, client), chunks, pace, packed=pack)
 
@@ -114,7 +102,5 @@ def _require_topic(topic: str, client: Mapping[str, Any], *, create: bool, parti
     if topic_partitions(topic, client) is not None:
         return
     if not create:
-        raise TidecastError(
-            f"There is no topic {topic!r} on {client['bootstrap.servers']}; --create-topic makes it."
-        )
+        raise TidecastError(f"There is no topic {topic!r} on {client['bootstrap.servers']}; --create-topic makes it.")
     create_topic(topic, partitions, client)
