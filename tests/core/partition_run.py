@@ -172,3 +172,19 @@ def assert_same_bytes(found: Any, expected: Any, where: str) -> None:
             assert_same_bytes(one, other, f"{where}[{i}]")
     else:
         assert found == expected or (found != found and expected != expected), f"{where}: {found} is not {expected}"
+
+
+def final(state: PartitionState) -> dict[str, Any]:
+    blocks = state.columns.blocks
+    return {name: array[:blocks] for name, array in state.columns.arrays.items()} | {
+        "meta": state.meta(),
+        "ids": state.columns.ids,
+    }
+
+
+def said_bytes(run: Run) -> dict[str, Any]:
+    """What was said, in an order that polls do not choose: of single series it is kept, between them it is free."""
+    said = vars(run.said).copy()
+    for name in ("corrected", "rejected", "alarms"):
+        said[name] = sorted(said[name])
+    return said

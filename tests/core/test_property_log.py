@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_core.partition import PartitionState
 from model_core.spec import StreamSpec
 from tests.core.oracle import Due, Oracle
-from tests.core.partition_run import Run, Said, assert_same_bytes, random_cuts, stopped_and_restored
+from tests.core.partition_run import Run, Said, assert_same_bytes, final, random_cuts, said_bytes, stopped_and_restored
 from tests.core.random_logs import random_log, random_settings
 
-CASES, LENGTH = 25, 250  # of each of the four claims; other seeds are other cases
+CASES, LENGTH = 20, 250  # of each of the four claims; other seeds are other cases
 
 
 @pytest.fixture(params=range(CASES))
@@ -108,22 +107,6 @@ def test_any_log_in_any_polls_gives_what_the_oracle_gives(draw: random.Random) -
     assert_cells(run.said, oracle)
     assert_forecasts(run.said, oracle)
     assert_scores(run.said, oracle)
-
-
-def final(state: PartitionState) -> dict[str, Any]:
-    blocks = state.columns.blocks
-    return {name: array[:blocks] for name, array in state.columns.arrays.items()} | {
-        "meta": state.meta(),
-        "ids": state.columns.ids,
-    }
-
-
-def said_bytes(run: Run) -> dict[str, Any]:
-    """What was said, in an order that polls do not choose: of single series it is kept, between them it is free."""
-    said = vars(run.said).copy()
-    for name in ("corrected", "rejected", "alarms"):
-        said[name] = sorted(said[name])
-    return said
 
 
 def test_two_ways_to_cut_one_log_agree_to_the_last_bit(draw: random.Random) -> None:

@@ -1,0 +1,146 @@
+"""Intervals learn to tell the truth: what is learned, from what, and what is not allowed to happen to it."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_core.bundle import ModelFacts
+from model_core.calibration import Calibration, calibration_fields, update_unit
+from model_core.columns import Columns
+from model_core.ladder import Rung
+from model_core.quantiles import Levels
+from model_core.spec import StreamSpec
+from model_core.windows import window_fields
+from tests.core.oracle import Reading
+from tests.core.oracle_quantiles import Judge, Mean
+from tests.core.partition_run import Run, Said
+
+HOUR, START = 3_600_000, 480_000
+MEDIAN = 4  # of nine levels
+
+
+class Learner:
+    """A calibration of a few series with one scored horizon; `learn` takes actual values against issued quantiles."""
+
+    def __init__(self, series: int = 3, bounds: tuple[float, float] = (-np.inf, np.inf), **settings: Any) -> None:
+        self.spec = StreamSpec(**({"topic": "t", "freq": "1h", "horizon": 1, "seasonality": ("4h",)} | settings))
+        self.columns = Columns((*window_fields(self.spec), *calibration_fields(self.spec)))
+        self.columns.add([f"s{i}" for i in range(series)])
+        self.columns.flat("bounds")[:] = bounds
+        facts = ModelFacts.none(self.spec)
+        self.calibration = Calibration(self.spec, self.columns, Levels(self.spec), facts)
+        self.calibration.prepare(np.arange(series), np.ones(series))
+
+    def learn(self, actual: list[float], issued: np.ndarray, frozen: bool = False) -> None:
+        rows = len(actual)
+        quantiles = np.broadcast_to(issued.astype(np.float32), (rows, 1, 3, 9))
+        valid, stuck = np.ones((rows, 1, 3), bool), np.full((rows, 3), frozen)
+        self.calibration.learn(np.arange(rows), np.array(actual), quantiles, valid, stuck)
+
+    def offsets(self, column: int = 0) -> np.ndarray:
+        return self.columns.flat("offsets")[column, Rung.LAST_VALUE, 0].astype(np.float64)
+
+
+ISSUED = np.arange(1.0, 10.0)
+
+
+def test_a_quantile_moves_by_the_rate_times_its_miss() -> None:
+    learner = Learner()
+    learner.learn([4.5], ISSUED)
+    levels = np.arange(1, 10) / 10
+    expected = 0.005 * ((ISSUED < 4.5) - (1 - levels))
+    np.testing.assert_allclose(learner.offsets(), expected, rtol=1e-6)
+
+
+def test_an_actual_value_on_the_quantile_teaches_it_nothing() -> None:
+    learner = Learner()
+    learner.learn([5.0], ISSUED)
+    assert learner.offsets()[MEDIAN] == 0.0
+    assert (np.delete(learner.offsets(), MEDIAN) != 0).all()
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.1])  # float32 has no 0.1
+def test_a_quantile_held_at_its_bound_does_not_wind_up_behind_it(bound: float) -> None:
+    learner = Learner(bounds=(bound, np.inf))
+    issued = np.maximum(ISSUED - 5, bound)
+    for _ in range(50):
+        learner.learn([float(np.float32(bound)) - 1e-3], issued)
+    assert (learner.offsets()[:5] == 0).all()
+    assert (learner.offsets()[5:] < 0).all()
+
+
+def test_offsets_keep_quantiles_rising_and_stay_bounded(rng: np.random.Generator) -> None:
+    learner = Learner(calibration_rate=0.019)
+    table = learner.calibration._scored[Rung.LAST_VALUE, 0]
+    for _ in range(3000):
+        learner.learn([float(rng.normal(0, 50))], np.full(9, 3.0))
+        assert (np.diff(table + learner.offsets()) >= -1e-6).all()
+    assert np.abs(learner.offsets()).max() <= 5.0 + 1e-6
+
+
+def test_what_a_series_learns_does_not_depend_on_who_learns_with_it(rng: np.random.Generator) -> None:
+    together, alone = Learner(calibration_rate=0.019), Learner(1, calibration_rate=0.019)
+    for _ in range(500):
+        issued = np.sort(rng.normal(0, 1, 9))
+        actual = rng.normal(0, 30, 3).tolist()
+        together.learn(actual, issued)
+        alone.learn(actual[:1], issued)
+    assert together.offsets().tobytes() == alone.offsets().tobytes()
+
+
+def test_a_newcomer_starts_from_the_cohort_as_it_stood_when_the_watermark_last_closed_a_tick() -> None:
+    learner = Learner()
+    learner.learn([9.5, 9.5], ISSUED)
+    newcomer = np.array([2])
+    learner.columns.flat("calibrated")[2] = 0
+    learner.calibration.prepare(newcomer, np.ones(1))
+    assert (learner.offsets(2) == 0).all()
+    learner.calibration.close(7)
+    learner.columns.flat("calibrated")[2] = 0
+    learner.calibration.prepare(newcomer, np.ones(1))
+    np.testing.assert_allclose(learner.offsets(2), learner.offsets(0), rtol=1e-6)
+
+
+def test_the_unit_is_the_rms_of_one_step_residuals_winsorised_at_eight_units(rng: np.random.Generator) -> None:
+    plain, square, updates, judge = Mean(), np.zeros(1), np.zeros(1), Judge.learn_unit
+    holder = type("Holder", (), {"decay": 0.9})()
+    for residual in [*rng.normal(0, 2, 100), 1e6, *rng.normal(0, 2, 5)]:
+        square, updates = update_unit(square, updates, np.array([residual]), 0.9)
+        judge(holder, plain, float(residual))
+    np.testing.assert_allclose(square, plain.value, rtol=1e-12)
+    assert np.sqrt(square[0]) < 2 * 8
+
+
+def test_the_unit_keeps_its_value_while_drift_is_being_decided() -> None:
+    learner = Learner()
+    learner.learn([4.0], ISSUED)
+    before = learner.columns.flat("unit")[0].copy()
+    learner.learn([400.0], ISSUED, frozen=True)
+    assert (learner.columns.flat("unit")[0] == before).all()
+
+
+def test_a_swap_clears_what_was_learned_of_the_model_and_keeps_the_naive_rungs() -> None:
+    learner = Learner()
+    learner.learn([9.5], ISSUED)
+    facts = ModelFacts.none(learner.spec)
+    kept = learner.offsets()
+    learner.calibration.swap(type(facts)(**(vars(facts) | {"version": "v2"})))
+    assert (learner.columns.flat("offsets")[0, Rung.MODEL] == 0).all()
+    assert (learner.offsets() == kept).all()
+    assert kept.any()
+
+
+def story(draw: random.Random, ticks: int, **settings: Any) -> Said:
+    """Noise about a level, last value in charge: its errors are √2 wider than the noise."""
+    small = {"context_length": 8, "horizon": 1, "seasonality": ("12h",), "max_out_of_orderness": 0}
+    stream = StreamSpec(**({"topic": "t", "freq": "1h", "accuracy": "records"} | small | settings))
+    log = [Reading(i, "a", (START + i) * HOUR, draw.gauss(10, 1)) for i in range(ticks)]
+    return Run(stream).log(log, list(range(0, ticks, 200))).said
+
+
+def test_intervals_that_start_wrong_come_to_cover_what_they_promise(seed: int) -> None:
+    said = story(random.Random(seed), 3000, readings_per_step=1, calibration_rate=0.01)
+    covered = np.array([record["covered"][0] for record in said.records["a"][1200:]])  # [n, I]
+    np.testing.assert_allclose(covered.mean(axis=0), [0.8, 0.6, 0.4, 0.2], atol=0.05)
