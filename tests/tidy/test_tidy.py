@@ -58,7 +58,6 @@ EMPTY_NAMES = {
     "manager",
     "managers",
     "misc",
-    "core",
     "lib",
 }
 ENVIRONMENT_READER = "stream_app/settings.py"
