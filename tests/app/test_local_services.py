@@ -47,9 +47,7 @@ def valkey(tmp_path):
 def test_kafka_answers_and_makes_no_topic_by_itself(services):
     from confluent_kafka.admin import AdminClient
 
-    found = AdminClient({"bootstrap.servers": services.kafka_bootstrap}).list_topics(
-        "nobody-made-me", timeout=10
-    )
+    found = AdminClient({"bootstrap.servers": services.kafka_bootstrap}).list_topics("nobody-made-me", timeout=10)
     assert len(found.brokers) == 1
     assert found.topics["nobody-made-me"].error is not None
 
@@ -152,9 +150,7 @@ def test_a_paused_server_does_not_answer_until_it_is_resumed(valkey):
 
 
 def test_a_server_that_cannot_start_says_why_with_its_own_words(valkey, monkeypatch):
-    monkeypatch.setattr(
-        valkey, "command", lambda: [sys.executable, "-c", "print('no room left'); raise SystemExit(3)"]
-    )
+    monkeypatch.setattr(valkey, "command", lambda: [sys.executable, "-c", "print('no room left'); raise SystemExit(3)"])
     with pytest.raises(TidecastError, match=r"(?s)ended while it was starting.*no room left"):
         valkey.start()
 
@@ -202,9 +198,7 @@ server.start()
 print(server.pid, flush=True)
 time.sleep(60)
 """
-    parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     child = psutil.Process(int(parent.stdout.readline()))
     parent.send_signal(signal_number)
     parent.wait(10)
