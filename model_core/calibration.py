@@ -34,13 +34,16 @@ def calibration_fields(spec: StreamSpec) -> tuple[Field, ...]:
     )
 
 
-def update_unit(square: AnyArray, updates: AnyArray, residual: AnyArray, decay: float) -> tuple[FloatArray, FloatArray]:
+def update_unit(
+    square: AnyArray, updates: AnyArray, residual: AnyArray, decay: float, floor: AnyArray
+) -> tuple[FloatArray, FloatArray]:
     """Exponentially weighted mean square of one-step residuals, innovations winsorised at 8 units.
 
-    All arrays of one shape; `updates` counts them so that the first ones average plainly. Returns both, updated.
+    All arrays of one shape; `updates` counts them so that the first ones average plainly. `floor` is the smallest unit:
+    a series that stood still so long that its unit is nothing must be able to move again. Returns both, updated.
     """
-    size = np.abs(residual)
-    size = np.where(updates >= 1, np.minimum(size, WINSOR * np.sqrt(np.maximum(square, 1e-300))), size)
+    unit = np.maximum(np.sqrt(square), floor)
+    size = np.where(updates >= 1, np.minimum(np.abs(residual), WINSOR * unit), np.abs(residual))
     gain = np.maximum(1.0 - decay, 1.0 / (updates + 1.0))
     return square + gain * (size * size - square), updates + 1.0
 
@@ -172,7 +175,13 @@ class Calibration:
         """One-step points [n, 3] of the rungs."""
         state = self._columns.flat("unit")[index]
         residual = np.where(valid, actual[:, None] - points, 0.0)
-        square, updates = update_unit(state[..., _SQUARE], state[..., _UPDATES], residual, self.decay)
+        square, updates = update_unit(
+            state[..., _SQUARE],
+            state[..., _UPDATES],
+            residual,
+            self.decay,
+            self._columns.flat("unit_floor")[index, None],
+        )
         state[..., _SQUARE] = np.where(valid, square, state[..., _SQUARE])
         state[..., _UPDATES] = np.where(valid, updates, state[..., _UPDATES])
         self._columns.flat("unit")[index] = state

@@ -81,12 +81,13 @@ def _units(one_step: FloatArray, decay: float, floor: FloatArray) -> FloatArray:
     """One-step residuals [n, S, 3] in the order of origins → units [n, S, 3] as they stand before each is known."""
     square, updates = np.zeros(one_step.shape[1:]), np.zeros(one_step.shape[1:])
     units = np.empty_like(one_step)
+    least = np.maximum(floor, 1e-9)[:, None]
     for row, residual in enumerate(one_step):
         units[row] = np.sqrt(square)
         there = np.isfinite(residual)
-        learned, counted = update_unit(square, updates, np.where(there, residual, 0.0), decay)
+        learned, counted = update_unit(square, updates, np.where(there, residual, 0.0), decay, least)
         square, updates = np.where(there, learned, square), np.where(there, counted, updates)
-    return np.maximum(units, np.maximum(floor, 1e-9)[:, None])
+    return np.maximum(units, least)
 
 
 def _spread(windows: TrainingWindows, series: IntArray) -> FloatArray:

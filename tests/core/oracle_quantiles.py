@@ -284,12 +284,12 @@ class Judge:
                     self.counted[rung][k][i] += 1
                 of.offsets[rung][k] = [f32(delta) for delta in self.rising(moved, rung, k)]
                 if k == 0 and not frozen:
-                    self.learn_unit(of.units[rung], value - quantiles[self.median])
+                    self.learn_unit(of.units[rung], value - quantiles[self.median], of.unit_floor)
 
-    def learn_unit(self, unit: Mean, residual: float) -> None:
+    def learn_unit(self, unit: Mean, residual: float, floor: float) -> None:
         size = abs(residual)
         if unit.updates:
-            size = min(size, 8.0 * math.sqrt(max(unit.value, 1e-300)))
+            size = min(size, 8.0 * max(math.sqrt(unit.value), floor))
         unit.take(size * size, self.decay)
 
     def watermark_passed(self) -> None:
