@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SERIES = 6
 
+# Each starts several processes, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:

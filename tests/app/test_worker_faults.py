@@ -20,6 +20,9 @@ from tests.app.small_bundle import small_bundle
 if TYPE_CHECKING:
     from stream_app.local_services import LocalServices
 
+# Each starts several processes, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
