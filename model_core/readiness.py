@@ -153,7 +153,7 @@ class Readiness:
     def _find_silent(self, tick: int) -> None:
         """Note series without a reading for `forget_after`: their state goes."""
         used = self.columns.used
-        oldest = tick - self.spec.grid.steps(self.spec.forget_after)
+        oldest = tick - self.spec.forget_ticks
         seen = self.columns.flat("last_seen")[:used]
         self._silent = np.flatnonzero((seen < oldest) & (seen > NEVER)).tolist()
 

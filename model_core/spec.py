@@ -22,6 +22,7 @@ CalendarFeature = Literal["hour_of_day", "day_of_week", "holidays"]
 SCORED_HORIZONS = (1, 2, 3, 6, 12, 24, 48, 96)
 # Rows beyond what windows need, so that ticks settled between two checkpoints are written ahead of the live ones.
 _SPARE_ROWS = 64
+_FORGET_AFTER_MS = 30 * DAY_MS
 DEMAND_AGGREGATES = ("sum", "count")
 
 
@@ -118,7 +119,12 @@ class StreamSpec(Strict):
     dormant_after: int | None = setting(
         None, "rebuild", "Empty ticks after which a series gets no forecasts; default max(L, 2 seasons).", ge=1
     )
-    forget_after: DurationMs = setting(30 * DAY_MS, "rebuild", "Event time after which a silent series' state goes.")
+    forget_after: DurationMs | None = setting(
+        None,
+        "rebuild",
+        "Event time after which a silent series' state goes; default 30d or dormant_after, the larger.",
+        ge=1,
+    )
 
     seasonality: tuple[DurationMs, ...] = setting((), "rebuild", "Season lengths as hints; found from data if absent.")
     targets: tuple[str, ...] = setting((), "rebuild", "Variables to forecast; empty: all that are not covariates.")
@@ -209,6 +215,13 @@ class StreamSpec(Strict):
     @cached_property
     def dormant_ticks(self) -> int:
         return self.dormant_after or max(self.context_length, 2 * self.default_season)
+
+    @property  # not cached: training copies the specification with another forget_after
+    def forget_ticks(self) -> int:
+        """Ticks without a reading after which a series' state goes; a slow mover on a day grid is no dead sensor."""
+        if self.forget_after is None:
+            return max(self.grid.steps(_FORGET_AFTER_MS), self.dormant_ticks)
+        return self.grid.steps(self.forget_after)
 
     @cached_property
     def known_ahead(self) -> int:

@@ -98,7 +98,8 @@ def split(windows: TrainingWindows) -> Spans:
         steps = windows.spec.context_length + horizon + needed
         raise NotEnoughHistory(
             f"training needs {steps} steps of history (context_length + horizon + {needed}), found {windows.ticks} "
-            f"steps of {len(windows)} series; wait for more readings, or train from a longer file"
+            f"steps of {len(windows)} series; wait for more readings, train from a longer file (--file), or lower "
+            f"context_length, {windows.spec.context_length} now, which rebuilds the state"
         )
     origins = end - first
     validation = first + int(origins * FIT_SHARE)

@@ -168,6 +168,13 @@ def test_a_series_silent_for_forget_after_is_forgotten_in_any_polls(polls: int) 
     assert forecasts(said)[-1] == (first + 4, 0, 15)
 
 
+def test_a_series_that_is_not_even_dormant_is_not_forgotten() -> None:
+    daily = {"freq": "1d", "seasonality": (), "context_length": 100}
+    assert spec(**daily).forget_ticks == 100
+    assert spec(**daily | {"forget_after": "10d"}).forget_ticks == 10
+    assert spec(**daily | {"freq": "1h"}).forget_ticks == 30 * 24
+
+
 def test_an_entity_sees_its_covariates_as_of_the_reading_that_caused_the_forecast() -> None:
     stream = spec(past_covariates=("rain",), future_covariates=("price",), readings_per_step=1)
     events = [at(2, "r.price", 9.0), at(0, "r.flow"), at(0, "r.rain", 7.0), at(1, "r.rain", 8.0), at(1, "r.flow", 2.0)]
