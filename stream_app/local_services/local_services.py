@@ -11,12 +11,13 @@ from stream_app.errors import TidecastError
 from stream_app.local_services.kafka_jars import Progress
 from stream_app.local_services.kafka_server import KafkaServer
 from stream_app.local_services.ports import free_port
-from stream_app.local_services.server_process import Server
+from stream_app.local_services.server_process import PortTaken, Server
 from stream_app.local_services.state_file import Recorded, StateFile
 from stream_app.local_services.valkey_server import ValkeyServer
 
 KAFKA_PORT = 9092
 VALKEY_PORT = 6379
+START_ATTEMPTS = 5  # with other free ports each time
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class LocalServices:
             for server in reversed(self._each()):
                 if not server.is_running():
                     started.append(server)
-                    server.start()
+                    self._start(server)
         except BaseException:  # Ctrl-C included: all or nothing
             for each in started:
                 each.stop()
@@ -131,22 +132,34 @@ class LocalServices:
         )
         valkey = ValkeyServer(
             directory=self.directory,
-            ports=self._valkey_ports(running.get("valkey")),
+            ports=self._valkey_ports(running.get("valkey"), frozenset(kafka.ports.values())),
             tied=not self._persistent,
             state_file=self._state_file,
         )
         return kafka, valkey
 
-    def _kafka_ports(self, running: Recorded | None) -> dict[str, int]:
-        if running:
-            return running.ports
-        client = free_port() if self._free_ports else KAFKA_PORT
-        return {"client": client, "controller": free_port(taken=frozenset({client}))}
+    def _start(self, server: Server) -> None:
+        """Start it; a free port that somebody else took since it was chosen is replaced by another one."""
+        for attempt in range(START_ATTEMPTS):
+            try:
+                server.start()
+                return
+            except PortTaken:
+                if not self._free_ports or attempt == START_ATTEMPTS - 1:
+                    raise
+            others = frozenset(port for each in self._each() for port in each.ports.values())
+            server.ports = self._kafka_ports(None, others) if server is self.kafka else self._valkey_ports(None, others)
 
-    def _valkey_ports(self, running: Recorded | None) -> dict[str, int]:
+    def _kafka_ports(self, running: Recorded | None, taken: frozenset[int] = frozenset()) -> dict[str, int]:
         if running:
             return running.ports
-        return {"client": free_port() if self._free_ports else VALKEY_PORT}
+        client = free_port(taken=taken) if self._free_ports else KAFKA_PORT
+        return {"client": client, "controller": free_port(taken=taken | {client})}
+
+    def _valkey_ports(self, running: Recorded | None, taken: frozenset[int] = frozenset()) -> dict[str, int]:
+        if running:
+            return running.ports
+        return {"client": free_port(taken=taken) if self._free_ports else VALKEY_PORT}
 
     def _status_of(self, server: Server) -> ServiceStatus:
         pid = server.pid

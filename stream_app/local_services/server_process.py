@@ -35,6 +35,10 @@ def _starter() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-services")
 
 
+class PortTaken(TidecastError):
+    """Another program listens there. Whoever chose the port at random chooses another one."""
+
+
 class Server(ABC):
     """One server. `tied`: it dies with this program, at the latest when the system ends us with SIGKILL."""
 
@@ -152,7 +156,7 @@ class Server(ABC):
     def _check_ports(self) -> None:
         for port in self.ports.values():
             if not is_free(port):
-                raise TidecastError(
+                raise PortTaken(
                     f"{self.name} needs port {port} of {LOCALHOST}, and {holder(port)} has it. End that program, or "
                     "let free ports be chosen (tidecast services up --free-ports)."
                 )
@@ -185,6 +189,7 @@ class Server(ABC):
         deadline = time.monotonic() + self.ready_timeout_s
         while not self.answers():
             if not self.is_running():
+                self._check_ports()  # somebody may have taken one between our look and the server's
                 raise TidecastError(
                     f"{self.name} ended while it was starting. The end of {self.log_path}:\n{self.log_tail()}"
                 )

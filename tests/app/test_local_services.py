@@ -333,3 +333,16 @@ def test_up_is_idempotent_and_down_ends_what_another_program_started(tmp_path):
     assert ended.returncode == 0
     assert not any(psutil.pid_exists(pid) for pid in pids.values())
     assert tidecast("status").returncode == 1
+
+
+@pytest.mark.services
+def test_a_free_port_that_somebody_took_meanwhile_is_replaced(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        own = LocalServices(tmp_path, free_ports=True, downloads=JARS)
+        own.valkey.ports = {"client": taken.getsockname()[1]}
+        try:
+            own._start(own.valkey)
+            assert own.valkey.answers()
+            assert own.valkey.port != taken.getsockname()[1]
+        finally:
+            own.down()
