@@ -31,7 +31,7 @@ from stream_app.consumer import PollThread
 from stream_app.errors import TidecastError
 from stream_app.forecast_batches import ForecastBatches
 from stream_app.health import Health, HealthServer
-from stream_app.kafka_clients import consumer_properties, producer_properties
+from stream_app.kafka.clients import consumer_properties, producer_properties
 from stream_app.metrics import Metrics
 from stream_app.model_registry import ModelRegistry
 from stream_app.model_watcher import ModelWatcher

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stream_app.metrics import metrics_document
-from stream_app.settings_table import configuration_document
+from stream_app.settings.table import configuration_document
 
 FOLDER = Path(__file__).parents[1] / "docs"
 DOCUMENTS: dict[str, Callable[[], str]] = {

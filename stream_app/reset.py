@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from stream_app.checkpoint_commands import PartitionKeys
-from stream_app.checkpoint_header import Header, check_format
 from stream_app.checkpoints import CheckpointStore, connect
+from stream_app.checkpoints.commands import PartitionKeys
+from stream_app.checkpoints.header import Header, check_format
 from stream_app.errors import TidecastError
-from stream_app.kafka_clients import admin_properties, describe_error
+from stream_app.kafka.clients import admin_properties, describe_error
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings

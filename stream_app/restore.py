@@ -20,7 +20,7 @@ from stream_app.checkpoints import CheckpointStore, Identity, Restored, StateMis
 from stream_app.errors import TidecastError
 from stream_app.forecast_batches import ForecastBatches
 from stream_app.journal import Decision, Journaled, read_journals
-from stream_app.kafka_clients import describe_error, reader_properties
+from stream_app.kafka.clients import describe_error, reader_properties
 from stream_app.poll_batch import StreamPartition
 
 if TYPE_CHECKING:

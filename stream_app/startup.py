@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from model_core.spec import StreamSpec
 from stream_app.checkpoints import CheckpointStore, Identity, StoreUnavailable
 from stream_app.errors import TidecastError
-from stream_app.kafka_clients import admin_properties, describe_error
+from stream_app.kafka.clients import admin_properties, describe_error
 
 if TYPE_CHECKING:
     from stream_app.health import Health

@@ -21,9 +21,9 @@ from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from model_core.training import NotEnoughHistory, Trained, train
 from stream_app.errors import TidecastError
+from stream_app.kafka.topic_history import Portion, read_topic
 from stream_app.model_registry import ModelRegistry
 from stream_app.tables import Table, read_table
-from stream_app.topic_history import Portion, read_topic
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings

@@ -52,9 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Waits here for another run on this machine to end, where no test's time limit is running yet."""
-    if session.config.option.collectonly or not any(
-        item.get_closest_marker("services") for item in session.items
-    ):
+    if session.config.option.collectonly or not any(item.get_closest_marker("services") for item in session.items):
         return
     lock = FileLock(RUN_LOCK)
     try:

@@ -39,7 +39,7 @@ def show(
 ) -> None:
     """Every setting in force: its value, what it means, and what changing it means. Secrets are not shown."""
     from stream_app.settings import Settings
-    from stream_app.settings_table import rows
+    from stream_app.settings.table import rows
 
     chosen = [row for row in rows(Settings.load(file)) if not (changed and row.is_default)]
     if as_json:

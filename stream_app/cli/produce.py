@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stream_app.errors import TidecastError
-from stream_app.kafka_address import client_properties
+from stream_app.kafka.address import client_properties
 from stream_app.producing import (
     Message,
     Pace,

@@ -27,8 +27,8 @@ def delete(
     A null value with the series' key goes to every partition of the input topic, because which one a series lives on
     depends on its producers' key and partitioner; the other partitions do not know the series and pass over it.
     """
+    from stream_app.kafka.tombstones import delete_series
     from stream_app.settings import Settings
-    from stream_app.tombstones import delete_series
 
     settings = Settings.load(config)
     name, spec = settings.stream(stream)

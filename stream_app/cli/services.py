@@ -25,9 +25,7 @@ DEFAULT_DIRECTORY = Path(".tidecast")
 @app.command()
 def up(
     directory: Directory = DEFAULT_DIRECTORY,
-    free_ports: Annotated[
-        bool, typer.Option("--free-ports", help="Take free ports instead of 9092 and 6379.")
-    ] = False,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports instead of 9092 and 6379.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a real Kafka and a real Valkey. Those that already run stay as they are."""
@@ -50,9 +48,7 @@ def up(
     _print(services.status(), as_json=as_json)
     if not as_json:
         console.print("\nFor other terminals, where the ports are not the default ones:")
-        console.print(
-            f"  export TIDECAST__KAFKA__BOOTSTRAP_SERVERS={services.kafka_bootstrap}", highlight=False
-        )
+        console.print(f"  export TIDECAST__KAFKA__BOOTSTRAP_SERVERS={services.kafka_bootstrap}", highlight=False)
         console.print(f"  export TIDECAST__REDIS__URL={services.redis_url}", highlight=False)
 
 

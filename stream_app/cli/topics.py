@@ -15,7 +15,7 @@ from model_core.durations import format_duration, parse_duration_ms
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
-    from stream_app.topics import Found
+    from stream_app.kafka.topics import Found
 
 SOMETHING_WRONG = 1
 app = typer.Typer(no_args_is_help=True)
@@ -39,8 +39,8 @@ def create(
     ] = False,
 ) -> None:
     """Create the input and output topics that are not there yet. Those that are there stay as they are."""
+    from stream_app.kafka.topics import FOREVER, TopicAdmin, streams_of, wanted
     from stream_app.settings import Settings
-    from stream_app.topics import FOREVER, TopicAdmin, streams_of, wanted
 
     settings = Settings.load(config)
     try:
@@ -70,8 +70,8 @@ def create(
 @app.command()
 def check(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json: AsJson = False) -> None:
     """Partitions, retention and cleanup policy of all topics; exit code 1 when one is not as it should be."""
+    from stream_app.kafka.topics import TopicAdmin, streams_of
     from stream_app.settings import Settings
-    from stream_app.topics import TopicAdmin, streams_of
 
     settings = Settings.load(config)
     admin = TopicAdmin(settings)

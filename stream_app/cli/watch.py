@@ -14,12 +14,12 @@ from rich.live import Live
 
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.input_tail import InputTail
-from stream_app.kafka_address import client_properties
+from stream_app.kafka.address import client_properties
+from stream_app.kafka.input_tail import InputTail
+from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.settings import Settings
-from stream_app.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
-from stream_app.watch_view import FRAME_ROWS, Frame, render
+from stream_app.watch.view import FRAME_ROWS, Frame, render
 
 NEWEST_MESSAGES = 5_000  # a partition, read first so that the first frame is not empty
 FRAME_INTERVAL_S = 0.5

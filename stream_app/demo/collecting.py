@@ -12,7 +12,7 @@ import numpy as np
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from stream_app.demo.plan import Plan
 from stream_app.demo.scoring import Happened, Scorer
-from stream_app.topic_follower import TopicFollower
+from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
 
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters", "journal")

@@ -15,7 +15,7 @@ from stream_app.demo.processes import Child, StopSignals
 from stream_app.demo.stage import Stage
 from stream_app.demo.table import Report, make_report
 from stream_app.errors import TidecastError
-from stream_app.kafka_address import QUIET
+from stream_app.kafka.address import QUIET
 from stream_app.local_services import LocalServices
 from stream_app.local_services.ports import free_port
 from stream_app.producing import Pace, ReadingsProducer, create_topic, single_messages

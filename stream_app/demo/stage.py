@@ -17,7 +17,7 @@ from rich.text import Text
 from model_core.durations import format_duration
 from stream_app.demo.plan import Plan
 from stream_app.watch import WatchModel
-from stream_app.watch_view import Frame, render
+from stream_app.watch.view import Frame, render
 
 FRAME_INTERVAL_S = 0.25
 HEAD_ROWS = 4

@@ -12,7 +12,7 @@ from rich.text import Text
 from model_core.arrays import FloatArray
 from stream_app.demo.collecting import Collector
 from stream_app.demo.scoring import SeriesScores
-from stream_app.watch_view import short_number
+from stream_app.watch.view import short_number
 
 WIDE = 110  # columns of a terminal from which on the table shows all it has
 COVERAGE_NEAR = 0.03

@@ -61,7 +61,5 @@ class StateFile:
         """Atomically: a reader, or a crash, sees the old file or the new one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".json.new")
-        temporary.write_text(
-            json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=2) + "\n"
-        )
+        temporary.write_text(json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=2) + "\n")
         temporary.replace(self.path)

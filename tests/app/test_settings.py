@@ -9,9 +9,9 @@ import pytest
 from stream_app.cli import main
 from stream_app.documents import DOCUMENTS, FOLDER
 from stream_app.errors import TidecastError
-from stream_app.kafka_properties import OWNED
+from stream_app.kafka.properties import OWNED
 from stream_app.settings import Settings
-from stream_app.settings_table import REDACTED, rows
+from stream_app.settings.table import REDACTED, rows
 
 Write = Callable[..., Path]
 SMALLEST = '[streams.pumps]\ntopic = "pumps"\nfreq = "10min"\n'

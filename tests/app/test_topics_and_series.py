@@ -9,8 +9,8 @@ from confluent_kafka import Consumer, Producer
 
 from model_core.durations import parse_duration_ms
 from stream_app.cli import main
+from stream_app.kafka.topics import FOREVER, OUTPUTS, TopicAdmin, wanted
 from stream_app.settings import Settings
-from stream_app.topics import FOREVER, OUTPUTS, TopicAdmin, wanted
 from stream_app.wire.json import decode
 from tests.app.polls import NOW_MS, spec
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.producing import create_topic
-from stream_app.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
-from stream_app.watch_view import Frame, render, short_number
+from stream_app.watch.view import Frame, render, short_number
 from tests.app.published import LEVELS, STEP_MS, accuracy, forecast, moment
 
 SCORED = {"error": 0.5, "pinball": 1.0, "covered": [True, True, False, False]}

@@ -60,7 +60,7 @@ EMPTY_NAMES = {
     "misc",
     "lib",
 }
-ENVIRONMENT_READER = "stream_app/settings.py"
+ENVIRONMENT_READER = "stream_app/settings/model.py"
 
 # Where packages come from is the business of the machine that installs them. (Joined, so as not to find themselves.)
 REGISTRIES = "|".join(
@@ -160,9 +160,7 @@ def test_only_the_settings_read_the_environment():
         for node in ast.walk(tree):
             named = isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}
             imported = isinstance(node, ast.ImportFrom) and node.module == "os"
-            if named or (
-                imported and {alias.name for alias in node.names} & {"environ", "environb", "getenv"}
-            ):
+            if named or (imported and {alias.name for alias in node.names} & {"environ", "environb", "getenv"}):
                 found.append(f"{relative(path)}:{node.lineno}")
     assert not found, f"let {ENVIRONMENT_READER} read it and pass the value in. {found}"
 
@@ -173,9 +171,7 @@ def test_files_stay_readable_in_one_sitting():
         for path, _ in python_files(*ALL_CODE)
         if (lines := len(path.read_text().splitlines())) > FILE_LINES_MAX
     }
-    assert not found, (
-        f"a file has at most {FILE_LINES_MAX} lines: give the second idea a file of its own. {found}"
-    )
+    assert not found, f"a file has at most {FILE_LINES_MAX} lines: give the second idea a file of its own. {found}"
 
 
 def test_functions_fit_a_screen():
@@ -199,9 +195,7 @@ def test_names_say_what_is_inside():
 
 
 def test_each_module_says_its_role():
-    found = [
-        relative(path) for path, tree in python_files(*ALL_CODE) if tree.body and not ast.get_docstring(tree)
-    ]
+    found = [relative(path) for path, tree in python_files(*ALL_CODE) if tree.body and not ast.get_docstring(tree)]
     assert not found, f"begin with a docstring: the role, and what it must not know. {found}"
 
 
@@ -216,9 +210,7 @@ def texts() -> Iterator[tuple[str, int, str]]:
 
 def test_no_file_names_a_package_registry_or_a_path_of_one_machine():
     forbidden = re.compile(f"{REGISTRIES}|{MACHINE_PATHS}")
-    found = [
-        f"{name}:{number} {match[0]}" for name, number, line in texts() if (match := forbidden.search(line))
-    ]
+    found = [f"{name}:{number} {match[0]}" for name, number, line in texts() if (match := forbidden.search(line))]
     assert not found, f"say the package's name and a relative path. {found}"
 
 
@@ -230,6 +222,4 @@ def test_the_locks_carry_hashes_and_no_address():
             f"{lock.name} has an option; write it with `make lock`"
         )
         packages = re.findall(r"^([a-z0-9][\w.-]*)==(?:.*\\\n)+.*", text, re.MULTILINE)
-        assert len(packages) == len(re.findall(r"^\w.*==", text, re.MULTILINE)), (
-            f"{lock.name} has one without a hash"
-        )
+        assert len(packages) == len(re.findall(r"^\w.*==", text, re.MULTILINE)), f"{lock.name} has one without a hash"

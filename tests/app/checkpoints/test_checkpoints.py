@@ -131,7 +131,7 @@ def test_more_ticks_than_free_rows_between_two_checkpoints_are_kept(start, worke
 
 
 def test_more_corrections_than_an_overlay_carries_become_a_full_snapshot(start, worker, rng, monkeypatch):
-    monkeypatch.setattr("stream_app.checkpoint_cut.OVERLAY_BYTES_MIN", 0)
+    monkeypatch.setattr("stream_app.checkpoints.cut.OVERLAY_BYTES_MIN", 0)
     for tick in range(worker.state.tick - 5, worker.state.tick):
         worker.state.put(worker.state.series(), tick, rng.normal(size=300))
     assert worker.checkpoint().full

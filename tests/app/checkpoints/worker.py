@@ -6,9 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from model_core.spec import StreamSpec
-from stream_app.checkpoint_commands import PartitionKeys
-from stream_app.checkpoint_header import Header
-from stream_app.checkpoint_reading import load
 from stream_app.checkpoints import (
     CheckpointStore,
     Cut,
@@ -16,6 +13,9 @@ from stream_app.checkpoints import (
     OwnerToken,
     Written,
 )
+from stream_app.checkpoints.commands import PartitionKeys
+from stream_app.checkpoints.header import Header
+from stream_app.checkpoints.reading import load
 from tests.app.checkpoints.small_state import SmallState
 
 SPEC = StreamSpec(topic="readings", freq="10min")

@@ -4,9 +4,9 @@ The order of a checkpoint: `cut` copies what changed (the pipeline's thread, bef
 transaction commits; `write` sends the copies to places that the last acknowledged checkpoint does not need (the
 publisher's thread), then flips the header in one step. Cut off anywhere, Redis holds the one before or the new one.
 
-Each write is fenced by the owner's token and by the last acknowledged checkpoint (checkpoint_commands.py), so neither a
+Each write is fenced by the owner's token and by the last acknowledged checkpoint (commands.py), so neither a
 stale owner nor a delta on a base that a failover took back does harm. After a refusal, or a cut that was dropped, the
-next cut is a full snapshot under new key names. checkpoint_cut.py says what goes where; checkpoint_header.py what
+next cut is a full snapshot under new key names. cut.py says what goes where; header.py what
 the header says.
 """
 
@@ -23,8 +23,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from model_core.spec import StreamSpec
-from stream_app import checkpoint_cut
-from stream_app.checkpoint_commands import (
+from stream_app.checkpoints import cut as checkpoint_cut
+from stream_app.checkpoints.commands import (
     BaseMismatch,
     CheckpointRefused,
     OwnershipLost,
@@ -32,9 +32,9 @@ from stream_app.checkpoint_commands import (
     StoreUnavailable,
     reaching,
 )
-from stream_app.checkpoint_cut import Base, CheckpointedState, Cut, Write
-from stream_app.checkpoint_header import Header, Identity, Labels, StateMismatch, label_of_key
-from stream_app.checkpoint_reading import Build, Loaded, State, Unusable, load
+from stream_app.checkpoints.cut import Base, CheckpointedState, Cut, Write
+from stream_app.checkpoints.header import Header, Identity, Labels, StateMismatch, label_of_key
+from stream_app.checkpoints.reading import Build, Loaded, State, Unusable, load
 from stream_app.errors import TidecastError
 
 __all__ = [

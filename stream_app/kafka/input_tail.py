@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from model_core.spec import StreamSpec
-from stream_app.topic_follower import TopicFollower
+from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.wire import decoder
 
 NEWEST_MESSAGES = 2_000  # a partition: what a frame looks at, at most

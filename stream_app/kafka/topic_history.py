@@ -39,7 +39,7 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
     """TidecastError when the topic is not there, is empty, or the broker stops answering."""
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-    from stream_app.kafka_clients import describe_error, reader_properties
+    from stream_app.kafka.clients import describe_error, reader_properties
 
     decode = decoder(spec.format)
     properties = reader_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"}

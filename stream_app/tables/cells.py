@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from stream_app.errors import TidecastError
-from stream_app.table_files import SourceFile
+from stream_app.tables.files import SourceFile
 
 EMPTY = pa.array(["", "na", "n/a", "nan", "null", "none", "-"])
 UNITS_PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}

@@ -105,7 +105,7 @@ def configuration_document() -> str:
         "",
         "Durations are texts such as `500ms`, `10min`, `1d`.",
         "",
-        "This page is made from `stream_app/settings.py` and `model_core/spec.py` by `python -m stream_app.documents`.",
+        "This page is made from stream_app/settings and model_core/spec.py by `python -m stream_app.documents`.",
     ]
     for section, members in sections.items():
         lines += ["", f"## {f'[{section}]' if section else 'Top level'}", ""]

@@ -20,7 +20,7 @@ import numpy as np
 
 from model_core.arrays import BoolArray, IntArray
 from model_core.columns import Columns, Piece
-from stream_app.checkpoint_header import (
+from stream_app.checkpoints.header import (
     Header,
     Identity,
     Labels,

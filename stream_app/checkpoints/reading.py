@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeVar
 
 from model_core.columns import Piece
 from model_core.errors import LayoutMismatch
-from stream_app import checkpoint_cut
-from stream_app.checkpoint_commands import PartitionKeys
-from stream_app.checkpoint_cut import CheckpointedState
-from stream_app.checkpoint_header import (
+from stream_app.checkpoints import cut as checkpoint_cut
+from stream_app.checkpoints.commands import PartitionKeys
+from stream_app.checkpoints.cut import CheckpointedState
+from stream_app.checkpoints.header import (
     REBUILD,
     Header,
     Identity,

@@ -9,8 +9,8 @@ from confluent_kafka import Producer
 
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.kafka_clients import producer_properties
-from stream_app.topics import TopicAdmin
+from stream_app.kafka.clients import producer_properties
+from stream_app.kafka.topics import TopicAdmin
 from stream_app.wire.series_ids import fault_of
 
 if TYPE_CHECKING:

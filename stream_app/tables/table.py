@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from model_core.arrays import FloatArray, IntArray
 from stream_app.errors import TidecastError
-from stream_app.table_cells import numbers, times_ms
-from stream_app.table_files import SourceFile, open_source
+from stream_app.tables.cells import numbers, times_ms
+from stream_app.tables.files import SourceFile, open_source
 
 SERIES_NAMES = (
     "series_id",

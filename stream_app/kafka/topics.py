@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from model_core.durations import format_duration
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.kafka_clients import admin_properties
+from stream_app.kafka.clients import admin_properties
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings

@@ -1,0 +1,22 @@
+"""Partition state in Redis. store.py reads as the order of a checkpoint; cut.py says what goes where, header.py what a
+checkpoint says of itself, commands.py how writes are fenced, reading.py what is believed.
+"""
+
+from stream_app.checkpoints.commands import BaseMismatch, OwnershipLost, StoreUnavailable
+from stream_app.checkpoints.cut import Cut
+from stream_app.checkpoints.header import Identity, StateMismatch
+from stream_app.checkpoints.store import CheckpointStore, OwnerToken, Restored, Written, connect
+
+__all__ = [
+    "BaseMismatch",
+    "CheckpointStore",
+    "Cut",
+    "Identity",
+    "OwnerToken",
+    "OwnershipLost",
+    "Restored",
+    "StateMismatch",
+    "StoreUnavailable",
+    "Written",
+    "connect",
+]

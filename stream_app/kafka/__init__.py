@@ -1,0 +1,1 @@
+"""What several parts need of Kafka: addresses, client properties, topics, and readers of topics for people."""

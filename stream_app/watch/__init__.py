@@ -1,0 +1,5 @@
+"""A running stream for a person's eyes: model.py what there is to see, view.py how a terminal shows it."""
+
+from stream_app.watch.model import ForecastView, SeriesView, WatchModel
+
+__all__ = ["ForecastView", "SeriesView", "WatchModel"]
