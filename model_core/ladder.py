@@ -40,7 +40,12 @@ class Reason(IntEnum):
 REASON_NAMES = tuple(reason.name.lower() for reason in Reason)
 
 
-LADDER_FIELDS = (Field("resting_until", np.int64, fill=np.iinfo(np.int64).min),)
+_LONG_AGO = np.iinfo(np.int64).min // 4
+LADDER_FIELDS = (
+    Field("resting_until", np.int64, fill=_LONG_AGO),  # origin up to which the model does not answer
+    Field("naive_rung", np.int8, fill=Rung.LAST_VALUE),  # the naive rung in favour
+    Field("naive_since", np.int64, fill=_LONG_AGO),  # origin at which it came into favour
+)
 LEVEL_WIDTH = 1.5  # standard deviations a unit of the level's quantiles: wide on purpose
 
 
@@ -65,8 +70,22 @@ class Ladder:
         reasons = np.where(usable & resting, np.int8(Reason.OUT_OF_DISTRIBUTION), raw.reason)
         answers = np.asarray(np.isfinite(raw.locations).all(axis=2))  # [d, 3]
         seasonal, last = answers[:, Rung.SEASONAL_NAIVE], answers[:, Rung.LAST_VALUE]
-        better = naive_losses[:, 0] < naive_losses[:, 1]
-        rungs = np.where(seasonal & (better | ~last), Rung.SEASONAL_NAIVE, Rung.LAST_VALUE)
+        favourite = self._favourite(index, origins, naive_losses, season)
+        rungs = np.where(seasonal & ((favourite == Rung.SEASONAL_NAIVE) | ~last), Rung.SEASONAL_NAIVE, Rung.LAST_VALUE)
         rungs = np.where(seasonal | last, rungs, Rung.LEVEL)
         rungs = np.where(reasons == Reason.OK, Rung.MODEL, rungs)
         return rungs.astype(np.int64), reasons.astype(np.int8)
+
+    def _favourite(self, index: IntArray, origins: IntArray, naive_losses: FloatArray, season: int) -> CodeArray:
+        """The naive rung in favour, int8 [d]; it stays so for a season.
+
+        Whichever had the luckier week also believes in the smaller errors: following every turn of the running losses
+        would publish intervals that are too narrow (77 % instead of 80 % on white noise).
+        """
+        flat = self._columns.flat
+        favourite, since = flat("naive_rung")[index], flat("naive_since")[index]
+        better = np.where(naive_losses[:, 0] < naive_losses[:, 1], Rung.SEASONAL_NAIVE, Rung.LAST_VALUE)
+        turn = (origins >= since + season) & (better != favourite)
+        favourite = np.where(turn, better, favourite).astype(np.int8)
+        flat("naive_rung")[index], flat("naive_since")[index] = favourite, np.where(turn, origins, since)
+        return favourite

@@ -70,6 +70,8 @@ class Judged:
     scored: int = 0
     cusum: list[float] = field(default_factory=lambda: [0.0, 0.0])
     rest: int | None = None
+    favourite: int = LAST
+    since: int | None = None
     ledger: dict[tuple[int, int], Issued] = field(default_factory=dict)  # (target, horizon index)
     results: dict[int, dict[int, tuple[Any, ...]]] = field(default_factory=dict)  # origin → horizon index → result
 
@@ -161,8 +163,11 @@ class Judge:
         units = [max(math.sqrt(u.value) if u.updates else 0.5 * scale, of.unit_floor) for u in of.units]
         locations = self.locations(due)
         loss = [of.losses[r].value if of.losses[r].updates else math.inf for r in (SEASONAL, LAST)]
+        better = SEASONAL if loss[0] < loss[1] else LAST
+        if better != of.favourite and (of.since is None or due.origin >= of.since + self.set.season):
+            of.favourite, of.since = better, due.origin
         rung = LEVEL
-        if locations[SEASONAL] and (loss[0] < loss[1] or not locations[LAST]):
+        if locations[SEASONAL] and (of.favourite == SEASONAL or not locations[LAST]):
             rung = SEASONAL
         elif locations[LAST]:
             rung = LAST
