@@ -13,6 +13,7 @@ Faust brings the agent, supervision and signals; its own Kafka transport is off,
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 import threading
 import time
@@ -53,6 +54,7 @@ class App(faust.App):
     """A Faust app without a transport of its own."""
 
     mundane_level = "debug"  # its "Starting…" lines
+    logger = logging.getLogger("mode.app")  # not this module's: what Faust has to say of a failure, we have said
 
     class BootStrategy(faust.App.BootStrategy):
         enable_kafka = False

@@ -6,6 +6,7 @@ reasons why no readings flow. Reasons are set from any thread, read from the loo
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Mapping
@@ -89,6 +90,8 @@ class Health:
 
 class HealthServer(mode.Service):
     """Serves from the event loop it is started on. `port` 0 takes a free one; `self.port` is the one taken."""
+
+    logger = logging.getLogger("mode.health")  # its "Starting…" lines are nobody's business
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ def identities(settings: Settings, admin: AdminClient) -> dict[str, Identity]:
     except KafkaException as error:
         raise NotThereYet(
             f"Expected a Kafka broker at {address} (kafka.bootstrap_servers), found none that answers "
-            f"({describe_error(error)})."
+            f"({describe_error(error)}). Is it running, is the address right, do TLS and SASL in [kafka.client] fit it?"
         ) from None
     for stream, spec in settings.streams.items():
         _check_topics(stream, spec, {name: len(topic.partitions) for name, topic in there.items()})
@@ -92,7 +92,8 @@ def identities(settings: Settings, admin: AdminClient) -> dict[str, Identity]:
 def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> None:
     if spec.topic not in counts:
         raise NotThereYet(
-            f"Expected the topic {spec.topic} (streams.{stream}.topic), found none. Create it, or mend its name."
+            f"Expected the topic {spec.topic} (streams.{stream}.topic), found none. Create it (tidecast topics create), "
+            "or mend its name."
         )
     missing = [topic for topic in (spec.outputs.topic(kind, stream) for kind in OUTPUT_KINDS) if topic not in counts]
     if missing:

@@ -232,8 +232,8 @@ REMEDIES = (
     ("BUSY", "a script of somebody else blocks Redis: SCRIPT KILL ends it"),
     ("LOADING", "Redis is still reading its data: wait"),
     ("MISCONF", "Redis cannot write to its disk: see its log"),
-    ("NOAUTH", "set redis.username and redis.password"),
-    ("WRONGPASS", "check redis.username and redis.password"),
+    ("NOAUTH", "put user and password into redis.url: redis://USER:PASSWORD@HOST:PORT/0"),
+    ("WRONGPASS", "check the user and password in redis.url"),
     ("NOPERM", "the Redis user needs ~{application_id:* with @read @write @scripting"),
 )
 CODES = {
@@ -254,5 +254,6 @@ def reaching(where: str) -> Iterator[None]:
         code = next((code for kind, code in CODES.items() if isinstance(error, kind)), str(error))
         remedy = next((text for start, text in REMEDIES if code.startswith(start)), "check that Redis runs and answers")
         raise StoreUnavailable(
-            f"Expected an answer for the {where}, found {type(error).__name__}: {error}. Remedy: {remedy}."
+            f"Expected an answer from Redis ({where}), found {type(error).__name__}: {str(error).rstrip('.')}. "
+            f"Remedy: {remedy}."
         ) from error

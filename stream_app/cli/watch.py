@@ -44,7 +44,10 @@ def watch(
         readings = ends.enter_context(InputTail(spec, client)) if spec is not None else None
         view = View(name, topics, follower, readings, sort)
         if once and len(view.missing) == len(topics):
-            raise TidecastError(f"None of the topics {', '.join(topics)} is there. Is the prefix right?")
+            raise TidecastError(
+                f"None of the topics {', '.join(topics)} is there. Is the prefix right? "
+                "`tidecast topics create` makes them."
+            )
         view.read_newest()
         if once:
             view.print_once()

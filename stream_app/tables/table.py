@@ -94,7 +94,13 @@ def _wide(source: SourceFile, time_name: str, columns: Sequence[str] | None, tim
             f"{source.path}: expected a column for each series beside {time_name!r}, found {source.names_text()}"
         )
     times, known = times_ms(source, time_name, timezone, unit, None)
-    cells = np.stack([numbers(source, name) for name in names], axis=1)  # [rows, series]
+    try:
+        cells = np.stack([numbers(source, name) for name in names], axis=1)  # [rows, series]
+    except TidecastError as error:
+        raise TidecastError(
+            f"{error}. The file was read as wide, a column a series; if it is long, a row a reading, name its columns "
+            "with --series-column and --value-column."
+        ) from None
     cells[~known] = np.nan  # a row without a time is refused by times_ms unless it is empty altogether
     rows, series = np.nonzero(~np.isnan(cells))  # row by row: the order of the file
     return Table(names, series.astype(np.int64), times[rows], cells[rows, series])
