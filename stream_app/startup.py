@@ -92,8 +92,8 @@ def identities(settings: Settings, admin: AdminClient) -> dict[str, Identity]:
 def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> None:
     if spec.topic not in counts:
         raise NotThereYet(
-            f"Expected the topic {spec.topic} (streams.{stream}.topic), found none. Create it (tidecast topics create), "
-            "or mend its name."
+            f"Expected the topic {spec.topic} (streams.{stream}.topic), found none. Create it (tidecast topics "
+            "create), or mend its name."
         )
     missing = [topic for topic in (spec.outputs.topic(kind, stream) for kind in OUTPUT_KINDS) if topic not in counts]
     if missing:
