@@ -167,6 +167,12 @@ class StreamSpec(Strict):
             raise ValueError(f"targets, past_covariates and future_covariates must not share variables {sorted(both)}")
         if self.is_demand and self.readings_per_step is not None:
             raise ValueError("readings_per_step: demand (aggregate sum or count) is closed by the watermark only")
+        for rule in self.overrides:
+            if rule.aggregate in DEMAND_AGGREGATES and not self.is_demand:
+                raise ValueError(
+                    f"overrides: {rule.match} is demand (aggregate {rule.aggregate}) in a stream of sensors "
+                    f"(aggregate {self.aggregate}); give demand a stream of its own"
+                )
         for season in self.seasonality:
             if season % self.freq or season < 2 * self.freq:
                 raise ValueError(f"seasonality: {season} ms is not a multiple (2 or more) of freq {self.freq} ms")

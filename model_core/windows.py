@@ -12,6 +12,7 @@ from model_core.columns import BLOCK, Columns, Field
 from model_core.scaler import read_scaler
 from model_core.spec import StreamSpec
 
+_LARGEST = float(np.finfo(np.float32).max)
 NEVER = np.iinfo(np.int64).min // 4  # a tick before all others, with room to subtract from
 AGGREGATE_CODES = {"mean": 0, "sum": 1, "last": 2, "min": 3, "max": 4, "count": 5}
 ROLE_CODES = {"target": 0, "past": 1, "future": 2}
@@ -125,7 +126,8 @@ class Windows:
                 codes = self._columns.flat("aggregate")[index]
             values = np.where(np.equal(codes, _MEAN), values / np.maximum(counts, 1), values)
             values = np.where(np.equal(codes, _COUNT), counts, values)
-        return np.where(counts > 0, values, empty_value)
+        # What float32 cannot hold would be infinite in the ring, and finite in the scaler: hold the largest in both.
+        return np.where(counts > 0, np.clip(values, -_LARGEST, _LARGEST), empty_value)
 
     # --- the ring ---------------------------------------------------------------------------------------------------
 
