@@ -21,8 +21,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream_app.assignment import Assignment, Owned
 from stream_app.commits import OffsetCommits
-from stream_app.errors import TidecastError
 from stream_app.idleness import Idleness
+from stream_app.kafka.consumer_errors import raise_if_ending
 from stream_app.partition_gauges import PartitionGauges
 from stream_app.poll_batch import Assigned, Lost, PollBatch, StreamPartition
 
@@ -164,13 +164,7 @@ class PollThread:
         error = message.error()
         if error.code() == KafkaError._PARTITION_EOF:
             return self._of(message)
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise TidecastError(
-                f"Expected {message.topic()}[{message.partition()}] to have the next reading, found: {error.str()}. "
-                "It was deleted before it was read; `tidecast reset --to earliest` goes on with what is left."
-            )
-        if error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise KafkaException(error)
+        raise_if_ending(message)
         log.warning("consumer error", error=error.str())
         return None
 

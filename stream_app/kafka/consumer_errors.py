@@ -1,0 +1,30 @@
+"""What the consumer reports between messages: which of it ends the worker, and in which words."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from stream_app.errors import TidecastError
+
+# librdkafka tells the application of any fatal error by _FATAL; what it was stands in the text alone.
+ENDING = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+FENCED = "fenced by other consumer with same group.instance.id"
+
+
+def raise_if_ending(message: Message) -> None:
+    """For a message that carries an error. Nothing happens for those that the client recovers from by itself."""
+    error = message.error()
+    assert error is not None, "only messages with an error come here"
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise TidecastError(
+            f"Expected {message.topic()}[{message.partition()}] to have the next reading, found: {error.str()}. "
+            "It was deleted before it was read; `tidecast reset --to earliest` goes on with what is left."
+        )
+    if error.code() == KafkaError.FENCED_INSTANCE_ID or FENCED in error.str():
+        raise TidecastError(
+            "Expected to be the only worker of its instance_id in this deployment, found that another one has joined "
+            "with the same and taken over. This worker ends, nothing is lost; give each worker an instance_id of its "
+            "own, or none."
+        )
+    if error.fatal() or error.code() in ENDING:
+        raise KafkaException(error)
