@@ -60,7 +60,7 @@ class Collected:
     answers: list[Counter[tuple[str, str]]]  # per series, second half: (model, reason) → forecasts
     dead_letters: Counter[str] = field(default_factory=Counter)  # by reason
     swapped: set[int] = field(default_factory=set)  # partitions where a model took charge
-    drifted: set[str] = field(default_factory=set)  # series with a drift record of state drift
+    drifted: Counter[str] = field(default_factory=Counter)  # alarms of each series in the second half
 
 
 class Collector:
@@ -156,8 +156,11 @@ class Collector:
 
     def _on_drift(self, value: bytes) -> None:
         record = msgspec.json.decode(value)
-        if record.get("state") == "drift" and record.get("series_id"):
-            self.collected.drifted.add(record["series_id"])
+        # Before the trainer has calibrated it, the detector's threshold is that of Gaussian errors, and these are not.
+        if record.get("state") != "drift" or not record.get("series_id"):
+            return
+        if self._tick(datetime.fromisoformat(record["since"])) >= self.plan.split_tick:
+            self.collected.drifted[record["series_id"]] += 1
 
     def _on_journal(self, value: bytes) -> None:
         record = self._decode_journal(value)

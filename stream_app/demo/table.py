@@ -49,7 +49,7 @@ class Report:
     total: Line
     dead_letters: dict[str, int]
     revisions: int
-    drifted: list[str]
+    drifted: dict[str, int]  # alarms of each series in the second half, most first
     seconds: float
     training: str = ""  # what came of it
     page: str | None = None
@@ -91,7 +91,7 @@ def make_report(collector: Collector, scores: list[SeriesScores], seconds: float
         total=_total(lines, scores),
         dead_letters=dict(collected.dead_letters),
         revisions=int(collected.revised.sum()),
-        drifted=sorted(collected.drifted),
+        drifted=dict(collected.drifted.most_common()),
         seconds=round(seconds, 1),
     )
 
@@ -264,9 +264,9 @@ def closing_lines(report: Report) -> list[str]:
         parts = (f"{number:,} {reason.replace('_', ' ')}" for reason, number in report.total.reasons.items())
         lines.append(f"Where the model did not answer: {', '.join(parts)}.")
     if report.drifted:
-        shown = ", ".join(report.drifted[:DRIFTED_SHOWN])
-        more = len(report.drifted) - DRIFTED_SHOWN
-        lines.append(f"Drift was reported for {shown}{f' and {more:,} more' if more > 0 else ''}.")
+        named = [f"{series_id} ({alarms})" for series_id, alarms in report.drifted.items()]
+        more = f" and {len(named) - DRIFTED_SHOWN:,} series more" if len(named) > DRIFTED_SHOWN else ""
+        lines.append(f"Drift: {sum(report.drifted.values()):,} alarms, {', '.join(named[:DRIFTED_SHOWN])}{more}.")
     return lines
 
 
