@@ -99,6 +99,12 @@ def create_app(settings: Settings) -> App:
     return app
 
 
+def _store(settings: Settings) -> CheckpointStore:
+    timeout_s = settings.limits.redis_timeout / 1000
+    client = connect(settings.redis.url, timeout_s=timeout_s, cluster=settings.redis.cluster)
+    return CheckpointStore(client, settings.application_id, chunk_bytes=settings.limits.checkpoint_chunk_bytes_max)
+
+
 class DataPlane:
     """The parts of one worker."""
 
@@ -120,9 +126,7 @@ class DataPlane:
         self.channel: Any = app.channel()
         self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")
         self._identities: dict[str, Identity] = {}  # known once Kafka has been reached
-        self._store = CheckpointStore(
-            connect(settings.redis.url, timeout_s=settings.limits.redis_timeout / 1000), settings.application_id
-        )
+        self._store = _store(settings)
         registry = ModelRegistry(settings.models.registry)
         forecasts = ForecastBatches(settings, registry, self.metrics)
         self._watcher = ModelWatcher(settings, registry, self.metrics)
@@ -195,9 +199,7 @@ class DataPlane:
             ) from None
 
     def _hold(self, at: StreamPartition, reason: str) -> None:
-        log.error("partition held", partition=str(at), reason=reason)
-        self.health.held(str(at), reason)
-        self.poll_thread.hold(at)
+        self.poll_thread.hold(at, reason)
 
     def fail(self, error: BaseException) -> None:
         """From any thread: what is in memory is discarded, the process exits with 1."""

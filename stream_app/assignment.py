@@ -102,6 +102,14 @@ class Assignment:
             )
         return Assigned(taken)
 
+    def hold(self, at: StreamPartition, reason: str) -> bool:
+        """Nothing more is read of it until it is assigned anew. False: it is not ours any more."""
+        if at not in self.owned:
+            return False
+        log.error("partition held", partition=str(at), reason=reason)
+        self._health.held(str(at), reason)
+        return True
+
     def release(self, partitions: Sequence[StreamPartition]) -> tuple[Released, float]:
         """The request to finish these, and its deadline (time.monotonic())."""
         mine = frozenset(partitions) & self.owned.keys()
@@ -111,7 +119,7 @@ class Assignment:
 
     def released(self, released: Released) -> None:
         """Done, or too late: from here on nothing of these partitions may be committed."""
-        self.owned = {at: owned for at, owned in self.owned.items() if at not in released.partitions}
+        self._let_go(released.partitions)
         if not released.receipt.is_complete():
             released.receipt.give_up()
             log.warning(
@@ -119,13 +127,17 @@ class Assignment:
                 partitions=sorted(map(str, released.partitions)),
                 deadline_s=self._deadline_s,
             )
-        self._health.assigned(len(self.owned))
 
     def lose(self, partitions: Sequence[StreamPartition]) -> Lost:
         """They belong to somebody else already."""
         mine = frozenset(partitions) & self.owned.keys()
-        self.owned = {at: owned for at, owned in self.owned.items() if at not in mine}
-        self._health.assigned(len(self.owned))
+        self._let_go(mine)
         if mine:
             log.warning("lost", partitions=sorted(map(str, mine)))
         return Lost(mine)
+
+    def _let_go(self, partitions: frozenset[StreamPartition]) -> None:
+        self.owned = {at: owned for at, owned in self.owned.items() if at not in partitions}
+        for at in partitions:
+            self._health.released(str(at))
+        self._health.assigned(len(self.owned))

@@ -66,7 +66,7 @@ class PollThread:
         self._stopping = threading.Event()
         self._discard = False
         self._paused = False
-        self._held: queue.SimpleQueue[StreamPartition] = queue.SimpleQueue()
+        self._held: queue.SimpleQueue[tuple[StreamPartition, str]] = queue.SimpleQueue()
         self._holding: set[StreamPartition] = set()
         self._early: list[Message] = []  # came while there was no credit
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
@@ -77,9 +77,9 @@ class PollThread:
     def start(self) -> None:
         self._thread.start()
 
-    def hold(self, at: StreamPartition) -> None:
+    def hold(self, at: StreamPartition, reason: str) -> None:
         """Read no more of a partition until a person has looked; from the pipeline's thread."""
-        self._held.put(at)
+        self._held.put((at, reason))
 
     def handled(self) -> None:
         """The pipeline is done with a poll batch."""
@@ -224,8 +224,8 @@ class PollThread:
 
     def _apply_holds(self, consumer: Consumer) -> None:
         while not self._held.empty():
-            at = self._held.get()
-            if at in self._assignment.owned:
+            at, reason = self._held.get()
+            if self._assignment.hold(at, reason):
                 self._holding.add(at)
                 consumer.pause([self._place(at)])
 

@@ -45,7 +45,8 @@ def encode_dead_letter(spec: StreamSpec, stream: str, letter: DeadLetter) -> Add
 class MalformedShare:
     """The last `window` messages of one partition, and whether more than `limit` of them were malformed.
 
-    A value: `after` returns the next one. Once exceeded it stays so until `accepted`, however the messages were cut.
+    A value: `after` returns the next one. Once exceeded it stays so, however the messages were cut; it is not part of
+    the state, so counting begins anew with each assignment.
     """
 
     limit: float  # share of the window
@@ -69,14 +70,10 @@ class MalformedShare:
             exceeded = bool((counts > self.limit * self.window).any())
         return replace(self, recent=flags[-self.window :].tobytes(), exceeded=exceeded)
 
-    def accepted(self) -> "MalformedShare":
-        """A person has looked: counting begins anew."""
-        return replace(self, recent=b"", exceeded=False)
-
-    def sentence(self, partition: str) -> str:
-        """Why the partition is held, for /readyz and the log."""
+    def sentence(self, partition: str, topic: str) -> str:
+        """Why the partition is held, for /readyz and the log. `topic`: of the dead letters."""
         return (
             f"{partition} is held: more than {self.limit:.0%} of its last {self.window} messages could not be used. "
-            "Look at them with `tidecast dead-letters list`; mend the producer or the stream's format and fields; then "
-            "`tidecast dead-letters accept`"
+            f"They are kept in {topic}, with the reason of each in its headers. Mend the producer or the stream's "
+            "format and fields, then restart the worker: it reads on after them and counts anew. Nothing is lost."
         )

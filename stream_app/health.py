@@ -81,7 +81,7 @@ class Health:
         self.readiness.clear("store")
 
     def held(self, partition: str, reason: str) -> None:
-        """A partition pauses until a person has looked."""
+        """A partition pauses until a person has looked and restarted the worker."""
         self.readiness.block(f"held {partition}", reason)
 
     def released(self, partition: str) -> None:

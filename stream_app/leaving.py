@@ -17,6 +17,7 @@ from stream_app.assignment import Owned
 from stream_app.dead_letters import encode_dead_letter
 from stream_app.journal import Decision
 from stream_app.outbox import Addressed, Outbox
+from stream_app.replay import since
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
 from stream_app.wire.decoded import Reason
@@ -52,6 +53,8 @@ class Leaving:
 
     def _encode(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         stream, spec = owned.at.stream, owned.spec
+        if spec.emit_from is not None:
+            outcome = since(outcome, spec.grid.tick(spec.emit_from - 1) + 1)
         issued_at = rfc3339(self._now_ms())
         common = (spec, stream, owned.at.partition)
         forecasts = wire.encode_forecasts(

@@ -74,6 +74,7 @@ class Pipeline:
         self._malformed: dict[StreamPartition, MalformedShare] = {}
         self._decisions = Decisions(forecasts, offers, self._leaving, metrics)
         self._cuts = Cuts(settings.limits, store, saver)
+        self._outbox_bytes_max = settings.limits.outbox_bytes_max
         self._uncut = False  # something happened since the last cut
         self._failed = False
 
@@ -89,6 +90,7 @@ class Pipeline:
                 for owned, seen in observed.items():
                     outcome = self._settle(owned, seen, answers[owned])  # 4
                     self._leave(owned, outcome, share)  # 7
+                self._send_when_full()
             self._move_on(share)
         self._close_idle(poll_batch)
         self._send(poll_batch.change)  # 7, and 8 when its time has come
@@ -113,6 +115,7 @@ class Pipeline:
         if isinstance(change, Assigned):
             self._owned |= {owned.at: owned for owned in change.partitions}
             for owned in change.partitions:
+                self._malformed.pop(owned.at, None)
                 self._decisions.begin(owned)
         elif isinstance(change, Lost):
             for at in change.partitions:
@@ -150,10 +153,13 @@ class Pipeline:
         """A partition whose messages are mostly unusable is held: somebody changed the format."""
         for partition, flags in poll.malformed.items():
             at = StreamPartition(stream, partition)
+            owned = self._owned[at]
+            if owned.state.next_offset < owned.emit_from:
+                continue  # replayed: a person who restarted the worker has accepted it
             before = self._malformed.get(at, MalformedShare.of(self._streams[stream]))
             self._malformed[at] = now = before.after(flags)
             if now.exceeded and not before.exceeded:
-                self._hold(at, now.sentence(str(at)))
+                self._hold(at, now.sentence(str(at), self._streams[stream].outputs.topic("dead_letters", stream)))
 
     # --- 2 place in time, 3 remember ----------------------------------------------------------------------------------
 
@@ -215,6 +221,11 @@ class Pipeline:
             self._uncut = True
 
     # --- 7 leave, 8 checkpoint ----------------------------------------------------------------------------------------
+
+    def _send_when_full(self) -> None:
+        """Within a poll batch: one pack of many series, or a long gap, leads to many outputs for each input byte."""
+        if self._leaving.outbox.size_bytes >= self._outbox_bytes_max:
+            self._publisher.submit(Parcel(self._leaving.take()))
 
     def _send(self, change: Change | None) -> None:
         """Outputs go to the publisher at once; a cut follows when its time has come, or partitions are let go of."""

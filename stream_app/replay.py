@@ -1,6 +1,7 @@
 """Replay: the same readings once more, with the decisions of the time, and without what was published then.
 
-Pure functions of a poll batch, an outcome and the journal; the pipeline applies them.
+Here too what is built but never published: origins before the stream's `emit_from`. Pure functions of a poll batch, an
+outcome and the journal; the pipeline applies them.
 """
 
 from __future__ import annotations
@@ -97,23 +98,33 @@ def as_it_was_answered(owned: Owned, observed: Observed, raw: RawForecast | None
 
 def unpublished(outcome: Outcome, emit_from: int) -> Outcome:
     """The part of an outcome that earlier readings did not cause."""
+
+    def kept(columns: Columns) -> Columns:
+        return _where(columns, columns.offsets >= emit_from)
+
     return replace(
         outcome,
-        forecasts=_from(outcome.forecasts, emit_from),
-        scored=_from(outcome.scored, emit_from) if outcome.scored is not None else None,
-        summaries=_from(outcome.summaries, emit_from) if outcome.summaries is not None else None,
+        forecasts=kept(outcome.forecasts),
+        scored=kept(outcome.scored) if outcome.scored is not None else None,
+        summaries=kept(outcome.summaries) if outcome.summaries is not None else None,
         drift=[record for record in outcome.drift if record.offset >= emit_from],
         deleted=tuple(deletion for deletion in outcome.deleted if deletion[0] >= emit_from),
     )
 
 
-def nothing_of(outcome: Outcome) -> Outcome:
-    """An outcome of which all was published before."""
-    return unpublished(outcome, np.iinfo(np.int64).max)
+def since(outcome: Outcome, tick: int) -> Outcome:
+    """The part of an outcome that speaks of this tick or later ones. Deletions stay: topics may know the series."""
+    forecasts, scored, summaries = outcome.forecasts, outcome.scored, outcome.summaries
+    return replace(
+        outcome,
+        forecasts=_where(forecasts, forecasts.origins >= tick),
+        scored=_where(scored, scored.origins >= tick) if scored is not None else None,
+        summaries=_where(summaries, summaries.ticks >= tick) if summaries is not None else None,
+        drift=[record for record in outcome.drift if record.tick >= tick],
+    )
 
 
-def _from(columns: Columns, emit_from: int) -> Columns:
-    keep = columns.offsets >= emit_from
+def _where(columns: Columns, keep: BoolArray) -> Columns:
     return (
         columns
         if keep.all()

@@ -57,7 +57,9 @@ class Reset:
         self._topic = settings.streams[stream].topic
         self._timeout_s = settings.limits.kafka_timeout / 1000
         self._admin = AdminClient(admin_properties(settings))
-        self._redis = connect(settings.redis.url, timeout_s=settings.limits.redis_timeout / 1000)
+        self._redis = connect(
+            settings.redis.url, timeout_s=settings.limits.redis_timeout / 1000, cluster=settings.redis.cluster
+        )
         self._store = CheckpointStore(self._redis, settings.application_id)
 
     def to(self, target: Literal["earliest"] | int) -> list[Moved]:

@@ -234,6 +234,8 @@ REMEDIES = (
     ("MISCONF", "Redis cannot write to its disk: see its log"),
     ("NOAUTH", "put user and password into redis.url: redis://USER:PASSWORD@HOST:PORT/0"),
     ("WRONGPASS", "check the user and password in redis.url"),
+    ("MOVED", "redis.url is a node of a cluster: set redis.cluster = true"),
+    ("CLUSTER", "check that its nodes answer; if redis.url is no cluster, set redis.cluster = false"),
     ("NOPERM", "the Redis user needs ~{application_id:* with @read @write @scripting"),
 )
 CODES = {
@@ -242,6 +244,8 @@ CODES = {
     redis.exceptions.OutOfMemoryError: "OOM",
     redis.exceptions.AuthenticationError: "WRONGPASS",
     redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.MovedError: "MOVED",
+    redis.exceptions.RedisClusterException: "CLUSTER",
 }
 
 
@@ -250,7 +254,7 @@ def reaching(where: str) -> Iterator[None]:
     """Turns whatever the client raises into StoreUnavailable with its remedy."""
     try:
         yield
-    except redis.exceptions.RedisError as error:
+    except (redis.exceptions.RedisError, redis.exceptions.RedisClusterException) as error:
         code = next((code for kind, code in CODES.items() if isinstance(error, kind)), str(error))
         remedy = next((text for start, text in REMEDIES if code.startswith(start)), "check that Redis runs and answers")
         raise StoreUnavailable(

@@ -17,13 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
-import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from model_core.spec import StreamSpec
 from stream_app.checkpoints import cut as checkpoint_cut
+from stream_app.checkpoints.client import connect
 from stream_app.checkpoints.commands import (
     BaseMismatch,
     CheckpointRefused,
@@ -56,22 +54,8 @@ __all__ = [
 CHUNK_BYTES = 4 << 20
 CHUNK_PIECES = 1024  # a script blocks the server for well under 10 ms
 REDIS_VERSION_MIN = 7
-SOCKET_READ_BYTES = 64 << 10
 
 log = structlog.get_logger(__name__)
-
-
-def connect(url: str, *, timeout_s: float = 5.0, **options: Any) -> redis.Redis:
-    """A client as the store wants it: bytes, a deadline on every answer, no hidden retries."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        socket_read_size=SOCKET_READ_BYTES,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=30,
-        **options,
-    )
 
 
 @dataclass(frozen=True)
@@ -134,8 +118,8 @@ class CheckpointStore:
 
     def check_server(self) -> None:
         """Refuses a server that would throw state away. Raises TidecastError, StoreUnavailable."""
-        where = {"target_nodes": "primaries"} if hasattr(self._client, "get_primaries") else {}
         with reaching("server at redis.url"):
+            where = {"target_nodes": "primaries"} if hasattr(self._client, "get_primaries") else {}
             found = self._client.info(**where)
         for info in found.values() if where else [found]:
             policy, version = info.get("maxmemory_policy", "unknown"), str(info.get("redis_version", "0"))

@@ -82,7 +82,7 @@ class Redis(Strict):
     url: str = setting(
         "redis://127.0.0.1:6379/0", "restart", "redis://, rediss:// (TLS) or unix:// address, user and password inside."
     )
-    cluster: bool = setting(False, "restart", "The address is that of a cluster.")
+    cluster: bool = setting(False, "restart", "The address is that of a node of a Redis Cluster.")
 
 
 class Models(Strict):
@@ -104,27 +104,18 @@ class Limits(Strict):
         1_000, "restart", "How long a full queue is waited for before partitions pause.", ge=0
     )
     forecast_batch_max: int = setting(4_096, "restart", "Windows forecast at once.", ge=1)
-    forecast_wait_max: DurationMs = setting(
-        5, "restart", "How long due windows wait for others to join their batch.", ge=0
-    )
     transaction_interval: DurationMs = setting(100, "restart", "How often outputs and offsets are committed.", ge=1)
     transaction_records_max: int = setting(100_000, "restart", "Outputs after which they are committed at once.", ge=1)
-    transaction_timeout: DurationMs = setting(
-        10_000, "restart", "After this the broker aborts a transaction.", ge=1_000
-    )
-    outbox_bytes_max: int = setting(64 * MIB, "restart", "Bytes of outputs that wait to be published.", ge=MIB)
+    outbox_bytes_max: int = setting(64 * MIB, "restart", "Bytes of outputs handed to the publisher at once.", ge=MIB)
     publish_queue_max: int = setting(2, "restart", "Cuts waiting for the publisher.", ge=1)
     publish_deadline: DurationMs = setting(30_000, "restart", "How long a cut may take to be acknowledged.", ge=1_000)
-    publish_attempts_max: int = setting(5, "restart", "Attempts to publish a cut before the worker stops.", ge=1)
     commit_deadline: DurationMs = setting(30_000, "restart", "How long a commit of offsets may take.", ge=100)
     checkpoint_interval: DurationMs = setting(1_000, "restart", "How often the state goes to Redis.", ge=10)
     checkpoint_chunk_bytes_max: int = setting(4 * MIB, "restart", "Bytes sent to Redis in one piece.", ge=65_536)
-    checkpoint_deadline: DurationMs = setting(10_000, "restart", "How long a checkpoint may take.", ge=100)
     backlog_readings_max: int = setting(
         2_000_000, "restart", "Readings processed beyond the last checkpoint before the worker waits for Redis.", ge=1
     )
     redis_timeout: DurationMs = setting(5_000, "restart", "How long one Redis command may take.", ge=10)
-    redis_attempts_max: int = setting(8, "restart", "Attempts of a Redis command, with growing pauses.", ge=1)
     kafka_timeout: DurationMs = setting(10_000, "restart", "How long one question to the brokers may take.", ge=100)
     revocation_deadline: DurationMs = setting(
         20_000, "restart", "How long a revocation may take, at most a fifth of max.poll.interval.ms.", ge=100

@@ -86,8 +86,9 @@ def test_the_verdict_does_not_depend_on_how_the_log_was_cut(cuts: int, rng: np.r
         assert parts == whole
 
 
-def test_it_stays_so_until_it_is_accepted() -> None:
+def test_it_stays_so_and_says_where_to_look() -> None:
     share = MalformedShare(limit=0.5, window=4).after(np.ones(3, bool)).after(np.zeros(100, bool))
     assert share.exceeded
-    assert share.accepted() == MalformedShare(limit=0.5, window=4)
-    assert "pumps[3] is held: more than 50% of its last 4 messages" in share.sentence("pumps[3]")
+    sentence = share.sentence("pumps[3]", "pumps.dead-letters")
+    assert "pumps[3] is held: more than 50% of its last 4 messages" in sentence
+    assert "kept in pumps.dead-letters" in sentence

@@ -30,7 +30,7 @@ def forecasts(rng: np.random.Generator, of: StreamSpec, count: int = 3, *, deman
         quantiles=np.sort(rng.normal(20, 3, shape).astype(np.float32), axis=1),
         mean=rng.normal(20, 3, (count, of.horizon)).astype(np.float32) if demand else None,
         rungs=(np.arange(count) % 4).astype(np.int8),
-        reasons=np.array([Reason.OK, Reason.NO_MODEL, Reason.TOO_SHORT, Reason.REBUILT] * count, np.int8)[:count],
+        reasons=np.array([Reason.OK, Reason.NO_MODEL, Reason.TOO_SHORT, Reason.NON_FINITE] * count, np.int8)[:count],
         revisions=np.arange(count),
         observed_share=rng.random(count).astype(np.float32),
         offsets=np.arange(count) + 100,
@@ -82,7 +82,7 @@ def test_a_forecast_names_who_answered_and_why(rng: np.random.Generator) -> None
         ["ridge", "v3", "ok", None],
         ["seasonal_naive", None, "fallback", "no_model"],
         ["last_value", None, "fallback", "too_short"],
-        ["level", None, "fallback", "rebuilt"],
+        ["level", None, "fallback", "non_finite"],
     ]
 
 

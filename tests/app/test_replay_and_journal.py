@@ -6,15 +6,17 @@ import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from model_core.outcomes import DriftRecord, Forecasts, Outcome, Scored, Summaries
 from stream_app.assignment import Owned
 from stream_app.commits import CommitFailed, OffsetCommits
 from stream_app.idleness import Idleness
 from stream_app.journal import Decision, Journaled
 from stream_app.poll_batch import PollBatch, StreamPartition
-from stream_app.replay import clock_verdicts, shares
+from stream_app.replay import clock_verdicts, shares, since
 from tests.app.polls import message, spec
 
 AT = StreamPartition("tides", 0)
@@ -160,3 +162,19 @@ def test_silence_is_reported_once_and_only_at_the_end(monkeypatch: pytest.Monkey
     assert idleness.idle(lambda *_: True) == {AT}
     now[0] = 200.0
     assert idleness.idle(lambda *_: True) == frozenset()
+
+
+def test_origins_before_emit_from_are_not_published_but_deletions_are() -> None:
+    ticks, nothing = np.array([7, 8, 9]), np.zeros(3)
+    forecasts = Forecasts(["a", "b", "c"], ticks, *[nothing] * 6, offsets=ticks)
+    scored = Scored(["a", "b", "c"], ticks, *[nothing] * 8, offsets=ticks)
+    summaries = Summaries(["a", "b", "c"], ticks, *[nothing] * 5, offsets=ticks)
+    drift = [DriftRecord("a", None, "cusum", 9.0, 8.0, "drift", tick, tick, tick) for tick in ticks.tolist()]
+    kept = since(Outcome(forecasts, scored, summaries, drift, deleted=((1, "gone"),)), 8)
+    assert kept.forecasts.series_ids == ["b", "c"]
+    assert kept.scored is not None
+    assert kept.scored.origins.tolist() == [8, 9]
+    assert kept.summaries is not None
+    assert kept.summaries.ticks.tolist() == [8, 9]
+    assert [record.tick for record in kept.drift] == [8, 9]
+    assert kept.deleted == ((1, "gone"),)
