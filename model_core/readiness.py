@@ -15,7 +15,7 @@ from model_core.outcomes import Observed, Rejected
 from model_core.readings import Readings
 from model_core.roster import Roster
 from model_core.spec import StreamSpec
-from model_core.watermark import BEFORE_ALL, EventClock, Placed
+from model_core.watermark import BEFORE_ALL, Arrived, EventClock, Placed
 from model_core.windows import NEVER
 
 _NONE = np.empty(0, np.int64)
@@ -72,9 +72,8 @@ class Readiness:
         index, newcomers = self.roster.columns_of(readings.series_ids, self.cells.closed)
         moves = np.where(self._is_future(index), BEFORE_ALL, readings.timestamps_ms)
         known = len(self.columns) - len(newcomers)
-        return self.clock.admit(
-            index, readings.timestamps_ms, readings.values, readings.offsets, moves, newcomers, known
-        )
+        arrived = Arrived(index, readings.timestamps_ms, readings.values, readings.offsets, moves)
+        return self.clock.admit(arrived, newcomers, known)
 
     def _is_future(self, index: IntArray) -> BoolArray:
         if not self.spec.future_covariates:

@@ -17,6 +17,17 @@ BEFORE_ALL = np.iinfo(np.int64).min // 4
 
 
 @dataclass(frozen=True)
+class Arrived:
+    """Readings in log order. `moves` are their timestamps as far as they move the clock; BEFORE_ALL: not at all."""
+
+    index: IntArray  # int64 [n], columns
+    timestamps_ms: IntArray  # int64 [n]
+    values: FloatArray  # float64 [n]
+    offsets: IntArray  # int64 [n]
+    moves: IntArray  # int64 [n]
+
+
+@dataclass(frozen=True)
 class Placed:
     """Readings in the order in which they count. `newest_*`: newest event time seen before and after each, BEFORE_ALL
     while nothing has moved the clock."""
@@ -47,58 +58,43 @@ class EventClock:
         self._waiting: list[_Waiting] = []
         self.given_up = 0
 
-    def admit(
-        self,
-        index: IntArray,
-        timestamps_ms: IntArray,
-        values: FloatArray,
-        offsets: IntArray,
-        moves: IntArray,
-        newcomers: set[int],
-        known: int,
-    ) -> Placed:
-        """Order readings [n]; `moves` are their timestamps as far as they move the clock (BEFORE_ALL: not at all).
+    def admit(self, arrived: Arrived, newcomers: set[int], known: int) -> Placed:
+        """Put readings in the order in which they count.
 
         `known` series were there before, the columns `newcomers` appear with these readings.
         """
-        positions = np.arange(len(index))
         first = BEFORE_ALL if self.newest_ms is None else self.newest_ms
-        newest = np.maximum.accumulate(np.concatenate(([first], moves)))
+        newest = np.maximum.accumulate(np.concatenate(([first], arrived.moves)))
+        positions = np.arange(len(arrived.index))
         if self._waiting or ((np.diff(newest) > self._jump_ms) & (newest[:-1] > BEFORE_ALL)).any():
-            rows = self._admit_one_by_one(index, timestamps_ms, values, offsets, moves, newcomers, known)
-            index, timestamps_ms, offsets, positions, moves = (
+            rows = self._admit_one_by_one(arrived, newcomers, known)
+            index, stamps, offsets, positions, moves = (
                 np.array([row[i] for row in rows], np.int64) for i in (0, 1, 3, 4, 5)
             )
-            values = np.array([row[2] for row in rows], np.float64)
-            newest = np.maximum.accumulate(np.concatenate(([first], moves)))
+            arrived = Arrived(index, stamps, np.array([row[2] for row in rows], np.float64), offsets, moves)
+            newest = np.maximum.accumulate(np.concatenate(([first], arrived.moves)))
         if newest[-1] > BEFORE_ALL:
             self.newest_ms = int(newest[-1])
-        return Placed(index, timestamps_ms, values, offsets, positions, newest[:-1], newest[1:])
+        kept = (arrived.index, arrived.timestamps_ms, arrived.values, arrived.offsets)
+        return Placed(*kept, positions, newest[:-1], newest[1:])
 
     def forget_column(self, column: int) -> None:
         """Its series was deleted."""
         self._waiting = [reading for reading in self._waiting if reading.column != column]
 
     def _admit_one_by_one(
-        self,
-        index: IntArray,
-        timestamps_ms: IntArray,
-        values: FloatArray,
-        offsets: IntArray,
-        moves: IntArray,
-        newcomers: set[int],
-        known: int,
+        self, arrived: Arrived, newcomers: set[int], known: int
     ) -> list[tuple[int, int, float, int, int, int]]:
         """The odd path: (column, timestamp, value, offset, position, move) of the admitted, in order."""
         admitted: list[tuple[int, int, float, int, int, int]] = []
         newest = self.newest_ms
         for row in zip(
-            index.tolist(),
-            timestamps_ms.tolist(),
-            values.tolist(),
-            offsets.tolist(),
-            range(len(index)),
-            moves.tolist(),
+            arrived.index.tolist(),
+            arrived.timestamps_ms.tolist(),
+            arrived.values.tolist(),
+            arrived.offsets.tolist(),
+            range(len(arrived.index)),
+            arrived.moves.tolist(),
             strict=True,
         ):
             column, timestamp, value, offset, position, move = row

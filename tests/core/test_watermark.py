@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from model_core.watermark import BEFORE_ALL, WAITING_MAX, EventClock
+from model_core.watermark import BEFORE_ALL, WAITING_MAX, Arrived, EventClock
 
 JUMP = 100
 
@@ -22,7 +22,7 @@ class Feed:
         known = len(self.seen)
         self.seen.add(column)
         one = [np.array([x], np.int64) for x in (column, stamp, offset, stamp if move is None else move)]
-        placed = self.clock.admit(one[0], one[1], np.array([1.0]), one[2], one[3], set(newcomers), known)
+        placed = self.clock.admit(Arrived(one[0], one[1], np.array([1.0]), one[2], one[3]), set(newcomers), known)
         return placed.timestamps_ms.tolist()
 
 
