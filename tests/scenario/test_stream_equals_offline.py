@@ -1,0 +1,255 @@
+"""Stream = offline: what a worker publishes is what anybody computes from the same log, without Kafka and Redis.
+
+Two workers read the demo's sensors, partly late; a trained model takes charge while they run. Offline, the same readings
+go through PartitionState and Predictor, cut at one place only: where the journal says that the model took charge.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from model_core.bundle import Bundle
+from model_core.dataset import CellHistory, HistoryFeed
+from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
+from model_core.partition import PartitionState
+from model_core.predictor import Predictor
+from model_core.readings import Readings
+from model_core.spec import StreamSpec
+from model_core.training import train
+from stream_app.model_registry import ModelRegistry
+from stream_app.settings import Settings
+from stream_app.tables import read_table
+from stream_app.wire.timestamps import rfc3339
+from tests.app.running_worker import OUTPUTS, WorkerProcess, World, wait_until
+from tests.conftest import REPOSITORY
+
+if TYPE_CHECKING:
+    from stream_app.local_services import LocalServices
+
+DATA = REPOSITORY / "stream_app" / "data" / "uci374_appliances_26ch_10min.csv.gz"
+STEPS, LEARNED_STEPS = 1_200, 500
+PARTITIONS = 2
+LATE_SHARE, LATE_BY = 0.01, 40  # so many readings come that many places later: one or two steps
+RELATIVE = 1e-5
+CONFIGURATION = """
+application_id = "{prefix}"
+strict = {strict}
+[http]
+port = 0
+[kafka]
+bootstrap_servers = "{bootstrap}"
+[redis]
+url = "{redis_url}"
+[models]
+registry = "{registry}"
+poll_interval = "200ms"
+[streams.sensors]
+topic = "{topic}"
+freq = "10min"
+context_length = 144
+horizon = 24
+seasonality = ["1d"]
+readings_per_step = 1
+max_out_of_orderness = "0s"
+allowed_lateness = "30min"
+[streams.sensors.outputs]
+prefix = "{prefix}"
+"""
+# (series, origin, revision) → quantiles float32 [Q, H], and what else the message says
+Key = tuple[str, str, int]
+Forecast = tuple[np.ndarray, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Log:
+    """What lies in each partition, its offsets counted from 0."""
+
+    partitions: tuple[Readings, ...]
+
+    def send(self, world: World, first: float, end: float) -> None:
+        """A share of each partition; returns once the broker has it."""
+        producer = Producer({"bootstrap.servers": world.bootstrap, "linger.ms": 1})
+        for partition, readings in enumerate(self.partitions):
+            for i in range(*(int(len(readings) * share) for share in (first, end))):
+                body = {
+                    "series_id": readings.series_ids[i],
+                    "timestamp": int(readings.timestamps_ms[i]),
+                    "value": float(readings.values[i]),
+                }
+                producer.produce(world.topic, json.dumps(body), readings.series_ids[i], partition)
+                producer.poll(0)
+        assert producer.flush(30) == 0
+
+
+def demo_log(rng: np.random.Generator) -> Log:
+    table = read_table(DATA)
+    part = table.between(end_ms=int(table.timestamps_ms[0]) + STEPS * 600_000)
+    order = np.argsort(np.arange(len(part)) + LATE_BY * (rng.random(len(part)) < LATE_SHARE), kind="stable")
+    kept = [order[part.series[order] % PARTITIONS == partition] for partition in range(PARTITIONS)]
+    return Log(
+        tuple(
+            Readings(
+                [part.series_ids[code] for code in part.series[rows].tolist()],
+                part.timestamps_ms[rows],
+                part.values[rows],
+                np.arange(len(rows)),
+            )
+            for rows in kept
+        )
+    )
+
+
+def trained_on_the_first_part(spec: StreamSpec, log: Log) -> Bundle:
+    history = CellHistory()
+    feed = HistoryFeed(spec, history)
+    for partition, readings in enumerate(log.partitions):
+        feed.take(partition, readings.part(0, len(readings) * LEARNED_STEPS // STEPS))
+    feed.finish()
+    made = train(history, spec, version="learned", created_at="2026-01-01T00:00:00Z", champion=None, device="cpu")
+    return made.bundle
+
+
+def offline(spec: StreamSpec, log: Log, bundle: Bundle, swaps: dict[int, int], *, strict: bool) -> dict[Key, Forecast]:
+    """`swaps`: partition → first offset that the trained model is in charge of."""
+    before, after = Predictor(spec, None, device="cpu", strict=strict), Predictor(spec, bundle, strict=strict)
+    forecasts: dict[Key, Forecast] = {}
+    for partition, readings in enumerate(log.partitions):
+        state = PartitionState(spec, partition)
+        forecasts |= issued(state, readings.part(0, swaps[partition]), before)
+        state.swap_model(bundle.facts())
+        forecasts |= issued(state, readings.part(swaps[partition], len(readings)), after)
+    return forecasts
+
+
+def issued(state: PartitionState, readings: Readings, predictor: Predictor) -> Iterator[tuple[Key, Forecast]]:
+    for observed in state.observe(readings):
+        raw = predictor.raw(observed.windows) if observed.windows is not None else None
+        made = state.settle_and_issue(observed, raw).forecasts
+        for i, series_id in enumerate(made.series_ids):
+            rung, reason = Rung(made.rungs[i]), Reason(made.reasons[i])
+            by_model = rung is Rung.MODEL
+            said = {
+                "model": predictor.name if by_model else RUNG_NAMES[rung],
+                "model_version": predictor.version if by_model else None,
+                "reason": None if reason is Reason.OK else REASON_NAMES[reason],
+                "input": {"partition": state.partition, "offset": int(made.offsets[i])},
+            }
+            origin = rfc3339(state.spec.grid.start_ms(int(made.origins[i])))
+            yield (series_id, origin, int(made.revisions[i])), (made.quantiles[i], said)
+
+
+class Deployment:
+    """One worker with outputs of its own."""
+
+    def __init__(self, world: World, name: str, *, strict: bool) -> None:
+        self.world, self.name, self.strict = world, name, strict
+        self.prefix = f"{world.topic}.{name}"
+        world.create(*(f"{self.prefix}.{kind}" for kind in OUTPUTS))
+        self.config = world.folder / f"{name}.toml"
+        self.config.write_text(
+            CONFIGURATION.format(
+                prefix=self.prefix,
+                strict=str(strict).lower(),
+                bootstrap=world.bootstrap,
+                redis_url=world.redis_url,
+                registry=world.folder / "models",
+                topic=world.topic,
+            )
+        )
+        self.worker: WorkerProcess = world.start(self.config)
+
+    @property
+    def spec(self) -> StreamSpec:
+        return Settings.load(self.config, {}).streams["sensors"]
+
+    def has_swapped(self) -> bool:
+        return sum(line["event"] == "model swapped" for line in self.worker.lines()) == PARTITIONS
+
+    def wait_until_committed(self, readings: int) -> None:
+        consumer = Consumer({"bootstrap.servers": self.world.bootstrap, "group.id": self.prefix})
+        places = [TopicPartition(self.world.topic, partition) for partition in range(PARTITIONS)]
+        wait_until(
+            lambda: sum(max(0, place.offset) for place in consumer.committed(places, timeout=10)) >= readings,
+            120,
+            f"{readings} readings committed",
+        )
+        consumer.close()
+
+    def swaps(self) -> dict[int, int]:
+        records = [json.loads(message.value()) for message in self.world.published(self.name, "journal")]
+        assert [record["decision"]["kind"] for record in records] == ["model"] * PARTITIONS
+        return {record["partition"]: record["next_offset"] for record in records}
+
+    def forecasts(self) -> dict[Key, Forecast]:
+        return {
+            key: (np.array(said["quantiles"], np.float32), said)
+            for key, said in self.world.forecasts(self.name).items()
+        }
+
+
+@pytest.fixture
+def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
+    made.create(made.topic)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+
+
+@pytest.mark.timeout(300)
+def test_what_is_published_is_what_is_computed_offline(world: World, rng: np.random.Generator) -> None:
+    log = demo_log(rng)
+    deployments = [Deployment(world, "strict", strict=True), Deployment(world, "usual", strict=False)]
+    spec = deployments[0].spec
+    bundle = trained_on_the_first_part(spec, log)
+    play(world, log, deployments, bundle)
+    for deployment in deployments:
+        published, swaps = deployment.forecasts(), deployment.swaps()
+        assert all(0 < swaps[partition] < len(readings) for partition, readings in enumerate(log.partitions))
+        computed = offline(spec, log, bundle, swaps, strict=deployment.strict)
+        assert published.keys() == computed.keys()
+        assert max(revision for _, _, revision in computed) > 0, "no reading came late: nothing was tried"
+        assert {said["model"] for _, said in computed.values()} >= {"ridge", "last_value", "seasonal_naive"}
+        compare(published, computed, strict=deployment.strict)
+
+
+def play(world: World, log: Log, deployments: list[Deployment], bundle: Bundle) -> None:
+    """The log as it comes; the model takes charge in the middle of it."""
+    end = sum(len(readings) for readings in log.partitions)
+    log.send(world, 0, 0.5)
+    for deployment in deployments:
+        deployment.wait_until_committed(end // 3)
+    registry = ModelRegistry(str(world.folder / "models"))
+    registry.publish("sensors", bundle, {})
+    registry.promote("sensors", bundle.manifest.version)
+    sent = 0.5
+    while not all(deployment.has_swapped() for deployment in deployments):
+        log.send(world, sent, sent + 0.01)
+        sent += 0.01
+        assert sent < 0.95, "the model took charge too late"
+        time.sleep(0.3)
+    log.send(world, sent, 1)
+    for deployment in deployments:
+        deployment.wait_until_committed(end)
+
+
+def compare(published: dict[Key, Forecast], computed: dict[Key, Forecast], *, strict: bool) -> None:
+    names = ("model", "model_version", "reason", "input")
+    worst = 0.0
+    for key, (quantiles, said) in computed.items():
+        found, message = published[key]
+        if strict or 1:
+            assert {name: message[name] for name in names} == said, key
+        if strict:
+            assert found.tobytes() == quantiles.tobytes(), key
+        worst = max(worst, float((np.abs(found - quantiles) / np.maximum(np.abs(quantiles), 1e-30)).max()))
+    print("WORST", strict, worst, len(computed))
