@@ -104,7 +104,9 @@ def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> N
     if counts[journal] < counts[spec.topic]:
         raise TidecastError(
             f"Expected the topic {journal} to have the {counts[spec.topic]} partitions of {spec.topic}, found "
-            f"{counts[journal]}: a partition's decisions lie in the journal's partition of the same number."
+            f"{counts[journal]}: a partition's decisions lie in the journal's partition of the same number. "
+            "If the input has grown, keys have moved: go on under a new application_id and output prefix, nothing is "
+            "lost. Otherwise make the journal anew, with as many."
         )
 
 

@@ -10,7 +10,7 @@ from typing import IO, Self
 from stream_app.errors import TidecastError
 from stream_app.local_services.kafka_jars import Progress
 from stream_app.local_services.kafka_server import KafkaServer
-from stream_app.local_services.ports import free_port
+from stream_app.local_services.ports import free_port, is_free
 from stream_app.local_services.server_process import PortTaken, Server
 from stream_app.local_services.state_file import Recorded, StateFile
 from stream_app.local_services.valkey_server import ValkeyServer
@@ -121,7 +121,8 @@ class LocalServices:
 
     def _servers(self) -> tuple[KafkaServer, ValkeyServer]:
         """With the ports of servers that run already, so that `up` again and `status` name the real ones."""
-        running = {name: entry for name, entry in self._state_file.read().items() if entry.process()}
+        recorded = self._state_file.read().items()
+        running = {name: entry for name, entry in recorded if entry.process() or self._comes_back(entry)}
         kafka = KafkaServer(
             directory=self.directory,
             ports=self._kafka_ports(running.get("kafka")),
@@ -137,6 +138,10 @@ class LocalServices:
             state_file=self._state_file,
         )
         return kafka, valkey
+
+    def _comes_back(self, entry: Recorded) -> bool:
+        """A server that died keeps its free ports, so that whoever knows its address finds it again."""
+        return self._persistent and self._free_ports and all(map(is_free, entry.ports.values()))
 
     def _start(self, server: Server) -> None:
         """Start it; a free port that somebody else took since it was chosen is replaced by another one."""

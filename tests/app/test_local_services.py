@@ -327,6 +327,10 @@ def test_up_is_idempotent_and_down_ends_what_another_program_started(tmp_path):
         pids = {line["name"]: line["pid"] for line in json.loads(first.stdout)}
         again = json.loads(tidecast("up", "--free-ports", "--json").stdout)
         assert {line["name"]: line["pid"] for line in again} == pids
+        os.kill(pids["valkey"], signal.SIGKILL)
+        revived = json.loads(tidecast("up", "--free-ports", "--json").stdout)
+        assert [line["address"] for line in revived] == [line["address"] for line in again]
+        pids |= {line["name"]: line["pid"] for line in revived}
         assert tidecast("status").returncode == 0
     finally:
         ended = tidecast("down")
