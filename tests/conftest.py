@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that runs us in the background lets us ignore Ctrl-C, and every program we start would ignore it too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--seed") is None:
         config.option.seed = secrets.randbelow(2**32)
     # hypothesis takes part: the printed seed repeats its examples as well
