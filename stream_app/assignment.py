@@ -45,13 +45,16 @@ class Owned:
     start_offset: int  # where reading begins: the state's next_offset, or the start of the log
     emit_from: int  # outputs caused by earlier readings were published before: they are computed, not sent again
     journaled: Journaled
+    never_committed: bool = False  # in a new deployment
     reached_end: bool = False
     offered_to: int = 0  # newest offset given to the publisher to commit
     copied: tuple[int, int] | None = None  # `version` of the newest copy of the state
     copy_arrived: threading.Event = field(default_factory=threading.Event)  # none is on its way to the store
 
     def __post_init__(self) -> None:
-        self.offered_to = self.emit_from
+        # Where a new deployment begins is committed before there is any reading: a checkpoint never stands without it,
+        # and `auto_offset_reset` is asked once.
+        self.offered_to = self.emit_from - self.never_committed
         self.copy_arrived.set()
 
     @property

@@ -83,6 +83,7 @@ class Restorer:
             start_offset=start,
             emit_from=emit_from,
             journaled=Journaled.after(decisions, contained),
+            never_committed=committed is None,
         )
 
     def _check_count(self, at: StreamPartition) -> None:

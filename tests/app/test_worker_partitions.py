@@ -1,0 +1,109 @@
+"""What happens to single partitions of a running deployment: one is held for its garbage, or a new one appears."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from tests.app.running_worker import START_MS, STEP_MS, World, wait_until
+
+if TYPE_CHECKING:
+    from stream_app.local_services import LocalServices
+
+PARTITIONS = 2
+# Each starts several processes, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
+    made.create(made.topic)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+
+
+def send(world: World, partition: int, values: Sequence[str | bytes]) -> None:
+    """To this partition, whatever the key."""
+    producer = Producer({"bootstrap.servers": world.bootstrap, "linger.ms": 1})
+    for value in values:
+        producer.produce(world.topic, value, f"s{partition}", partition)
+    assert producer.flush(30) == 0
+
+
+def ticks(partition: int, first: int, end: int) -> list[str]:
+    """One reading a tick of the partition's only series."""
+    return [
+        json.dumps({"series_id": f"s{partition}", "timestamp": START_MS + tick * STEP_MS, "value": tick})
+        for tick in range(first, end)
+    ]
+
+
+def test_a_partition_of_garbage_is_held_the_others_go_on_and_a_restart_accepts(world: World) -> None:
+    config = world.deployment("a", stream="dead_letter_window = 20")
+    worker = world.start(config)
+    send(world, 0, ticks(0, 0, 5) + ["garbage"] * 15)
+    send(world, 1, ticks(1, 0, 5))
+    held = worker.wait_for("partition held")
+    assert held["partition"] == "tides[0]"
+    reasons = wait_until(lambda: worker.readyz()[1], 10, "a reason")
+    assert worker.readyz()[0] == 503
+    assert reasons["held tides[0]"] == held["reason"]
+    assert "then restart the worker" in held["reason"]
+    send(world, 0, ticks(0, 5, 10))  # not read while it is held
+    send(world, 1, ticks(1, 5, 10))
+    world.wait_for_forecasts("a", 5 + 10)
+    assert worker.stop() == 0
+    assert len(world.forecasts("a")) == 5 + 10
+    again = world.start(config)
+    again.wait_for("assigned")
+    world.wait_for_forecasts("a", 10 + 10)
+    assert again.readyz() == (200, {})
+    assert len(world.published("a", "dead-letters")) == 15, "each once: its offsets were committed"
+
+
+def test_a_worker_that_ended_before_it_read_anything_starts_again(world: World) -> None:
+    config = world.deployment("a", instance="one")
+    stopped = world.start(config)
+    stopped.wait_for("assigned")
+    assert stopped.stop() == 0
+    killed = world.start(config)
+    killed.wait_for("assigned")
+    killed.kill()
+    world.start(config).wait_for("assigned")
+    send(world, 0, ticks(0, 0, 5))
+    world.wait_for_forecasts("a", 5)
+
+
+def test_a_new_partition_stops_the_worker_with_a_clear_sentence_and_loses_nothing(world: World) -> None:
+    config = world.deployment("a")
+    text = config.read_text()
+    config.write_text(
+        text.replace("[kafka.consumer]\n", '[kafka.consumer]\n"topic.metadata.refresh.interval.ms" = 500\n')
+    )
+    worker = world.start(config)
+    send(world, 0, ticks(0, 0, 5))
+    world.wait_for_forecasts("a", 5)
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    admin.create_partitions([NewPartitions(world.topic, PARTITIONS + 1)])[world.topic].result(30)
+    assert worker.process.wait(60) == 1
+    sentence = worker.wait_for("worker ends")["error"]
+    assert f"have {PARTITIONS} partitions" in sentence
+    assert "new application_id" in sentence
+    # What came meanwhile stays in the log; a start refuses as well, before it reads anything.
+    again = world.start(config)
+    assert again.process.wait(60) == 1
+    assert "partitions" in again.wait_for("worker ends")["error"]
+    assert len(world.forecasts("a")) == 5
+    # Under a new application_id the whole log is forecast.
+    world.partitions += 1
+    send(world, 2, ticks(2, 0, 5))
+    world.start(world.deployment("b"))
+    world.wait_for_forecasts("b", 10)
