@@ -48,6 +48,7 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
         "queued.max.messages.kbytes": 131_072,
         "fetch.queue.backoff.ms": 5,  # the default of a second lets the queue run dry under load
         "fetch.wait.max.ms": 100,
+        "topic.metadata.refresh.interval.ms": 30_000,  # a new partition is noticed before much is read on wrongly
         **settings.kafka.properties("consumer"),
         **member,
         "group.id": settings.application_id,
