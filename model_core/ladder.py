@@ -34,7 +34,6 @@ class Reason(IntEnum):
     NON_FINITE = 5
     MODEL_FAILED = 6
     WARMING_UP = 7  # no forecast at all
-    REBUILT = 8
 
 
 REASON_NAMES = tuple(reason.name.lower() for reason in Reason)
