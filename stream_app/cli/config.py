@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
+from stream_app.cli.options import DEFAULT_FILE, Config
+
+if TYPE_CHECKING:
+    from stream_app.settings.table import Row
+
 app = typer.Typer(no_args_is_help=True)
-File = Annotated[Path, typer.Argument(help="The configuration file.")]
+File = Annotated[Path | None, typer.Argument(help="The configuration file; the same as --config.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
-DEFAULT_FILE = Path("tidecast.toml")
+WIDE = 120  # columns from which the settings are a table, not a list
 
 
 @app.command()
-def check(file: File = DEFAULT_FILE) -> None:
+def check(file: File = None, config: Config = DEFAULT_FILE) -> None:
     """Say what is wrong with a configuration, a sentence a problem; exit code 2 when something is."""
     from stream_app.settings import Settings
     from stream_app.wire import decoder
 
+    file = file or config
     settings = Settings.load(file)
     settings.kafka.properties("admin")  # reads the properties file, if there is one
     for spec in settings.streams.values():
@@ -33,7 +40,8 @@ def check(file: File = DEFAULT_FILE) -> None:
 
 @app.command()
 def show(
-    file: File = DEFAULT_FILE,
+    file: File = None,
+    config: Config = DEFAULT_FILE,
     as_json: AsJson = False,
     changed: Annotated[bool, typer.Option("--changed", help="Only what differs from its default.")] = False,
 ) -> None:
@@ -41,18 +49,35 @@ def show(
     from stream_app.settings import Settings
     from stream_app.settings.table import rows
 
+    file = file or config
     chosen = [row for row in rows(Settings.load(file)) if not (changed and row.is_default)]
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in chosen], ensure_ascii=False, indent=2))
         return
-    table = Table(title=str(file))
+    console = Console()
+    if console.width < WIDE:
+        _print_list(console, chosen)
+    else:
+        _print_table(console, str(file), chosen)
+
+
+def _print_table(console: Console, title: str, chosen: list[Row]) -> None:
+    table = Table(title=title)
     for name, share in (("key", 5), ("value", 4), ("default?", 2), ("what it means", 7), ("changing it", 3)):
         table.add_column(name, ratio=share, overflow="fold")
     for row in chosen:
         style = None if row.is_default else "bold"
         default = "default" if row.is_default else ""
         table.add_row(row.key, _shown(row.value), default, row.description, row.change, style=style)
-    Console().print(table, markup=False)
+    console.print(table, markup=False)
+
+
+def _print_list(console: Console, chosen: list[Row]) -> None:
+    """For narrow terminals, where five columns would be five letters each."""
+    for row in chosen:
+        default = "  (default)" if row.is_default else ""
+        console.print(f"{row.key} = {_shown(row.value)}{default}", style="" if row.is_default else "bold", markup=False)
+        console.print(Padding(f"{row.description} Changing it: {row.change}.", (0, 0, 0, 4)), style="dim", markup=False)
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model_core.errors import CoreError
+from stream_app.cli.options import Config
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file.")]
 Stream = Annotated[str | None, typer.Option("--stream", help="The stream; needless when there is only one.")]
 Version = Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]

@@ -33,7 +33,9 @@ def produce(
     topic: Annotated[str, typer.Option("--topic", "-t", help="The input topic.")],
     rate: Annotated[str, typer.Option(help="Readings a second, or max.")] = "max",
     bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A tidecast.toml: its broker and its client settings.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A tidecast.toml: its broker and its client settings.")
+    ] = None,
     create: Annotated[bool, typer.Option("--create-topic", help="Create the topic when it is missing.")] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of a created topic.")] = 1,
     pack: Annotated[bool, typer.Option("--pack", help="One message for all series of an entity at a moment.")] = False,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from stream_app.cli.options import DEFAULT_FILE, Config
 
 
 def reset(
@@ -17,7 +18,7 @@ def reset(
     resume_from_state: Annotated[
         bool, typer.Option("--resume-from-state", help="Go on after what the state in Redis contains.")
     ] = False,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")] = Path("tidecast.toml"),
+    config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
 ) -> None:
     """Move a stopped deployment to another place in its input, and rebuild its state from the log."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from stream_app.cli.options import DEFAULT_FILE, Config
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -19,7 +20,7 @@ def series() -> None:
 @app.command()
 def delete(
     series_ids: Annotated[list[str], typer.Argument(help="The series to delete.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")] = Path("tidecast.toml"),
+    config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
 ) -> None:
     """Delete series: state, pending scores, and the newest message in compacted outputs.

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model_core.durations import format_duration, parse_duration_ms
+from stream_app.cli.options import Config
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 SOMETHING_WRONG = 1
 app = typer.Typer(no_args_is_help=True)
-Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 Stream = Annotated[str | None, typer.Option(help="Only this stream of the configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
 DEFAULT_CONFIG = Path("tidecast.toml")

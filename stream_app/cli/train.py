@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream_app.cli.options import DEFAULT_FILE, Config
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ SERIES_SHOWN_MAX = 40
 
 
 def train(
-    config: Annotated[Path, typer.Option(help="The configuration file.")] = Path("tidecast.toml"),
+    config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="The stream to learn; needless when there is only one.")] = None,
     file: Annotated[
         Path | None, typer.Option(help="CSV (also .gz) or Parquet instead of the input topic, wide or long.")

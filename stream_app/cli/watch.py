@@ -29,7 +29,9 @@ OUTPUTS = ("forecasts", "accuracy", "drift")
 
 
 def watch(
-    config: Annotated[Path | None, typer.Option(help="A tidecast.toml: its broker and its stream.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A tidecast.toml: its broker and its stream.")
+    ] = None,
     stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
     prefix: Annotated[str | None, typer.Option(help="Prefix of the output topics.")] = None,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from stream_app.cli.options import DEFAULT_FILE, Config
 
 
 def worker(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")] = Path("tidecast.toml"),
+    config: Config = DEFAULT_FILE,
 ) -> None:
     """Read readings, publish forecasts, until SIGTERM or Ctrl-C (exit code 0) or a failure (1)."""
     from stream_app.threads import pin_threads
