@@ -17,6 +17,7 @@ from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 
 from model_core.arrays import AnyArray, FloatArray
+from model_core.calendar_features import calendar_features
 from model_core.errors import CorruptBundle
 from model_core.ladder import TRACKED_RUNGS, Rung
 from model_core.spec import CalendarFeature, StreamSpec
@@ -74,6 +75,21 @@ class Manifest(Strict):
     training: Training
     tensors: dict[str, TensorShape]
     sha256: str  # of model.safetensors
+
+    @staticmethod
+    def of_stream(spec: StreamSpec) -> dict[str, Any]:
+        """The fields that say which stream a model is made for."""
+        return {
+            "step_ms": spec.step_ms,
+            "timezone": spec.timezone,
+            "context_length": spec.context_length,
+            "horizon": spec.horizon,
+            "quantile_levels": spec.quantile_levels,
+            "past_covariates": spec.past_covariates,
+            "future_covariates": spec.future_covariates,
+            "calendar": calendar_features(spec),
+            "holidays": spec.holidays,
+        }
 
     def misfit(self, spec: StreamSpec) -> str | None:
         """Why this model cannot serve the stream, None when it can."""

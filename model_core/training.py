@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from model_core.arrays import AnyArray
-from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, ModelFacts, Training
-from model_core.calendar_features import calendar_features
+from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.dataset import CellHistory, TrainingWindows
 from model_core.errors import CoreError
 from model_core.ladder import Rung
@@ -155,15 +154,7 @@ class _Training:
             model="ridge",
             version=self._version,
             created_at=self._created_at,
-            step_ms=spec.step_ms,
-            timezone=spec.timezone,
-            context_length=spec.context_length,
-            horizon=spec.horizon,
-            quantile_levels=spec.quantile_levels,
-            past_covariates=spec.past_covariates,
-            future_covariates=spec.future_covariates,
-            calendar=calendar_features(spec),
-            holidays=spec.holidays,
+            **Manifest.of_stream(spec),
             season=season.ticks,
             season_found=season.found,
             cusum_threshold=cusum,

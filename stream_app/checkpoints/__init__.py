@@ -2,10 +2,11 @@
 checkpoint says of itself, commands.py how writes are fenced, reading.py what is believed.
 """
 
+from stream_app.checkpoints.client import connect
 from stream_app.checkpoints.commands import BaseMismatch, OwnershipLost, StoreUnavailable
 from stream_app.checkpoints.cut import Cut
 from stream_app.checkpoints.header import Identity, StateMismatch
-from stream_app.checkpoints.store import CheckpointStore, OwnerToken, Restored, Written, connect
+from stream_app.checkpoints.store import CheckpointStore, OwnerToken, Restored, Written
 
 __all__ = [
     "BaseMismatch",

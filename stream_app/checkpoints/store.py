@@ -21,35 +21,16 @@ import structlog
 
 from model_core.spec import StreamSpec
 from stream_app.checkpoints import cut as checkpoint_cut
-from stream_app.checkpoints.client import connect
 from stream_app.checkpoints.commands import (
-    BaseMismatch,
     CheckpointRefused,
     OwnershipLost,
     PartitionKeys,
-    StoreUnavailable,
     reaching,
 )
 from stream_app.checkpoints.cut import Base, CheckpointedState, Cut, Write
-from stream_app.checkpoints.header import Header, Identity, Labels, StateMismatch, label_of_key
+from stream_app.checkpoints.header import Header, Identity, Labels, label_of_key
 from stream_app.checkpoints.reading import Build, Loaded, State, Unusable, load
 from stream_app.errors import TidecastError
-
-__all__ = [
-    "BaseMismatch",
-    "CheckpointRefused",
-    "CheckpointStore",
-    "Cut",
-    "Header",
-    "Identity",
-    "OwnerToken",
-    "OwnershipLost",
-    "Restored",
-    "StateMismatch",
-    "StoreUnavailable",
-    "Written",
-    "connect",
-]
 
 CHUNK_BYTES = 4 << 20
 CHUNK_PIECES = 1024  # a script blocks the server for well under 10 ms

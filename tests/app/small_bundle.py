@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_core.bundle import BASE, SERIES_TABLES, Bundle, ModelFacts, Training
+from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.calendar_features import calendar_features, calendar_of
 from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.spec import StreamSpec
@@ -24,15 +24,7 @@ def small_bundle(spec: StreamSpec, version: str, weight: float) -> Bundle:
         model="ridge",
         version=version,
         created_at="2026-01-01T00:00:00Z",
-        step_ms=spec.step_ms,
-        timezone=spec.timezone,
-        context_length=spec.context_length,
-        horizon=spec.horizon,
-        quantile_levels=spec.quantile_levels,
-        past_covariates=(),
-        future_covariates=(),
-        calendar=calendar_features(spec),
-        holidays=spec.holidays,
+        **Manifest.of_stream(spec),
         season=facts.season,
         season_found=False,
         cusum_threshold=facts.cusum_threshold,

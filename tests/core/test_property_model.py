@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from model_core.bundle import BASE, SERIES_TABLES, Bundle, ModelFacts, Training
+from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.calendar_features import calendar_features, calendar_of
 from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.predictor import Predictor
@@ -30,15 +30,7 @@ def random_ridge(rng: np.random.Generator, spec: StreamSpec) -> Bundle:
         model="ridge",
         version="v1",
         created_at="2026-01-01T00:00:00Z",
-        step_ms=spec.step_ms,
-        timezone=spec.timezone,
-        context_length=spec.context_length,
-        horizon=spec.horizon,
-        quantile_levels=spec.quantile_levels,
-        past_covariates=spec.past_covariates,
-        future_covariates=spec.future_covariates,
-        calendar=calendar_features(spec),
-        holidays=spec.holidays,
+        **Manifest.of_stream(spec),
         season=min(4, spec.longest_season),
         season_found=True,
         cusum_threshold=8.0,
