@@ -128,22 +128,27 @@ class Calibration:
             state[wanting, Rung.MODEL] = lent
             self._columns.flat("unit")[index] = state
 
-    def scored_quantiles(self, index: IntArray, locations: AnyArray, unit: AnyArray) -> FloatArray:
-        """Quantiles of every tracked rung at the scored horizons: locations [d, 3, H] → float64 [d, K, 3, Q]."""
-        rows = self._table_rows(index)  # [d, 3]
+    def scored_quantiles(self, index: IntArray, rows: IntArray, locations: AnyArray, unit: AnyArray) -> FloatArray:
+        """Quantiles of every tracked rung at the scored horizons: locations [d, 3, H] → float64 [d, K, 3, Q].
+
+        `rows` [d, 3] as `table_rows` gives them, here and below.
+        """
         tables = self._scored[rows] + self._scored_spread[rows] * self._columns.flat("offsets")[index]  # [d, 3, K, Q]
         at = locations[:, :, self._levels.horizons - 1]
         bounds = self._columns.flat("bounds")[index][:, None, None, :]
         return place(at, unit[:, :, None], tables, bounds).transpose(0, 2, 1, 3)
 
-    def full_quantiles(self, index: IntArray, rungs: IntArray, location: AnyArray, unit: AnyArray) -> FloatArray:
+    def full_quantiles(
+        self, index: IntArray, rows: IntArray, rungs: IntArray, location: AnyArray, unit: AnyArray
+    ) -> FloatArray:
         """Quantiles of the rung that answers at every horizon: location [d, H], unit [d] → float64 [d, H, Q]."""
-        rows = self._table_rows(index)[np.arange(len(index)), rungs]
+        own = rows[np.arange(len(index)), rungs]
         offsets = self._columns.flat("offsets")[index, rungs]  # [d, K, Q]
-        tables = self._tables[rows] + self._spread[rows] * offsets[:, self._levels.bucket]
+        tables = self._tables[own] + self._spread[own] * offsets[:, self._levels.bucket]
         return place(location, unit[:, None], tables, self._columns.flat("bounds")[index][:, None, :])
 
-    def _table_rows(self, index: IntArray) -> IntArray:
+    def table_rows(self, index: IntArray) -> IntArray:
+        """Which residual tables count for each rung of these columns: int64 [n, 3]."""
         rows = np.tile(np.arange(TRACKED_RUNGS), (len(index), 1))
         own = self._columns.flat("base_row")[index]
         rows[:, Rung.MODEL] = np.where(own >= 0, TRACKED_RUNGS + own, Rung.MODEL)
@@ -165,7 +170,7 @@ class Calibration:
         counts &= ~((issued <= bounds[..., :1]) & ~above) & ~((issued >= bounds[..., 1:]) & above)
         step = np.where(counts, self._rate * (above - (1.0 - levels)), 0.0).transpose(0, 2, 1, 3)  # [n, 3, K, Q]
         offsets = np.clip(flat("offsets")[index] + step, -OFFSET_MAX, OFFSET_MAX)
-        flat("offsets")[index] = self._rising(offsets, self._table_rows(index))
+        flat("offsets")[index] = self._rising(offsets, self.table_rows(index))
         self.cohort.above += (above & counts).sum(axis=0).transpose(1, 0, 2)
         self.cohort.counted += counts.sum(axis=0).transpose(1, 0, 2)
         self._learn_units(index, actual, issued[:, 0, :, self._levels.median], valid[:, 0] & ~frozen)

@@ -5,10 +5,6 @@ class CoreError(Exception):
     """Anything the core refuses."""
 
 
-class InvalidSpec(CoreError):
-    """A stream's configuration contradicts itself: the worker does not start."""
-
-
 class LayoutMismatch(CoreError):
     """A snapshot was written under another layout or configuration: it is refused, never misread."""
 

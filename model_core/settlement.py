@@ -125,7 +125,8 @@ class Settlement:
             frozen = self._watch(index, ticks, seen, issued[:, 0], rungs[:, 0], valid[:, 0], offsets, out)
             self.calibration.learn(index, seen, quantiles, tracked, frozen)
         if self._scoring.keeps_results:
-            kept = (actual[:, None] + 0 * error, error, issued_loss, loss[..., 1], loss[..., 2], inside @ self._bits)
+            every = np.broadcast_to(actual[:, None], error.shape)
+            kept = (every, error, issued_loss, loss[..., 1], loss[..., 2], inside @ self._bits)
             self._report_scored(index, ticks, there, np.stack(kept, axis=2), offsets, out)
         self._report_summaries(index, ticks, offsets, out)
 
@@ -229,8 +230,9 @@ class Settlement:
         every, on_level = np.arange(len(index)), rungs == Rung.LEVEL
         place = np.where(on_level, Rung.MODEL, rungs)
         location = np.where(on_level[:, None], level[:, None], part.locations[every, place])  # [d, H]
-        full = self.calibration.full_quantiles(index, place, location, unit[every, place])  # [d, H, Q]
-        tracked = self.calibration.scored_quantiles(index, part.locations, unit)  # [d, K, 3, Q]
+        tables = self.calibration.table_rows(index)
+        full = self.calibration.full_quantiles(index, tables, place, location, unit[every, place])  # [d, H, Q]
+        tracked = self.calibration.scored_quantiles(index, tables, part.locations, unit)  # [d, K, 3, Q]
         bounds = self._columns.flat("bounds")[index]
         if on_level.any():
             wide = level[on_level, None] + LEVEL_WIDTH * scale[on_level, None] * self._levels.normal  # [., Q]

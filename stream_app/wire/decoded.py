@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from model_core.arrays import BoolArray
 from model_core.readings import Readings
@@ -17,16 +17,7 @@ Reason = Literal[
     "unknown_schema",
     "too_large",
 ]
-REASONS: tuple[Reason, ...] = (
-    "malformed",
-    "schema",
-    "unkeyed",
-    "not_finite",
-    "timestamp_out_of_range",
-    "too_late",
-    "unknown_schema",
-    "too_large",
-)
+REASONS: tuple[Reason, ...] = get_args(Reason)
 # Late readings and bad clocks say nothing about the format: they never pause a partition.
 NOT_THE_FORMAT: tuple[Reason, ...] = ("too_late", "timestamp_out_of_range")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model_core.batches import FILL_CODES, WindowBatch
-from model_core.bundle import BASE, SERIES_TABLES, Bundle, ModelFacts, Training
+from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.calendar_features import calendar_features, calendar_of
 from model_core.errors import CorruptBundle, LayoutMismatch
 from model_core.ladder import Reason, Rung
@@ -53,15 +53,7 @@ def make_bundle(rng, spec: StreamSpec, **changes) -> Bundle:
         "model": "ridge",
         "version": "v1",
         "created_at": "2026-01-01T00:00:00Z",
-        "step_ms": spec.step_ms,
-        "timezone": spec.timezone,
-        "context_length": spec.context_length,
-        "horizon": spec.horizon,
-        "quantile_levels": spec.quantile_levels,
-        "past_covariates": spec.past_covariates,
-        "future_covariates": spec.future_covariates,
-        "calendar": calendar_features(spec),
-        "holidays": spec.holidays,
+        **Manifest.of_stream(spec),
         "season": SEASON,
         "season_found": True,
         "cusum_threshold": 20.0,
