@@ -24,7 +24,7 @@ def add_agents(
     channel: Any,
     pipeline: Pipeline,
     pipeline_thread: ThreadPoolExecutor,
-    handled: Callable[[], None],
+    handled: Callable[[PollBatch], None],
     failed: Callable[[BaseException], None],
 ) -> None:
     """`channel` brings PollBatch values; `handled` is called after each, so that the poll thread may send another.
@@ -42,4 +42,4 @@ def add_agents(
                 failed(error)
                 await app.crash(error)
             finally:
-                handled()
+                handled(poll_batch)

@@ -4,7 +4,7 @@ Threads, and what goes from one to the next:
 
     poll thread (consumer.py) ─ poll batches ─▶ event loop: the Faust agent (agents.py)
         ▲                                            │
-        │ offsets to commit                          ▼
+        │ permits, offsets to commit, rewinds        ▼
     publisher thread (publisher.py) ◀─ parcels ─ pipeline thread (pipeline.py)
 
 Faust brings the agent, supervision and signals; its own Kafka transport is off, since it takes one event at a time.
@@ -27,8 +27,9 @@ import structlog
 from stream_app.agents import add_agents
 from stream_app.assignment import Assignment
 from stream_app.checkpoints import CheckpointStore, Identity, connect
-from stream_app.commits import OffsetCommits
 from stream_app.consumer import PollThread
+from stream_app.delivery import AtLeastOnce, ExactlyOnce
+from stream_app.delivery.commits import OffsetCommits
 from stream_app.errors import TidecastError
 from stream_app.forecast_batches import ForecastBatches
 from stream_app.health import Health, HealthServer
@@ -40,6 +41,7 @@ from stream_app.pipeline import Pipeline
 from stream_app.poll_batch import PollBatch, StreamPartition
 from stream_app.publisher import Publisher
 from stream_app.restore import Restorer
+from stream_app.rewinds import Rewinds
 from stream_app.saver import Saver
 from stream_app.startup import wait_until_usable
 
@@ -134,11 +136,14 @@ class DataPlane:
         restorer = Restorer(settings, store=self._store, forecasts=forecasts, identities=self._identities)
         assignment = Assignment(settings, restorer=restorer, health=self.health)
         saver = Saver(settings, self._store, assignment, self.health, self.metrics)
+        rewinds = Rewinds()
+        deliver = ExactlyOnce if settings.delivery == "exactly_once" else AtLeastOnce
         self._publisher = Publisher(
             settings,
-            producer_properties=producer_properties(settings),
-            commits=commits,
+            delivery=deliver(settings, producer_properties(settings), commits),
+            rewinds=rewinds,
             saver=saver,
+            health=self.health,
             metrics=self.metrics,
             on_fatal=self.fail,
         )
@@ -159,6 +164,7 @@ class DataPlane:
             consumer_properties=consumer_properties(settings),
             assignment=assignment,
             commits=commits,
+            rewinds=rewinds,
             metrics=self.metrics,
             put=self._put,
             wake_at=self.pipeline.wake_at,
@@ -184,6 +190,7 @@ class DataPlane:
             wait_until_usable(self._settings, store=self._store, health=self.health, stopping=stopping)
         )
         if not stopping.is_set():
+            self._publisher.open(stopping)
             self._watcher.start()
 
     def _put(self, poll_batch: PollBatch) -> None:

@@ -16,8 +16,10 @@ import structlog
 from confluent_kafka import Consumer
 
 from model_core.spec import StreamSpec
+from stream_app.checkpoints import StoreUnavailable
+from stream_app.errors import KafkaAway
 from stream_app.journal import Journaled
-from stream_app.poll_batch import Assigned, Lost, Receipt, Released, StreamPartition
+from stream_app.poll_batch import Assigned, Lost, Receipt, Released, Rewound, StreamPartition
 
 if TYPE_CHECKING:
     from model_core.partition import PartitionState
@@ -90,9 +92,14 @@ class Assignment:
         self.owned: dict[StreamPartition, Owned] = {}
 
     def take(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Assigned:
-        """Become the owner in Redis, read the states, find where to begin."""
+        """Become the owner in Redis, read the states, find where to begin. StoreUnavailable, KafkaAway: not yet."""
         started = time.monotonic()
-        taken = tuple(self._restorer.restore(consumer, partitions)) if partitions else ()
+        try:
+            taken = tuple(self._restorer.restore(consumer, partitions)) if partitions else ()
+        except (StoreUnavailable, KafkaAway) as error:
+            self._health.restore_waits(str(error))
+            raise
+        self._health.restored()
         self.owned = self.owned | {owned.at: owned for owned in taken}
         self._health.assigned(len(self.owned))
         if taken:  # the first round of a cooperative rebalance may give nothing
@@ -120,16 +127,18 @@ class Assignment:
             log.info("releasing", partitions=sorted(map(str, mine)))
         return Released(mine, Receipt()), time.monotonic() + self._deadline_s
 
-    def released(self, released: Released) -> None:
-        """Done, or too late: from here on nothing of these partitions may be committed."""
+    def released(self, released: Released) -> bool:
+        """Done (True), or too late (False): from here on nothing of these partitions may be committed."""
         self._let_go(released.partitions)
-        if not released.receipt.is_complete():
+        in_time = released.receipt.is_complete()
+        if not in_time:
             released.receipt.give_up()
             log.warning(
                 "released too late: uncommitted work is discarded, its owner does it again",
                 partitions=sorted(map(str, released.partitions)),
                 deadline_s=self._deadline_s,
             )
+        return in_time
 
     def lose(self, partitions: Sequence[StreamPartition]) -> Lost:
         """They belong to somebody else already."""
@@ -138,6 +147,12 @@ class Assignment:
         if mine:
             log.warning("lost", partitions=sorted(map(str, mine)))
         return Lost(mine)
+
+    def rewind(self, number: int, reason: str) -> Rewound:
+        """All are given up as they are in memory; the caller takes them again."""
+        log.warning("rewound", reason=reason, partitions=sorted(map(str, self.owned)))
+        self._let_go(frozenset(self.owned))
+        return Rewound(number)
 
     def _let_go(self, partitions: frozenset[StreamPartition]) -> None:
         self.owned = {at: owned for at, owned in self.owned.items() if at not in partitions}

@@ -17,19 +17,23 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_app.assignment import Assignment, Owned
-from stream_app.commits import OffsetCommits
+from stream_app.checkpoints import StoreUnavailable
+from stream_app.delivery.commits import OffsetCommits
+from stream_app.errors import KafkaAway
 from stream_app.idleness import Idleness
 from stream_app.kafka.consumer_errors import raise_if_ending
 from stream_app.partition_gauges import PartitionGauges
-from stream_app.poll_batch import Assigned, Lost, PollBatch, StreamPartition
+from stream_app.poll_batch import Assigned, Lost, PollBatch, Released, Rewound, StreamPartition
+from stream_app.rewinds import Rewinds
 
 if TYPE_CHECKING:
     from stream_app.metrics import Metrics
     from stream_app.settings import Settings
 
+UNPARK_S = 1.0  # between attempts to restore partitions whose store or broker is away
 log = structlog.get_logger(__name__)
 
 
@@ -43,6 +47,7 @@ class PollThread:
         consumer_properties: Mapping[str, Any],
         assignment: Assignment,
         commits: OffsetCommits,
+        rewinds: Rewinds,
         metrics: Metrics,
         put: Callable[[PollBatch], None],
         wake_at: Callable[[], float],
@@ -56,6 +61,9 @@ class PollThread:
         self._streams = {topic: stream for stream, topic in self._topics.items()}
         self._assignment = assignment
         self._commits = commits
+        self._rewinds = rewinds
+        self._count_rewind = metrics.rewinds.inc
+        self._is_transactional = settings.delivery == "exactly_once"
         self._idleness = Idleness(settings.streams)
         self._gauges = PartitionGauges(settings, metrics)
         self._put = put
@@ -69,6 +77,8 @@ class PollThread:
         self._held: queue.SimpleQueue[tuple[StreamPartition, str]] = queue.SimpleQueue()
         self._holding: set[StreamPartition] = set()
         self._early: list[Message] = []  # came while there was no credit
+        self._parked: set[StreamPartition] = set()  # assigned, paused, not restored yet
+        self._unpark_at = 0.0  # time.monotonic()
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._consumer: Consumer | None = None
 
@@ -81,9 +91,10 @@ class PollThread:
         """Read no more of a partition until a person has looked; from the pipeline's thread."""
         self._held.put((at, reason))
 
-    def handled(self) -> None:
-        """The pipeline is done with a poll batch."""
-        self._credits.release()
+    def handled(self, poll_batch: PollBatch) -> None:
+        """The pipeline is done with it."""
+        if poll_batch.change is None:
+            self._credits.release()
 
     def stop(self, *, discard: bool, timeout_s: float) -> bool:
         """Stop polling, release all partitions (or, with `discard`, forget them), leave the group. False: too late."""
@@ -117,6 +128,11 @@ class PollThread:
     def _turn(self, consumer: Consumer) -> None:
         self._serve(wait=False)
         self._apply_holds(consumer)
+        if self._rewinds.is_asked:
+            self._rewind(consumer)
+            return
+        if self._parked and time.monotonic() >= self._unpark_at:
+            self._unpark(consumer)
         before = self._assignment.owned
         messages, self._early = self._early, []
         messages += consumer.consume(self._limits.poll_batch_max, self._poll_s)
@@ -181,27 +197,19 @@ class PollThread:
 
     # --- credits ------------------------------------------------------------------------------------------------------
 
-    def _hand_over(
-        self,
-        poll_batch: PollBatch,
-        *,
-        owned: Mapping[StreamPartition, Owned] | None = None,
-        in_callback: bool = False,
-        deadline: float | None = None,
-    ) -> None:
-        """Put it into the channel once there is a credit; not at all when stopped, or past the deadline.
+    def _hand_over(self, poll_batch: PollBatch, *, owned: Mapping[StreamPartition, Owned]) -> None:
+        """Put it into the channel once there is a credit; not at all when stopped, or when a rewind is asked for.
 
         `owned`: what was ours when it was polled. What changed hands while it waited will be read again.
         """
         patient_until = time.monotonic() + self._limits.pause_after / 1000
         while not self._credits.acquire(timeout=self._poll_s):
-            if time.monotonic() > deadline if deadline is not None else self._stopping.is_set():
+            if self._stopping.is_set() or self._rewinds.is_asked:
                 return  # what is not handed over is not committed: it will be read again
-            self._serve(wait=in_callback)
-            if not in_callback:
-                self._keep_polling(pause=time.monotonic() > patient_until)
+            self._serve(wait=False)
+            self._keep_polling(pause=time.monotonic() > patient_until)
         self._resume()
-        if owned is not None and owned is not self._assignment.owned:
+        if owned is not self._assignment.owned:
             now = self._assignment.owned
             poll_batch = poll_batch.only({at for at, each in owned.items() if now.get(at) is each})
         self._put(poll_batch)
@@ -236,46 +244,92 @@ class PollThread:
     # --- ownership ----------------------------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        taken = self._assignment.take(consumer, [self._at(partition) for partition in partitions])
-        self._forget_early()
-        self._idleness.forget(owned.at for owned in taken.partitions)
-        self._holding -= {owned.at for owned in taken.partitions}
-        consumer.incremental_assign([self._start_of(owned) for owned in taken.partitions])
-        if self._paused:
-            consumer.pause([self._start_of(owned) for owned in taken.partitions])
-        self._announce(taken)
+        self._take(consumer, [self._at(partition) for partition in partitions])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._parked.difference_update(map(self._at, partitions))
         self._release([self._at(partition) for partition in partitions], in_callback=True)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._parked.difference_update(map(self._at, partitions))
         lost = self._assignment.lose([self._at(partition) for partition in partitions])
         self._forget_early()
-        self._announce(lost)
+        if lost.partitions:
+            self._announce(lost)
+            self._tear("partitions were lost")
+
+    def _take(self, consumer: Consumer, partitions: list[StreamPartition]) -> None:
+        """Restored, they are read from where their state ends. Where that cannot be known yet, they wait, paused."""
+        try:
+            taken = self._assignment.take(consumer, partitions)
+        except (StoreUnavailable, KafkaAway) as error:
+            if not self._parked:
+                log.warning("restoring waits", reason=str(error))
+            self._unpark_at = time.monotonic() + UNPARK_S
+            new = [at for at in partitions if at not in self._parked]
+            self._parked.update(partitions)
+            parked = [TopicPartition(self._topics[at.stream], at.partition, OFFSET_END) for at in new]
+            consumer.incremental_assign(parked)
+            consumer.pause(parked)
+            return
+        starts = [self._start_of(owned) for owned in taken.partitions]
+        again = [self._place(at) for at in partitions if at in self._parked]
+        if again:
+            consumer.incremental_unassign(again)
+        self._parked.difference_update(partitions)
+        self._forget_early()
+        self._idleness.forget(partitions)
+        self._holding -= set(partitions)
+        consumer.incremental_assign(starts)
+        if self._paused:
+            consumer.pause(starts)
+        self._announce(taken)
+
+    def _unpark(self, consumer: Consumer) -> None:
+        self._take(consumer, list(self._parked))
+
+    def _rewind(self, consumer: Consumer) -> None:
+        """Once the publisher says that no transaction of before can count any more; until then nothing is read."""
+        self._early = []
+        number = self._rewinds.take()
+        if number is None:
+            self._drop(consumer)
+            return
+        self._count_rewind()
+        places = list(self._assignment.owned)
+        consumer.pause([self._place(at) for at in places])
+        self._announce(self._assignment.rewind(number, self._rewinds.reason))
+        self._parked.update(places)
+        if places:
+            self._unpark(consumer)
+
+    def _tear(self, reason: str) -> None:
+        """Partitions went away with outputs in the open transaction: none of it may count."""
+        if self._is_transactional:
+            self._rewinds.ask(reason)
 
     def _forget_early(self) -> None:
         """After partitions changed hands: keep only what waits of those that are ours still."""
         self._early = [each for each in self._early if self._of(each) in self._assignment.owned]
 
-    def _announce(self, change: Assigned | Lost) -> None:
-        """The change takes its place among the messages."""
-        if change.partitions:
-            deadline = time.monotonic() + self._limits.shutdown_deadline / 1000
-            self._hand_over(PollBatch(change=change), in_callback=True, deadline=deadline)
+    def _announce(self, change: Assigned | Released | Lost | Rewound) -> None:
+        """The change takes its place among the messages. It needs no credit: it must not be lost, and they are few."""
+        self._put(PollBatch(change=change))
 
     def _release(self, partitions: list[StreamPartition], *, in_callback: bool) -> None:
         """Finish, commit, checkpoint, let go; past the deadline, let go without."""
         released, deadline = self._assignment.release(partitions)
         if not released.partitions:
             return
-        self._hand_over(PollBatch(change=released), in_callback=in_callback, deadline=deadline)
+        self._announce(released)
         while not released.receipt.is_complete() and time.monotonic() < deadline:
             self._serve(wait=in_callback)
             if in_callback:
                 released.receipt.wait(self._poll_s)
             else:
                 self._drop(self._consumer)
-        self._assignment.released(released)
+        if not self._assignment.released(released):
+            self._tear("a revocation missed its deadline")
         self._forget_early()
 
     def _drop(self, consumer: Consumer | None) -> None:
@@ -285,7 +339,7 @@ class PollThread:
 
     def _leave(self, consumer: Consumer) -> None:
         consumer.pause(consumer.assignment())
-        if self._discard:
+        if self._discard or self._rewinds.is_asked:
             self._assignment.lose(list(self._assignment.owned))
         else:
             self._release(list(self._assignment.owned), in_callback=False)

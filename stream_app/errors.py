@@ -3,3 +3,7 @@
 
 class TidecastError(Exception):
     """Ends the command with one sentence and exit code 2; `--debug` shows where it came from."""
+
+
+class KafkaAway(TidecastError):
+    """Kafka does not answer, or not yet; asking again later may help."""

@@ -43,7 +43,7 @@ class ForecastBatches:
 
     def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
         self._streams: Mapping[str, StreamSpec] = settings.streams
-        self._device, self._strict = settings.device, settings.strict
+        self._device, self._strict = settings.device, settings.is_strict
         self._windows_max = settings.limits.forecast_batch_max
         self._registry = registry
         self._metrics = metrics

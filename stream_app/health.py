@@ -80,6 +80,19 @@ class Health:
     def store_there(self) -> None:
         self.readiness.clear("store")
 
+    def restore_waits(self, reason: str) -> None:
+        """Partitions are ours, and their state or offsets cannot be read yet."""
+        self.readiness.block("restore", reason)
+
+    def restored(self) -> None:
+        self.readiness.clear("restore")
+
+    def publishing_fails(self, reason: str) -> None:
+        self.readiness.block("publisher", reason)
+
+    def publishing(self) -> None:
+        self.readiness.clear("publisher")
+
     def held(self, partition: str, reason: str) -> None:
         """A partition pauses until a person has looked and restarted the worker."""
         self.readiness.block(f"held {partition}", reason)

@@ -19,7 +19,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from model_core.spec import StreamSpec
-from stream_app.errors import TidecastError
+from stream_app.errors import KafkaAway, TidecastError
 from stream_app.poll_batch import StreamPartition
 
 Kind = Literal["idle_close", "model", "clock", "model_failed"]
@@ -106,9 +106,7 @@ def read_journals(
             messages = reader.consume(1000, READ_S)
             waited_s = 0.0 if messages else waited_s + READ_S
             if waited_s > timeout_s:
-                raise TidecastError(
-                    f"Expected to read the journal of {sorted(unread)} within {timeout_s:g} s of silence."
-                )
+                raise KafkaAway(f"Expected to read the journal of {sorted(unread)} within {timeout_s:g} s of silence.")
             for message in messages:
                 place = (message.topic(), message.partition())
                 error = message.error()

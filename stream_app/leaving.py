@@ -46,6 +46,10 @@ class Leaving:
         self.records_since_cut += outbox.records
         return outbox
 
+    def forget(self) -> None:
+        """What is collected will be made again."""
+        self.outbox, self.records_since_cut = Outbox(), 0
+
     def add(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         """Forecasts, accuracy and drift of a partition, each to its topic."""
         with self._metrics.encode_seconds.time():

@@ -80,7 +80,12 @@ TABLE: dict[str, Metric] = {
     "transaction_seconds": Metric(
         "histogram", "tidecast_transaction_seconds", "From a cut to its acknowledged offsets: produce, flush, commit."
     ),
-    "publish_failures": Metric("counter", "tidecast_publish_failures_total", "Cuts that were not acknowledged."),
+    "rewinds": Metric(
+        "counter", "tidecast_rewinds_total", "Times that everything went back to its checkpoints, work being redone."
+    ),
+    "publish_failures": Metric(
+        "counter", "tidecast_publish_failures_total", "Producers thrown away because a cut was not acknowledged."
+    ),
     # state
     "checkpoint_seconds": Metric("histogram", "tidecast_checkpoint_seconds", "Writing one checkpoint to Redis."),
     "checkpoint_bytes": Metric("counter", "tidecast_checkpoint_bytes_total", "Bytes written to Redis."),
@@ -153,6 +158,7 @@ class Metrics:
     settle_seconds: Histogram
     encode_seconds: Histogram
     transaction_seconds: Histogram
+    rewinds: Counter
     publish_failures: Counter
     checkpoint_seconds: Histogram
     checkpoint_bytes: Counter

@@ -35,7 +35,7 @@ class ModelWatcher:
 
     def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
         self._streams: Mapping[str, StreamSpec] = settings.streams
-        self._device, self._strict = settings.device, settings.strict
+        self._device, self._strict = settings.device, settings.is_strict
         self._interval_s = settings.models.poll_interval / 1000
         self._registry = registry
         self._metrics = metrics

@@ -22,7 +22,7 @@ from stream_app.dead_letters import MalformedShare
 from stream_app.decisions import Decisions
 from stream_app.forecast_batches import ForecastBatches, Loaded, model_failed_in, window_offsets
 from stream_app.leaving import Leaving
-from stream_app.poll_batch import Assigned, Change, Lost, PollBatch, Released, StreamPartition
+from stream_app.poll_batch import Assigned, Change, Lost, PollBatch, Released, Rewound, StreamPartition
 from stream_app.publisher import Parcel, Publisher
 from stream_app.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
 from stream_app.wire import DecodedPoll, decoder
@@ -77,6 +77,7 @@ class Pipeline:
         self._outbox_bytes_max = settings.limits.outbox_bytes_max
         self._uncut = False  # something happened since the last cut
         self._failed = False
+        self._rewinds = 0  # what is made from now on carries their number
 
     def process(self, poll_batch: PollBatch) -> None:
         """One poll batch, from messages to forecasts on their way to the publisher."""
@@ -120,6 +121,12 @@ class Pipeline:
         elif isinstance(change, Lost):
             for at in change.partitions:
                 self._owned.pop(at, None)
+        elif isinstance(change, Rewound):
+            self._owned = {}
+            self._malformed = {}
+            self._leaving.forget()
+            self._uncut = False
+            self._rewinds = change.number
         for at in poll_batch.ended:
             if at in self._owned:
                 self._owned[at].reached_end = True
@@ -225,7 +232,7 @@ class Pipeline:
     def _send_when_full(self) -> None:
         """Within a poll batch: one pack of many series, or a long gap, leads to many outputs for each input byte."""
         if self._leaving.outbox.size_bytes >= self._outbox_bytes_max:
-            self._publisher.submit(Parcel(self._leaving.take()))
+            self._publisher.submit(Parcel(self._leaving.take(), rewinds=self._rewinds))
 
     def _send(self, change: Change | None) -> None:
         """Outputs go to the publisher at once; a cut follows when its time has come, or partitions are let go of."""
@@ -241,8 +248,8 @@ class Pipeline:
             cut = self._cuts.take(self._owned, now)
         else:
             if self._leaving.outbox.records:
-                self._publisher.submit(Parcel(self._leaving.take()))
+                self._publisher.submit(Parcel(self._leaving.take(), rewinds=self._rewinds))
             return
-        self._publisher.submit(Parcel(self._leaving.take(), cut))
+        self._publisher.submit(Parcel(self._leaving.take(), cut, self._rewinds))
         self._leaving.records_since_cut = 0
         self._uncut = False

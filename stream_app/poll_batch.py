@@ -73,7 +73,14 @@ class Lost:
     partitions: frozenset[StreamPartition]
 
 
-Change = Assigned | Released | Lost
+@dataclass(frozen=True)
+class Rewound:
+    """All partitions go on from their checkpoints: forget what is in memory. They follow as Assigned."""
+
+    number: int  # of rewinds so far
+
+
+Change = Assigned | Released | Lost | Rewound
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from model_core.columns import Piece
 from model_core.partition import PartitionState
 from stream_app.assignment import Owned
 from stream_app.checkpoints import CheckpointStore, Identity, Restored, StateMismatch
-from stream_app.errors import TidecastError
+from stream_app.errors import KafkaAway
 from stream_app.forecast_batches import ForecastBatches
 from stream_app.journal import Decision, Journaled, read_journals
 from stream_app.kafka.clients import describe_error, reader_properties
@@ -47,7 +47,7 @@ class Restorer:
         self._identities = identities
 
     def restore(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Iterable[Owned]:
-        """TidecastError where the state does not fit the log, StoreUnavailable, KafkaException."""
+        """TidecastError where the state does not fit the log; StoreUnavailable, KafkaAway: later."""
         for at in partitions:
             self._check_count(at)
         committed = self._committed(consumer, partitions)
@@ -65,9 +65,7 @@ class Restorer:
             return PartitionState.restore(spec, at.partition, meta, ids, pieces, facts)
 
         restored = self._store.read(token, build)
-        first, last = consumer.get_watermark_offsets(
-            TopicPartition(spec.topic, at.partition), timeout=self._timeout_s, cached=False
-        )
+        first, last = self._ends(consumer, at)
         if restored is None:
             start, emit_from = self._without_state(at, committed, first, last)
             state, contained = PartitionState(spec, at.partition), 0
@@ -131,6 +129,15 @@ class Restorer:
             )
         return next_offset, committed
 
+    def _ends(self, consumer: Consumer, at: StreamPartition) -> tuple[int, int]:
+        """(first offset, one after the last) of the log."""
+        place = TopicPartition(self._settings.streams[at.stream].topic, at.partition)
+        try:
+            first, last = consumer.get_watermark_offsets(place, timeout=self._timeout_s, cached=False)
+        except KafkaException as error:
+            raise KafkaAway(f"Expected Kafka to tell the ends of {at}, found: {describe_error(error)}.") from error
+        return int(first), int(last)
+
     def _committed(
         self, consumer: Consumer, partitions: Sequence[StreamPartition]
     ) -> dict[StreamPartition, int | None]:
@@ -139,9 +146,8 @@ class Restorer:
         try:
             found = consumer.committed(asked, timeout=self._timeout_s)
         except KafkaException as error:
-            raise TidecastError(
-                f"Expected Kafka to tell the committed offsets, found: {describe_error(error)}."
-            ) from error
+            # Also while a transaction with offsets of these partitions is open: its worker was killed, perhaps.
+            raise KafkaAway(f"Expected Kafka to tell the committed offsets, found: {describe_error(error)}.") from error
         return {
             StreamPartition(topics[each.topic], each.partition): None if each.offset == OFFSET_INVALID else each.offset
             for each in found

@@ -57,17 +57,34 @@ class Saver:
             self._metrics.checkpoint_failures.inc()
             log.warning("checkpoint refused, the next is a full one", partition=str(owned.at), reason=str(error))
         except OwnershipLost as error:
-            if self._assignment.owned.get(owned.at) is owned:
-                raise TidecastError(
-                    f"{error} The worker ends; started again, it takes its place in the group."
-                ) from error
-            log.info("not saved: another worker owns it", partition=str(owned.at))
+            self._metrics.checkpoint_failures.inc()
+            if self.is_ours(owned):
+                self._own_again(owned, str(error))
+            else:
+                log.info("not saved: another worker owns it", partition=str(owned.at))
         else:
             self._saved[owned.at] = cut.header.next_offset
             self._metrics.checkpoint_seconds.observe(time.monotonic() - started)
             self._metrics.checkpoint_bytes.inc(cut.bytes)
         finally:
             owned.copy_arrived.set()
+
+    def is_ours(self, owned: Owned) -> bool:
+        return self._assignment.owned.get(owned.at) is owned
+
+    def _own_again(self, owned: Owned, reason: str) -> None:
+        """Redis lost our registration (it is empty, or a failover took it back), while Kafka says that we own it.
+
+        What is in memory was committed, so it is right whoever else believes to be the owner: the worker that Kafka
+        does not think so cannot commit, and so never comes here again.
+        """
+        try:
+            owned.token = self._store.acquire_again(owned.token)
+        except StoreUnavailable as error:
+            self._went_away(str(error))
+        else:
+            owned.copied = None
+            log.warning("ownership taken again", partition=str(owned.at), reason=reason)
 
     def release(self, owned: Owned) -> None:
         try:

@@ -127,6 +127,18 @@ class CheckpointStore:
         self._lineages[stream, partition] = _Lineage(token, keys, spec.fingerprint(), identity, following)
         return token
 
+    def acquire_again(self, token: OwnerToken) -> OwnerToken:
+        """Become the owner of the same state once more, after Redis forgot it; the next cut is a full snapshot."""
+        before = self._lineage(token)
+        keys, nonce = self._keys(token.stream, token.partition), secrets.token_hex(4)
+        counter, tag = keys.acquire(nonce)
+        renewed = OwnerToken(token.stream, token.partition, counter, nonce)
+        following = max(before.next_checkpoint, int(tag.partition("-")[0]) + 1 if tag else 1)
+        self._lineages[token.stream, token.partition] = _Lineage(
+            renewed, keys, before.fingerprint, before.identity, following
+        )
+        return renewed
+
     def release(self, token: OwnerToken) -> None:
         """Let go of a partition; does nothing where another owner has it."""
         place = (token.stream, token.partition)

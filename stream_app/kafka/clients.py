@@ -75,6 +75,15 @@ def reader_properties(settings: Settings) -> dict[str, Any]:
 
 
 def producer_properties(settings: Settings) -> dict[str, Any]:
+    """Of the worker's producer; under exactly_once a transactional one, whose name is the same after a restart."""
+    limits = settings.limits
+    transactional = {
+        "transactional.id": f"{settings.application_id}-{settings.instance_name}",
+        "transaction.timeout.ms": limits.transaction_timeout,
+        # A new transaction within a few ms of the last commit is told to try again; the default waits 100 ms.
+        "retry.backoff.ms": 10,
+        "delivery.timeout.ms": min(limits.publish_deadline, limits.transaction_timeout),
+    }
     return {
         **_shared(settings, "producer"),
         "linger.ms": 5,
@@ -85,7 +94,8 @@ def producer_properties(settings: Settings) -> dict[str, Any]:
         "acks": "all",
         "enable.idempotence": True,
         "partitioner": "murmur2_random",
-        "delivery.timeout.ms": settings.limits.publish_deadline,
+        "delivery.timeout.ms": limits.publish_deadline,
+        **(transactional if settings.delivery == "exactly_once" else {}),
     }
 
 

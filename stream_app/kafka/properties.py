@@ -24,7 +24,7 @@ OWNED = {
     "enable.idempotence": "it is on: a retry must not write twice",
     "acks": "it is all: an acknowledged forecast must survive a broker",
     "transactional.id": "it is application_id and instance_id, stable over a restart",
-    "transaction.timeout.ms": "exactly_once is not available in this version",
+    "transaction.timeout.ms": "set limits.transaction_timeout",
     "partitioner": "it is murmur2_random, as Java has it, so that consumers can join by key",
 }
 _FOREIGN = {

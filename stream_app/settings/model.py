@@ -32,12 +32,6 @@ def _none_owned(properties: Properties) -> Properties:
     return properties
 
 
-def _available_delivery(delivery: str) -> str:
-    if delivery == "exactly_once":
-        raise ValueError('exactly_once is not available in this version; set delivery = "at_least_once"')
-    return delivery
-
-
 Verbatim = Annotated[Properties, AfterValidator(_none_owned)]
 _VERBATIM = "librdkafka properties, verbatim, quoted dotted keys, for "
 
@@ -112,6 +106,12 @@ class Limits(Strict):
     commit_deadline: DurationMs = setting(30_000, "restart", "How long a commit of offsets may take.", ge=100)
     checkpoint_interval: DurationMs = setting(1_000, "restart", "How often the state goes to Redis.", ge=10)
     checkpoint_chunk_bytes_max: int = setting(4 * MIB, "restart", "Bytes sent to Redis in one piece.", ge=65_536)
+    transaction_timeout: DurationMs = setting(
+        10_000, "restart", "After this the brokers abort a transaction whose worker is gone.", ge=1_000, le=900_000
+    )
+    recovery_deadline: DurationMs = setting(
+        600_000, "restart", "How long Kafka may be away before a worker that cannot publish ends.", ge=1_000
+    )
     backlog_readings_max: int = setting(
         2_000_000, "restart", "Readings processed beyond the last checkpoint before the worker waits for Redis.", ge=1
     )
@@ -147,11 +147,18 @@ class Settings(BaseSettings):
         "Name of this worker, unique in the deployment, stable over a restart; default host name and process.",
         pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$",
     )
-    delivery: Annotated[Literal["at_least_once", "exactly_once"], AfterValidator(_available_delivery)] = setting(
-        "at_least_once", "restart", "Whether a crash may publish forecasts twice."
+    delivery: Literal["exactly_once", "at_least_once"] = setting(
+        "exactly_once",
+        "restart",
+        "exactly_once: outputs and offsets in one transaction, read with isolation.level = read_committed. "
+        "at_least_once: outputs are readable sooner, a crash may publish some twice.",
     )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "restart", "Where models are computed.")
-    strict: bool = setting(False, "restart", "Same bytes of a forecast whatever else is in its batch, at some speed.")
+    strict: bool = setting(
+        False,
+        "restart",
+        "Same bytes of a forecast whatever else is in its batch, at some speed; exactly_once implies it.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "restart", "Least level that is logged.")
     log_format: Literal["json", "text"] = setting("json", "restart", "Form of a log line.")
     http: Http = setting(Http(), "restart", "Health and metrics.")
@@ -198,6 +205,11 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise configuration_error(cls, error, where, variables) from None
+
+    @property
+    def is_strict(self) -> bool:
+        """Replays must give the same bytes where outputs are promised once."""
+        return self.strict or self.delivery == "exactly_once"
 
     @cached_property
     def instance_name(self) -> str:

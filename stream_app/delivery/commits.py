@@ -1,4 +1,6 @@
-"""Offset commits: asked for by the publisher's thread, made by the poll thread, who alone may call the consumer.
+"""What the publisher's thread needs of the consumer: commits of offsets, and permits for transactions.
+
+Both are answered by the poll thread, who alone may call the consumer.
 
 `commit()` from another thread starves while the poll thread loops in `consume()`, so requests wait in a queue until its
 next turn. A commit is asynchronous, because a synchronous one waits up to the session timeout when the coordinator is
@@ -11,11 +13,11 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_app.errors import TidecastError
+from stream_app.delivery.failures import Aborted
 from stream_app.poll_batch import StreamPartition
 
 if TYPE_CHECKING:
@@ -30,16 +32,17 @@ HOPELESS = {
 }
 
 
-class CommitFailed(TidecastError):
+class CommitFailed(Exception):
     """Input offsets could not be committed: what was published since the last commit will be published again."""
 
 
 class CommitRequest:
     """Offsets to commit, each with the ownership it was computed under."""
 
-    def __init__(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], deadline: float) -> None:
+    def __init__(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float) -> None:
         self.offsets = dict(offsets)
-        self.deadline = deadline  # time.monotonic()
+        self.timeout_s = timeout_s
+        self.deadline = time.monotonic() + timeout_s
         self.committed: frozenset[StreamPartition] = frozenset()
         self.error: str | None = None
         self.last_refusal = "no answer from the coordinator of the group"
@@ -58,6 +61,35 @@ class CommitRequest:
         self.done.set()
 
 
+class Permit:
+    """Leave to commit these offsets in a transaction: what the broker checks it by, if all of them are ours.
+
+    Kafka compares the generation of the group and not who owns a partition, so both are taken in one moment.
+    """
+
+    def __init__(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float) -> None:
+        self.offsets = dict(offsets)
+        self._timeout_s = timeout_s
+        self._answered = threading.Event()
+        self._metadata: Any = None
+        self._gone: list[StreamPartition] = []
+
+    def wait(self) -> Any:
+        """The group's metadata. Raises Aborted: the transaction holds outputs of a partition that is not ours."""
+        if not self._answered.wait(self._timeout_s):
+            raise Aborted(f"the poll thread did not answer within {self._timeout_s:g} s")
+        if self._gone:
+            raise Aborted(f"{', '.join(map(str, self._gone))} belong to another worker by now")
+        return self._metadata
+
+    def answer(self, consumer: Consumer, owned: Mapping[StreamPartition, Owned]) -> None:
+        """Poll thread."""
+        self._gone = [at for at, (owner, _) in self.offsets.items() if owned.get(at) is not owner]
+        if not self._gone:
+            self._metadata = consumer.consumer_group_metadata()
+        self._answered.set()
+
+
 class Sent(NamedTuple):
     """A commit on its way. Its answer is known by the offsets."""
 
@@ -70,22 +102,26 @@ class OffsetCommits:
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[CommitRequest] = queue.SimpleQueue()
+        self._permits: queue.SimpleQueue[Permit] = queue.SimpleQueue()
         self._current: CommitRequest | None = None
         self._sent: Sent | None = None  # what the broker has been asked for and not answered
 
-    def commit(
-        self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float
-    ) -> frozenset[StreamPartition]:
+    def ask_permit(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float) -> Permit:
+        """Publisher's thread: asked before the outputs are flushed, so that nobody waits for the other."""
+        permit = Permit(offsets, timeout_s)
+        self._permits.put(permit)
+        return permit
+
+    def commit(self, request: CommitRequest) -> frozenset[StreamPartition]:
         """Publisher's thread: waits until committed. Returns what was: partitions no longer owned are left out."""
-        request = CommitRequest(offsets, time.monotonic() + timeout_s)
         self._waiting.put(request)
         # The poll thread gives up at the deadline; the second beyond is for a poll thread that has ended.
-        if not request.done.wait(timeout_s + 1):
+        if not request.done.wait(max(0.0, request.deadline - time.monotonic()) + 1):
             request.fail("the poll thread did not answer")
         if request.error is not None:
             raise CommitFailed(
-                f"Expected Kafka to take the offsets of {', '.join(map(str, offsets))} within {timeout_s:g} s, found: "
-                f"{request.error}. The worker ends; started again, it goes on from the last commit."
+                f"offsets of {', '.join(map(str, request.offsets))} were not committed within "
+                f"{request.timeout_s:g} s: {request.error}"
             )
         return request.committed
 
@@ -93,6 +129,8 @@ class OffsetCommits:
         self, consumer: Consumer, owned: Mapping[StreamPartition, Owned], topics: Mapping[str, str], *, wait: bool
     ) -> None:
         """Poll thread, every turn. `wait`: inside a rebalance callback only a synchronous commit gets through."""
+        while not self._permits.empty():
+            self._permits.get().answer(consumer, owned)
         if self._current is None:
             try:
                 self._current = self._waiting.get_nowait()

@@ -1,0 +1,121 @@
+"""Exactly once: outputs and input offsets in one transaction of Kafka (KIP-98, KIP-447).
+
+A stale worker is fenced by the generation of the group, which travels with the offsets, and by the epoch of its
+transactional id. When the outcome of a transaction is not known, nobody guesses: the producer is thrown away, and
+initialising the same transactional id anew makes Kafka finish or abort what it left (KIP-890, librdkafka 5423).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from stream_app.delivery.commits import OffsetCommits, Permit
+from stream_app.delivery.failures import Aborted, ProducerLost, failure_of
+from stream_app.delivery.producer import OutputProducer
+from stream_app.outbox import Outbox
+from stream_app.poll_batch import StreamPartition
+
+if TYPE_CHECKING:
+    from stream_app.assignment import Owned
+    from stream_app.settings import Settings
+
+RETRY_S = 0.01
+INIT_TIMEOUT_S = 10.0
+
+
+class ExactlyOnce:
+    """The steps of a transaction, in their order: begin, produce, flush, send_offsets, commit; or abort."""
+
+    is_transactional = True
+
+    def __init__(self, settings: Settings, properties: Mapping[str, Any], commits: OffsetCommits) -> None:
+        limits = settings.limits
+        self._properties = properties
+        self._commits = commits
+        self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
+        self._publish_s = limits.publish_deadline / 1000
+        # Beyond it the coordinator has aborted the transaction by itself.
+        self._commit_s = min(limits.commit_deadline, limits.transaction_timeout) / 1000
+        self._producer: OutputProducer | None = None
+
+    def open(self) -> None:
+        """A new producer. Returns when whatever its predecessor left is finished or aborted, and its epoch fenced."""
+        self._producer = producer = OutputProducer(self._properties)
+        try:
+            self._call("init_transactions", lambda: producer.client.init_transactions(INIT_TIMEOUT_S), INIT_TIMEOUT_S)
+        except Aborted as failure:
+            raise ProducerLost(str(failure)) from failure
+
+    def begin(self) -> None:
+        try:
+            self._there().client.begin_transaction()
+        except KafkaException as error:
+            raise ProducerLost(f"begin_transaction: {error.args[0].str()}") from error
+
+    def produce(self, outbox: Outbox) -> None:
+        self._there().produce(outbox, self._publish_s)
+
+    def flush(self) -> None:
+        """Sending the offsets with records still on their way stalls for a retry interval (measured)."""
+        self._there().flush(self._publish_s)
+
+    def ask(self, offsets: Mapping[StreamPartition, tuple[Owned, int]]) -> Permit:
+        """The group's generation and what is still ours, of one moment; answered by the poll thread meanwhile."""
+        return self._commits.ask_permit(offsets, self._commit_s)
+
+    def send_offsets(self, permit: Permit) -> frozenset[StreamPartition]:
+        """Raises Aborted when a partition is not ours any more: its outputs are in this transaction, too."""
+        metadata = permit.wait()
+        asked = [
+            TopicPartition(self._topics[at.stream], at.partition, offset) for at, (_, offset) in permit.offsets.items()
+        ]
+        if asked:
+            producer, timeout_s = self._there().client, self._commit_s
+            self._call(
+                "send_offsets_to_transaction",
+                lambda: producer.send_offsets_to_transaction(asked, metadata, timeout_s),
+                timeout_s,
+            )
+        return frozenset(permit.offsets)
+
+    def commit(self) -> None:
+        producer, timeout_s = self._there(), self._commit_s
+        self._call("commit_transaction", lambda: producer.client.commit_transaction(timeout_s), timeout_s)
+
+    def abort(self) -> None:
+        """Leaves no trace of the transaction. Raises ProducerLost when that cannot be known."""
+        producer, timeout_s = self._there(), self._commit_s
+        if len(producer.client):
+            # Aborting with unsent records needs an epoch bump, which ends in _STATE (measured).
+            producer.flush(timeout_s)
+        try:
+            self._call("abort_transaction", lambda: producer.client.abort_transaction(timeout_s), timeout_s)
+        except Aborted as failure:
+            raise ProducerLost(str(failure)) from failure
+
+    def abandon(self) -> None:
+        if self._producer is not None:
+            self._producer.abandon()
+            self._producer = None
+
+    def _there(self) -> OutputProducer:
+        if self._producer is None:
+            raise ProducerLost("there is no producer")
+        return self._producer
+
+    def _call(self, step: str, function: Callable[[], Any], timeout_s: float) -> Any:
+        """What may be asked again is, until the deadline; after that the outcome is unknown."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self._there().calls.call(step, function, timeout_s)
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.retriable() and not reason.txn_requires_abort() and time.monotonic() < deadline:
+                    time.sleep(RETRY_S)
+                    continue
+                raise failure_of(reason, step) from error
