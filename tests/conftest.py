@@ -30,6 +30,8 @@ NEEDS_SERVICES = {"services", "kafka_bootstrap", "redis_url", "redis_client", "c
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="repeat a run with the seed that it printed")
+    parser.addoption("--write-proofs", action="store_true", help="write what fault runs measured into docs/proofs/")
+    parser.addoption("--soak-minutes", type=float, default=30.0, help="how long the faults at random go on")
 
 
 def pytest_configure(config: pytest.Config) -> None:

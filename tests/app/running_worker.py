@@ -24,6 +24,7 @@ TIDECAST = str(Path(sys.executable).with_name("tidecast"))
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal")
 CONFIGURATION = """
 application_id = "{application_id}"
+delivery = "{delivery}"
 {instance}
 [http]
 port = 0
@@ -80,6 +81,7 @@ class World:
         limits: str = "",
         instance: str | None = None,
         checkpoint_interval: str = "100ms",
+        delivery: str = "exactly_once",
     ) -> Path:
         """The path of its configuration; output topics are created the first time."""
         prefix = f"{self.topic}.{name}"
@@ -90,6 +92,7 @@ class World:
         path.write_text(
             CONFIGURATION.format(
                 application_id=prefix,
+                delivery=delivery,
                 instance=f'instance_id = "{instance}"' if instance else "",
                 bootstrap=self.bootstrap,
                 redis_url=self.redis_url,
@@ -103,8 +106,8 @@ class World:
         )
         return path
 
-    def start(self, config: Path) -> WorkerProcess:
-        worker = WorkerProcess(config)
+    def start(self, config: Path, command: Sequence[str] = (TIDECAST, "worker")) -> WorkerProcess:
+        worker = WorkerProcess(config, command)
         self.workers.append(worker)
         return worker
 
@@ -156,11 +159,11 @@ class World:
 class WorkerProcess:
     """One process. Its log lines are JSON objects in `log_path`."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, command: Sequence[str] = (TIDECAST, "worker")) -> None:
         self.log_path = config.with_suffix(f".{time.monotonic_ns()}.log")
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [TIDECAST, "worker", "--config", str(config)],
+                [*command, "--config", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

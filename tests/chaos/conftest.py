@@ -1,0 +1,39 @@
+"""What all fault runs share: a world of a few partitions, and a place for what they measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.app.running_worker import World
+from tests.chaos import report
+
+if TYPE_CHECKING:
+    from stream_app.local_services import LocalServices
+
+PARTITIONS = 3
+
+
+@pytest.fixture
+def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
+    made.create(made.topic)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+
+
+@pytest.fixture
+def prove(request: pytest.FixtureRequest) -> Callable[[str, list[dict[str, Any]]], None]:
+    """prove(name, runs): prints the numbers, and with --write-proofs keeps them in docs/proofs/."""
+
+    def keep(name: str, runs: list[dict[str, Any]]) -> None:
+        numbers = report.combine(runs)
+        print(f"\n{name}: {numbers}")
+        if request.config.getoption("--write-proofs"):
+            report.write(name, numbers)
+
+    return keep

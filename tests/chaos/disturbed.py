@@ -1,0 +1,230 @@
+"""A deployment that is fed all the time while faults happen to it, and what must be true of it in the end.
+
+`Disturbed` feeds its input topic tick by tick on a thread of its own, and watches the forecasts as a consumer with
+read_committed sees them arrive, so that the time to recover can be told. `judge` stops feeding, waits until nothing
+more is owed, lets an undisturbed deployment read the same log, and holds one against the other.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+
+from tests.app.running_worker import START_MS, STEP_MS, TIDECAST, WorkerProcess, World, wait_until
+from tests.chaos.checker import Accounting, Published, Verdict, check, compare_forecasts
+from tests.chaos.killing_worker import command
+from tests.chaos.saved import compare_states
+
+WORKER = (TIDECAST, "worker")
+LIMITS = 'transaction_interval = "50ms"'
+
+
+@dataclass
+class Arrivals:
+    """Committed forecasts as they come: (time.monotonic(), input partition)."""
+
+    bootstrap: str
+    topic: str
+    partitions: int
+    seen: list[tuple[float, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(30)
+
+    def _run(self) -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "arrivals",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        consumer.assign([TopicPartition(self.topic, each, OFFSET_END) for each in range(self.partitions)])
+        self._ready.set()
+        while not self._stopping.is_set():
+            for message in consumer.consume(1000, 0.05):
+                if message.error() is None and message.value():
+                    self.seen.append((time.monotonic(), json.loads(message.value())["input"]["partition"]))
+        consumer.close()
+
+    def after(self, moment: float, partition: int | None = None) -> float | None:
+        """Seconds from the moment to the first forecast that came later."""
+        later = (at for at, of in list(self.seen) if at > moment and partition in (None, of))
+        return next((at - moment for at in later), None)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+
+
+class Feeder:
+    """A tick of all series every `every_s`, in event-time order; idempotent, so each reading is in the log once."""
+
+    def __init__(self, world: World, *, seed: int, series: int, every_s: float) -> None:
+        self._world, self.series, self.every_s = world, series, every_s
+        self._rng = np.random.default_rng(seed)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": world.bootstrap,
+                "partitioner": "murmur2_random",
+                "linger.ms": 1,
+                "enable.idempotence": True,
+            }
+        )
+        self.ticks = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.every_s):
+            self.feed()
+
+    def feed(self) -> None:
+        phase = 2 * np.pi * self.ticks / 12
+        for number in range(self.series):
+            value = round(float(10 + number + np.sin(phase) + self._rng.normal(0, 0.3)), 3)
+            at = START_MS + self.ticks * STEP_MS
+            body = json.dumps({"series_id": f"s{number}", "timestamp": at, "value": value})
+            self._producer.produce(self._world.topic, body, f"s{number}")
+        self._producer.poll(0)
+        self.ticks += 1
+
+    @property
+    def sent(self) -> int:
+        return self.ticks * self.series
+
+    def stop(self) -> None:
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._thread.join(30)
+            assert self._producer.flush(60) == 0
+
+
+class Memory:
+    """Resident memory of each process, sampled. I6: it does not grow without end."""
+
+    def __init__(self) -> None:
+        self.samples: dict[int, list[int]] = {}
+
+    def sample(self, workers: Iterable[WorkerProcess]) -> None:
+        for worker in workers:
+            try:
+                resident = psutil.Process(worker.process.pid).memory_info().rss
+            except psutil.Error:
+                continue
+            self.samples.setdefault(worker.process.pid, []).append(resident)
+
+    def growth_bytes(self) -> int:
+        """The largest, from the first quarter of a process's samples (its warm-up) to its end."""
+        long_enough = (each for each in self.samples.values() if len(each) >= 8)
+        return max((each[-1] - max(each[: len(each) // 4]) for each in long_enough), default=0)
+
+
+class Disturbed:
+    """Deployment `a` in a world, under faults."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        seed: int,
+        series: int = 12,
+        every_s: float = 0.05,
+        delivery: str = "exactly_once",
+        limits: str = "",
+        checkpoint_interval: str = "200ms",
+    ) -> None:
+        self.world, self.seed, self.delivery = world, seed, delivery
+        self._named = {
+            "delivery": delivery,
+            "limits": f"{LIMITS}\n{limits}",
+            "checkpoint_interval": checkpoint_interval,
+        }
+        self.config("one")
+        self.arrivals = Arrivals(world.bootstrap, f"{world.topic}.a.forecasts", world.partitions)
+        self.feeder = Feeder(world, seed=seed, series=series, every_s=every_s)
+        self.faults = 0
+        self.recoveries: list[float] = []
+        self.memory = Memory()
+        self.survivors: list[WorkerProcess] = []
+
+    def config(self, instance: str, name: str = "a") -> Path:
+        return self.world.deployment(name, instance=instance, **self._named)  # type: ignore[arg-type]
+
+    def start(self, instance: str, **chaos: Any) -> WorkerProcess:
+        """`chaos`: as for killing_worker.command."""
+        return self.world.start(self.config(instance), command(**chaos) if chaos else WORKER)
+
+    def wait_until_forecasting(self, since: float, timeout_s: float = 90) -> float:
+        """Seconds from a moment of time.monotonic() to the first committed forecast after it."""
+        wait_until(lambda: self.arrivals.after(since) is not None, timeout_s, "a forecast: " + self.logs())
+        return self.arrivals.after(since) or 0.0
+
+    def recovered(self, since: float, timeout_s: float = 90) -> None:
+        self.faults += 1
+        self.recoveries.append(self.wait_until_forecasting(since, timeout_s))
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {each.log_path.name}\n{each.log_path.read_text()[-3000:]}" for each in self.world.workers
+        )
+
+    def quiesce(self, running: Iterable[WorkerProcess], timeout_s: float = 120) -> None:
+        """Feeds no more, waits until all that is owed is there (or nothing more comes), stops all."""
+        self.feeder.stop()
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            came = len(self.arrivals.seen)
+            done = came >= self.feeder.sent and len(self.world.forecasts("a")) >= self.feeder.sent
+            if done or (self.arrivals.seen and time.monotonic() - self.arrivals.seen[-1][0] > 25):
+                break
+            time.sleep(0.5)
+        time.sleep(1)  # the last checkpoint
+        for worker in running:
+            assert worker.stop(40) == 0, worker.log_path.read_text()
+        self.arrivals.stop()
+
+    def judge(self, running: Iterable[WorkerProcess] = (), *, reference: bool = True, workers: int = 1) -> Verdict:
+        """I1 to I4. `workers`: of the undisturbed deployment."""
+        self.quiesce(running)
+        mine = Published.read(self.world.bootstrap, self.world.topic, f"{self.world.topic}.a")
+        assert len(mine.input) == self.feeder.sent
+        verdict = check(mine, accounting=Accounting(STEP_MS))
+        if reference and not verdict.problems:
+            undisturbed = [self.world.start(self.config(f"u{each}", "undisturbed")) for each in range(workers)]
+            self.world.wait_for_forecasts("undisturbed", self.feeder.sent, 120)
+            for worker in undisturbed:
+                assert worker.stop(40) == 0, worker.log_path.read_text()
+            prefix = f"{self.world.topic}.undisturbed"
+            compare_forecasts(mine, Published.read(self.world.bootstrap, self.world.topic, prefix), verdict)
+            compare_states(self.world, self.config("one"), self.config("u0", "undisturbed"), verdict)
+        return verdict
+
+    def numbers(self, verdict: Verdict) -> dict[str, Any]:
+        """For report.py."""
+        return {
+            "seed": self.seed,
+            "delivery": self.delivery,
+            "records": verdict.counts["records"],
+            "faults": self.faults,
+            "lost": verdict.lost,
+            "doubled": verdict.doubled,
+            "recoveries_s": [round(each, 3) for each in self.recoveries],
+            "rss_growth_mb": round(self.memory.growth_bytes() / 2**20, 1),
+        }

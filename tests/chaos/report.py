@@ -1,0 +1,62 @@
+"""What fault runs measured: one JSON file a run in docs/proofs/, and the table of all of them in Markdown.
+
+python -m tests.chaos.report        # prints the table
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PROOFS = Path(__file__).parents[2] / "docs" / "proofs"
+COLUMNS = {
+    "run": "run",
+    "records": "records",
+    "faults": "faults",
+    "lost": "lost",
+    "doubled": "doubled",
+    "p50": "recovery p50 s",
+    "p95": "p95 s",
+    "max": "max s",
+    "seed": "seed",
+}
+
+
+def combine(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs of one kind (Disturbed.numbers) as one."""
+    recoveries = [each for run in runs for each in run["recoveries_s"]]
+    quantile = {f"p{q}": round(float(np.percentile(recoveries, q)), 2) for q in (50, 95)} if recoveries else {}
+    return {
+        **{name: sum(run[name] for run in runs) for name in ("records", "faults", "lost", "doubled")},
+        **quantile,
+        **({"max": max(recoveries)} if recoveries else {}),
+        "rss_growth_mb": max(run["rss_growth_mb"] for run in runs),
+        "delivery": runs[0]["delivery"],
+        "runs": len(runs),
+        "seed": runs[0]["seed"],
+        "recoveries_s": recoveries,
+    }
+
+
+def write(name: str, numbers: Mapping[str, Any], folder: Path = PROOFS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"run": name, **numbers}, indent=1) + "\n")
+    return path
+
+
+def table(folder: Path = PROOFS) -> str:
+    """In Markdown, a line a run."""
+    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
+    for path in sorted(folder.glob("*.json")):
+        found = json.loads(path.read_text())
+        lines.append("| " + " | ".join(str(found.get(name, "")) for name in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
