@@ -3,16 +3,20 @@
 Shared by all formats: a format fills a `PollColumns`, `verdicts.judge` decides about time, `by_partition` hands over.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.readings import Readings
 from stream_app.wire.decoded import LOG_APPEND_TIME, Message
+
+FEW = 8  # with fewer messages a run than this, each is asked for its offset
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class PollColumns:
         if not parts:
             return PollColumns.of([], [], [], [], [])
         return PollColumns(
-            [series_id for part in parts for series_id in part.series_ids],
+            list(chain.from_iterable(part.series_ids for part in parts)),
             *(
                 np.concatenate([getattr(part, name) for part in parts])
                 for name in ("timestamps_ms", "values", "messages", "positions")
@@ -72,58 +76,88 @@ class PollColumns:
             self.positions[index],
         )
 
+    def part(self, cut: slice) -> "PollColumns":
+        """Readings that are neighbours."""
+        return PollColumns(
+            self.series_ids[cut], self.timestamps_ms[cut], self.values[cut], self.messages[cut], self.positions[cut]
+        )
+
     def where(self, kept: BoolArray) -> "PollColumns":
         return self if kept.all() else self.take(np.flatnonzero(kept))
 
 
 class Origins:
-    """Where the m messages of a poll come from, one row a message."""
-
-    partitions: IntArray  # int64 [m]
-    offsets: IntArray  # int64 [m]
+    """Where the m messages of a poll come from. They come in runs: neighbours of one partition, in log order."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
-        count = len(messages)
-        self.partitions = np.fromiter([message.partition() for message in messages], np.int64, count)
-        self.offsets = np.fromiter([message.offset() for message in messages], np.int64, count)
-        self._stamps = [message.timestamp() for message in messages]
+        self._messages = messages
+        self.partitions = np.fromiter(each("partition", messages), np.int64, len(messages))  # int64 [m]
+        starts = [0, *(np.flatnonzero(self.partitions[1:] != self.partitions[:-1]) + 1).tolist()] if messages else []
+        self.runs = list(zip(starts, [*starts[1:], len(messages)], strict=False))  # [first, end) of each, in order
+
+    @cached_property
+    def offsets(self) -> IntArray:
+        """int64 [m]. Asked of the ends of a run; of those between only where the log has gaps."""
+        count = len(self._messages)
+        if len(self.runs) * FEW > count:
+            return np.fromiter(each("offset", self._messages), np.int64, count)
+        offsets = np.empty(count, np.int64)
+        for start, end in self.runs:
+            first, last = self._messages[start].offset(), self._messages[end - 1].offset()
+            if last - first == end - 1 - start:  # they rise, so there is no other way to get from one to the other
+                offsets[start:end] = np.arange(first, last + 1)
+            else:
+                offsets[start:end] = list(each("offset", self._messages[start:end]))
+        return offsets
 
     @cached_property
     def record_ms(self) -> IntArray:
         """int64 [m], Kafka's timestamp."""
-        return np.fromiter(map(itemgetter(1), self._stamps), np.int64, len(self._stamps))
+        return np.fromiter(map(itemgetter(1), each("timestamp", self._messages)), np.int64, len(self._messages))
 
     @cached_property
     def log_append(self) -> BoolArray | None:
-        """bool [m], whether the broker's clock wrote it; None when it wrote none."""
-        kinds = map(itemgetter(0), self._stamps)
-        if LOG_APPEND_TIME not in set(kinds):
+        """bool [m], whether the broker's clock wrote it; None when it wrote none.
+
+        Whose clock it is belongs to the topic, so the ends of a run speak for those between: a timestamp is the dearest
+        thing to ask of a message.
+        """
+        ends = [self._messages[place] for start, end in self.runs for place in (start, end - 1)]
+        if LOG_APPEND_TIME not in {kind for kind, _ in each("timestamp", ends)}:
             return None
-        return np.array([kind == LOG_APPEND_TIME for kind, _ in self._stamps])
+        return np.array([kind == LOG_APPEND_TIME for kind, _ in each("timestamp", self._messages)])
+
+    def part(self, messages: IntArray) -> list[tuple[int, slice | IntArray]]:
+        """(partition, where in `messages` those of it are, in log order), by partition; indices that never decrease."""
+        partitions = self.partitions[[start for start, _ in self.runs]]
+        order = np.argsort(partitions)
+        if len(set(partitions.tolist())) == len(self.runs):
+            # one run each: what comes from a partition are neighbours
+            borders = np.searchsorted(messages, np.array(self.runs)[order]).tolist()
+            return [(at, slice(*border)) for at, border in zip(partitions[order].tolist(), borders, strict=True)]
+        of_each = self.partitions[messages]
+        places = np.argsort(of_each, kind="stable")
+        found = np.unique(partitions)
+        first = np.searchsorted(of_each[places], found)
+        return list(zip(found.tolist(), np.split(places, first[1:]), strict=True))
+
+
+def each(method: str, messages: Sequence[Message]) -> Iterator[Any]:
+    """What the method says of each message; mapping the type's own is the cheapest call that Python has."""
+    return map(getattr(type(messages[0]), method), messages) if messages else iter(())
 
 
 def by_partition(
     columns: PollColumns, origins: Origins, deletions: dict[int, list[tuple[int, str]]]
 ) -> dict[int, Readings]:
     """Part the columns by partition; within each they stay in log order. `deletions`: partition → (offset, series)."""
-    partitions = origins.partitions[columns.messages]
-    offsets = origins.offsets[columns.messages]
-    if len(columns) and (partitions != partitions[0]).any():
-        order = np.argsort(partitions, kind="stable")
-        columns, partitions, offsets = columns.take(order), partitions[order], offsets[order]
-    found, first = np.unique(partitions, return_index=True)
-    bounds = [*first.tolist(), len(columns)]
     readings: dict[int, Readings] = {}
-    for position, partition in enumerate(found.tolist()):
-        part = slice(bounds[position], bounds[position + 1])
-        readings[partition] = Readings(
-            columns.series_ids[part],
-            columns.timestamps_ms[part],
-            columns.values[part],
-            offsets[part],
-            tuple(deletions.pop(partition, ())),
-        )
-    for partition, gone in deletions.items():
-        empty = Readings.empty()
-        readings[partition] = Readings(empty.series_ids, empty.timestamps_ms, empty.values, empty.offsets, tuple(gone))
+    for partition, where in origins.part(columns.messages):
+        part = columns.part(where) if isinstance(where, slice) else columns.take(where)
+        if len(part):
+            gone = tuple(deletions.pop(partition, ()))
+            offsets = origins.offsets[part.messages]
+            readings[partition] = Readings(part.series_ids, part.timestamps_ms, part.values, offsets, gone)
+    for partition, gone_alone in deletions.items():
+        readings[partition] = replace(Readings.empty(), deletions=tuple(gone_alone))
     return readings

@@ -5,6 +5,7 @@ readings. A null value deletes the series its key names. The worker's clock come
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from model_core.arrays import BoolArray, IntArray
 from model_core.spec import StreamSpec
-from stream_app.wire.columns import Origins, PollColumns, by_partition
+from stream_app.wire.columns import Origins, PollColumns, by_partition, each
 from stream_app.wire.decoded import NOT_THE_FORMAT, DeadLetter, DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.json_batch import WHITE, decode_together
 from stream_app.wire.json_message import Fault, OneMessage, read_message
@@ -49,8 +50,7 @@ class _Poll:
         self._messages = messages
         self._needs_key = partition_count > 1
         self._origins = Origins(messages)
-        self._values = [message.value() for message in messages]
-        self._keys = [message.key() for message in messages]
+        self._values: list[bytes | None] = list(each("value", messages))
         self._faults: dict[int, list[Fault]] = {}
         self._deletions: dict[int, list[tuple[int, str]]] = {}
         self._excluded = 0
@@ -73,16 +73,27 @@ class _Poll:
             excluded=self._excluded,
         )
 
+    @cached_property
+    def _keys(self) -> list[bytes | None]:
+        return list(each("key", self._messages))
+
+    @cached_property
+    def _lengths(self) -> IntArray:
+        """int64 [m], bytes of each value, 0 where there is none."""
+        try:
+            return np.fromiter(map(len, self._values), np.int64, len(self._values))  # type: ignore[arg-type]
+        except TypeError:
+            return np.fromiter([len(value or b"") for value in self._values], np.int64, len(self._values))
+
     # --- messages that are no readings ---
 
     def _set_aside(self) -> IntArray:
         """Deletions, and messages that are too large or without a key; what is left over goes on, as indices."""
         size_max = self._spec.reading_bytes_max
-        # `all` is several times faster than `None in`; what is empty only takes the longer way
-        if all(self._values) and (not self._needs_key or all(self._keys)):
-            longest = max(map(len, self._values))  # type: ignore[arg-type]
-            if longest <= size_max:
-                return np.arange(len(self._values))
+        # what is empty only takes the longer way
+        keyed = not self._needs_key or all(each("key", self._messages))
+        if keyed and self._lengths.all() and self._lengths.max() <= size_max:
+            return np.arange(len(self._values))
         rest: list[int] = []
         for index, (value, key) in enumerate(zip(self._values, self._keys, strict=True)):
             if value is not None and len(value) > size_max:
@@ -117,8 +128,14 @@ class _Poll:
         """Together when that can be done, else halves, in the end one by one."""
         if not len(indices):
             return PollColumns.concatenate([])
-        values, keys = _chosen(self._values, indices), _chosen(self._keys, indices)
-        together = decode_together(self._spec, values, keys, lambda: self._origins.record_ms[indices])
+        values = _chosen(self._values, indices)
+        together = decode_together(
+            self._spec,
+            values,
+            self._lengths[indices],
+            keys=lambda: _chosen(self._keys, indices),
+            record_ms=lambda: self._origins.record_ms[indices],
+        )
         if together is not None:
             return PollColumns(
                 together.series_ids,
@@ -130,7 +147,7 @@ class _Poll:
         if len(indices) > ONE_BY_ONE:
             middle = len(indices) // 2
             return PollColumns.concatenate([self._columns(indices[:middle]), self._columns(indices[middle:])])
-        return self._one_by_one(indices.tolist(), values, keys)
+        return self._one_by_one(indices.tolist(), values, _chosen(self._keys, indices))
 
     def _one_by_one(self, indices: list[int], values: list[bytes], keys: list[bytes | None]) -> PollColumns:
         found = OneMessage()
@@ -186,7 +203,4 @@ class _Poll:
             flags[index] = any(fault.reason not in NOT_THE_FORMAT for fault in faults)
         if self._faults:
             flags[columns.messages] = False
-        partitions = self._origins.partitions
-        order = np.argsort(partitions, kind="stable")
-        found, first = np.unique(partitions[order], return_index=True)
-        return dict(zip(found.tolist(), np.split(flags[order], first[1:]), strict=True))
+        return {at: flags[where] for at, where in self._origins.part(np.arange(len(flags)))}

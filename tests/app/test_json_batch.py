@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import stream_app.wire.json as wire_json
+from stream_app.wire import json_batch
 from stream_app.wire.decoded import DecodedPoll
 from tests.app.polls import NOW_MS, message, poll, spec
 
@@ -154,6 +155,59 @@ def test_a_large_poll_with_a_few_bad_messages_is_as_one_by_one(rng: Any) -> None
     together, alone = both_ways("default", poll(values, keys=[b"k"] * 999, partitions=3))
     assert_same(together, alone)
     assert len(together.dead_letters) == sum(not value.endswith(b"}") for value in values)
+
+
+runs = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 12)), min_size=1, max_size=20)
+gaps = st.lists(st.sampled_from([1, 1, 1, 1, 1, 2, 5]), min_size=240, max_size=240)
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs, gaps, st.sets(st.integers(0, 239), max_size=4), st.sets(st.integers(0, 239), max_size=4))
+def test_each_reading_keeps_its_place_in_the_log_however_runs_and_gaps_fall(
+    runs: list[tuple[int, int]], gaps: list[int], bad: set[int], deleted: set[int]
+) -> None:
+    """Markers of transactions and compaction leave gaps; a partition may come once in a poll or many times."""
+    ends: dict[int, int] = {}
+    messages = []
+    expected: dict[int, list[tuple[str, int]]] = {}
+    lost: list[tuple[int, int]] = []
+    gone: dict[int, list[tuple[int, str]]] = {}
+    for partition, length in runs:
+        for _ in range(length):
+            place = len(messages)
+            offset = ends[partition] = ends.get(partition, 10**6) + gaps[place]
+            name = f"{partition}@{offset}"
+            value: Any = {"series_id": name, "timestamp": NOW_MS - place, "value": place}
+            if place in bad:
+                value = b"{" * 3
+                lost.append((partition, offset))
+            elif place in deleted:
+                value = None
+                gone.setdefault(partition, []).append((offset, name))
+            else:
+                expected.setdefault(partition, []).append((name, offset))
+            messages.append(message(value, key=name.encode(), partition=partition, offset=offset))
+    decoded = wire_json.decode(SPECS["default"], messages, now_ms=NOW_MS, partition_count=301)
+    found = {p: list(zip(r.series_ids, r.offsets.tolist(), strict=True)) for p, r in decoded.readings.items() if len(r)}
+    assert found == expected
+    assert {p: list(r.deletions) for p, r in decoded.readings.items() if r.deletions} == gone
+    assert [(letter.partition, letter.offset) for letter in decoded.dead_letters] == lost
+    counts = {p: sum(length for at, length in runs if at == p) for p, _ in runs}
+    assert {p: len(flags) for p, flags in decoded.malformed.items()} == counts
+    assert sum(int(flags.sum()) for flags in decoded.malformed.values()) == len(lost)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(names, times, numbers), min_size=1, max_size=6), st.sampled_from(sorted(SPECS)))
+def test_what_the_narrow_types_take_the_wide_ones_take_alike(readings: list[tuple[Any, Any, Any]], chosen: str) -> None:
+    documents = [{"series_id": name, "timestamp": time, "value": value} for name, time, value in readings]
+    try:
+        messages = poll([write(document, spaced=False, ascii_only=True) for document in documents])
+    except ValueError:
+        return
+    narrow = both_ways(chosen, messages)[0]
+    with mock.patch.object(json_batch, "_plain_readings", return_value=None):
+        assert_same(narrow, both_ways(chosen, messages)[0])
 
 
 @pytest.mark.parametrize(
