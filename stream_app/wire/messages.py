@@ -1,26 +1,25 @@
 """Columns → the published messages, as (key, value) bytes. message_schemas.py says what stands in them.
 
-Numbers go from numpy arrays to text in one call for all messages (orjson prints float32 in its shortest form), and
-the text is cut at the brackets: no Python object is made for a number of a forecast.
+Numbers go from numpy arrays to text in one call a column, and the messages of a call are joined at once (lines.py): no
+Python code runs for a single number or message.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from model_core.arrays import AnyArray, IntArray
+from model_core.arrays import IntArray
 from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.outcomes import DriftRecord, Forecasts, Scored, Summaries
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
+from stream_app.wire.lines import Lines, escapes, few, levels, numbers, rows, strings, times
 from stream_app.wire.message_schemas import SCHEMA_VERSION
-from stream_app.wire.timestamps import MAX_MS, MIN_MS
 
 Record = tuple[bytes, bytes]  # (key, value)
-CHUNK = 256  # forecasts turned to text at once: about a megabyte, which the caches hold
+CHUNK = 256  # messages turned to text at once: about a megabyte at most, which the caches hold
 
 
 def encode_forecasts(
@@ -34,63 +33,78 @@ def encode_forecasts(
     issued_at: str,
 ) -> list[Record]:
     """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
-    template = _forecast_template(spec, stream, partition, issued_at, demand=forecasts.mean is not None)
-    answered = _answered_by(model, model_version)
+    form = _ForecastForm(spec, stream, partition, model, model_version, issued_at)
     records: list[Record] = []
     for first in range(0, len(forecasts), CHUNK):
-        part = slice(first, first + CHUNK)
-        values = map(template.__mod__, _forecast_fields(spec, forecasts, part, answered))
-        records += zip(map(str.encode, forecasts.series_ids[part]), values, strict=True)
+        records += form.records(forecasts, slice(first, first + CHUNK))
     return records
 
 
-def _forecast_fields(
-    spec: StreamSpec, forecasts: Forecasts, part: slice, answered: Mapping[tuple[int, int], bytes]
-) -> Iterable[tuple[Any, ...]]:
-    """What the template wants for each forecast of a part."""
-    quantiles = forecasts.quantiles[part]  # [n, Q, H]
-    pairs = zip(forecasts.rungs[part].tolist(), forecasts.reasons[part].tolist(), strict=True)
-    columns: list[Iterable[Any]] = [
-        map(orjson.dumps, forecasts.series_ids[part]),
-        _times(spec.grid.starts_ms(forecasts.origins[part])),
-        _rows(quantiles),
-        _rows(quantiles[:, spec.quantile_levels.index(0.5)]),
-        *([] if forecasts.mean is None else [_rows(forecasts.mean[part])]),
-        [answered[pair] for pair in pairs],
-        forecasts.revisions[part].tolist(),
-        _rows(forecasts.observed_share[part]),
-        forecasts.offsets[part].tolist(),
-    ]
-    return zip(*columns, strict=True)
+class _ForecastForm:
+    """What is the same in all forecasts of a call, written out."""
+
+    def __init__(
+        self, spec: StreamSpec, stream: str, partition: int, model: str | None, version: str | None, issued_at: str
+    ) -> None:
+        shape = {"step_ms": spec.step_ms, "horizon": spec.horizon, "quantile_levels": spec.quantile_levels}
+        self._spec = spec
+        self._head = _open({"schema_version": SCHEMA_VERSION, "stream": stream}) + b',"series_id":"'
+        self._shape = b'",' + _open(shape)[1:] + b',"quantiles":['
+        self._issued_at = b"," + _open({"issued_at": issued_at})[1:] + b',"observed_share":'
+        self._input = _input(partition)
+        self._answered = _answered_by(model, version)
+        self._median = spec.quantile_levels.index(0.5)
+
+    def records(self, forecasts: Forecasts, part: slice) -> Iterable[Record]:
+        names = strings(forecasts.series_ids[part])
+        keys = _keys(names, forecasts.series_ids[part])
+        lines = Lines()
+        lines.fixed(self._head)
+        lines.column(names)
+        lines.fixed(b'","origin":"')
+        lines.chosen(*few(forecasts.origins[part], self._times))
+        lines.fixed(self._shape)
+        quantiles = levels(forecasts.quantiles[part])
+        for level, texts in enumerate(quantiles):
+            lines.fixed(b"]" if level else b"")
+            lines.column(texts)
+        lines.fixed(b']],"point":')
+        median = quantiles[self._median]
+        lines.column([text[1:] for text in median] if self._median else median)
+        if forecasts.mean is not None:
+            lines.fixed(b'],"mean":[')
+            lines.column(rows(forecasts.mean[part]))
+        lines.fixed(b"],")
+        pairs = forecasts.rungs[part].astype(np.int64) * len(REASON_NAMES) + forecasts.reasons[part]
+        lines.chosen(*few(pairs, lambda codes: [self._answered[code] for code in codes.tolist()]))
+        lines.fixed(b',"revision":')
+        lines.chosen(*few(forecasts.revisions[part], numbers))
+        lines.fixed(self._issued_at)
+        lines.column(numbers(forecasts.observed_share[part]))
+        lines.fixed(self._input)
+        lines.column(numbers(forecasts.offsets[part]))
+        return zip(keys, lines.joined(b"}}"), strict=True)
+
+    def _times(self, ticks: IntArray) -> list[bytes]:
+        return times(self._spec.grid.starts_ms(ticks))
 
 
-def _forecast_template(spec: StreamSpec, stream: str, partition: int, issued_at: str, *, demand: bool) -> bytes:
-    """A bytes template; everything in it that is the same in all messages of a call is written out."""
-    head = {"schema_version": SCHEMA_VERSION, "stream": stream}
-    shape = {"step_ms": spec.step_ms, "horizon": spec.horizon, "quantile_levels": spec.quantile_levels}
-    return b"".join(
-        (
-            _fixed(head),
-            b',"series_id":%b,"origin":"%b",',
-            _fixed(shape)[1:],
-            b',"quantiles":[[%b]],"point":[%b],',
-            b'"mean":[%b],' if demand else b"",
-            b'%b,"revision":%d,',
-            _fixed({"issued_at": issued_at})[1:],
-            b',"observed_share":%b,"input":{"partition":',
-            str(partition).encode(),
-            b',"offset":%d}}',
-        )
-    )
+def _keys(names: list[bytes], series_ids: list[str]) -> list[bytes]:
+    """What JSON has not escaped is the key as it is."""
+    return list(map(str.encode, series_ids)) if escapes(names) else names
 
 
-def _fixed(part: Mapping[str, Any]) -> bytes:
-    """An object without its closing brace, to stand in a template."""
-    return orjson.dumps(part)[:-1].replace(b"%", b"%%")
+def _open(part: Mapping[str, Any]) -> bytes:
+    """An object without its closing brace: more follows."""
+    return orjson.dumps(part)[:-1]
 
 
-def _answered_by(model: str | None, model_version: str | None) -> dict[tuple[int, int], bytes]:
-    """(rung, reason) → the fields that say who answered and why not the model."""
+def _input(partition: int) -> bytes:
+    return b',"input":{"partition":%d,"offset":' % partition
+
+
+def _answered_by(model: str | None, model_version: str | None) -> dict[int, bytes]:
+    """rung · reasons + reason → the fields that say who answered and why not the model."""
     answered = {}
     for rung in Rung:
         for reason in Reason:
@@ -101,80 +115,87 @@ def _answered_by(model: str | None, model_version: str | None) -> dict[tuple[int
                 "status": "ok" if by_model else "fallback",
                 "reason": None if reason is Reason.OK else REASON_NAMES[reason],
             }
-            answered[rung.value, reason.value] = orjson.dumps(fields)[1:-1]
+            answered[rung.value * len(REASON_NAMES) + reason.value] = orjson.dumps(fields)[1:-1]
     return answered
 
 
 def encode_accuracy(spec: StreamSpec, stream: str, partition: int, scored: Scored) -> list[Record]:
     """One record a forecast, with all its scored horizons. K of them, I central intervals."""
-    horizons = np.array(spec.scored_horizons)
-    targets = spec.grid.starts_ms((scored.origins[:, None] + horizons[None, :]).reshape(-1))
-    count = len(horizons)
-    texts = [text.decode() for text in _times(targets)]
-    origins = [text.decode() for text in _times(spec.grid.starts_ms(scored.origins))]
-    covered = scored.covered.tolist()
-    known = np.isfinite(scored.actual).tolist()
-    numbers = [array.tolist() for array in (scored.actual, scored.error, scored.pinball, scored.baselines)]
-    running = zip(scored.mase.tolist(), scored.coverage.tolist(), scored.skill.tolist(), strict=True)
     records: list[Record] = []
-    for row, (series_id, (mase, coverage, skill)) in enumerate(zip(scored.series_ids, running, strict=True)):
-        actual, error, pinball, baselines = (column[row] for column in numbers)
-        body = _accuracy_head(spec, stream, "record", series_id) | {
-            "origin": origins[row],
-            "horizons": [
-                {
-                    "horizon": spec.scored_horizons[k],
-                    "target": texts[row * count + k],
-                    "actual": actual[k],
-                    "error": error[k],
-                    "pinball": pinball[k],
-                    "covered": covered[row][k] if known[row][k] else [None] * len(covered[row][k]),
-                    "baselines": {"seasonal_naive": baselines[k][0], "last_value": baselines[k][1]},
-                }
-                for k in range(count)
-            ],
-            "mase": mase,
-            "coverage": coverage,
-            "skill": skill,
-            "input": {"partition": partition, "offset": int(scored.offsets[row])},
-        }
-        records.append((series_id.encode(), orjson.dumps(body)))
+    for first in range(0, len(scored.series_ids), CHUNK):
+        records += _accuracy_records(spec, stream, partition, scored, slice(first, first + CHUNK))
     return records
+
+
+def _accuracy_records(spec: StreamSpec, stream: str, partition: int, scored: Scored, part: slice) -> Iterable[Record]:
+    series_ids, origins, grid = scored.series_ids[part], scored.origins[part], spec.grid
+    names = strings(series_ids)
+    lines = Lines()
+    head, intervals = _accuracy_head(spec, stream, "record")
+    lines.fixed(head + b'"')
+    lines.column(names)
+    lines.fixed(b'",' + intervals + b',"origin":"')
+    lines.chosen(*few(origins, lambda ticks: times(grid.starts_ms(ticks))))
+    lines.fixed(b'","horizons":[')
+    for k, horizon in enumerate(spec.scored_horizons):
+        lines.fixed((b"}}," if k else b"") + b'{"horizon":%d,"target":"' % horizon)
+        lines.chosen(*few(origins + horizon, lambda ticks: times(grid.starts_ms(ticks))))
+        lines.fixed(b'","actual":')
+        lines.column(numbers(scored.actual[part, k]))
+        lines.fixed(b',"error":')
+        lines.column(numbers(scored.error[part, k]))
+        lines.fixed(b',"pinball":')
+        lines.column(numbers(scored.pinball[part, k]))
+        lines.fixed(b',"covered":[')
+        lines.flags(scored.covered[part, k], np.isfinite(scored.actual[part, k]))
+        lines.fixed(b'],"baselines":{"seasonal_naive":')
+        lines.column(numbers(scored.baselines[part, k, 0]))
+        lines.fixed(b',"last_value":')
+        lines.column(numbers(scored.baselines[part, k, 1]))
+    lines.fixed(b'}}],"mase":')
+    lines.column(numbers(scored.mase[part]))
+    lines.fixed(b',"coverage":[')
+    lines.column(rows(scored.coverage[part]))
+    lines.fixed(b'],"skill":')
+    lines.column(numbers(scored.skill[part]))
+    lines.fixed(_input(partition))
+    lines.column(numbers(scored.offsets[part]))
+    return zip(_keys(names, series_ids), lines.joined(b"}}"), strict=True)
 
 
 def encode_summaries(spec: StreamSpec, stream: str, partition: int, summaries: Summaries) -> list[Record]:
     """One a series: its running accuracy."""
-    records: list[Record] = []
-    at = _times(spec.grid.starts_ms(summaries.ticks))
-    for row, series_id in enumerate(summaries.series_ids):
-        body = _accuracy_head(spec, stream, "summary", series_id) | {
-            "at": at[row].decode(),
-            "mase": float(summaries.mase[row]),
-            "coverage": summaries.coverage[row].tolist(),
-            "pinball": float(summaries.pinball[row]),
-            "skill": float(summaries.skill[row]),
-            "scored": int(summaries.scored[row]),
-            "input": {"partition": partition, "offset": int(summaries.offsets[row])},
-        }
-        records.append((series_id.encode(), orjson.dumps(body)))
-    return records
+    names = strings(summaries.series_ids)
+    lines = Lines()
+    head, intervals = _accuracy_head(spec, stream, "summary")
+    lines.fixed(head + b'"')
+    lines.column(names)
+    lines.fixed(b'",' + intervals + b',"at":"')
+    lines.chosen(*few(summaries.ticks, lambda ticks: times(spec.grid.starts_ms(ticks))))
+    lines.fixed(b'","mase":')
+    lines.column(numbers(summaries.mase))
+    lines.fixed(b',"coverage":[')
+    lines.column(rows(summaries.coverage))
+    for name, values in (("pinball", summaries.pinball), ("skill", summaries.skill), ("scored", summaries.scored)):
+        lines.fixed((b"]" if name == "pinball" else b"") + b',"%b":' % name.encode())
+        lines.column(numbers(values))
+    lines.fixed(_input(partition))
+    lines.column(numbers(summaries.offsets))
+    return list(zip(_keys(names, summaries.series_ids), lines.joined(b"}}"), strict=True))
 
 
-def _accuracy_head(spec: StreamSpec, stream: str, kind: str, series_id: str) -> dict[str, Any]:
-    levels = spec.quantile_levels
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": kind,
-        "stream": stream,
-        "series_id": series_id,
-        "intervals": [round(levels[high] - levels[low], 9) for low, high in central_intervals(levels)],
-    }
+def _accuracy_head(spec: StreamSpec, stream: str, kind: str) -> tuple[bytes, bytes]:
+    """What stands before the series' name, and the intervals, which stand after it."""
+    at = spec.quantile_levels
+    intervals = [round(at[high] - at[low], 9) for low, high in central_intervals(at)]
+    head = _open({"schema_version": SCHEMA_VERSION, "kind": kind, "stream": stream}) + b',"series_id":'
+    return head, orjson.dumps({"intervals": intervals})[1:-1]
 
 
 def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[DriftRecord]) -> list[Record]:
     """Keyed by the series, or by the group that a record is about."""
-    since = _times(spec.grid.starts_ms(np.array([record.since for record in drift], np.int64)))
-    at = _times(spec.grid.starts_ms(np.array([record.tick for record in drift], np.int64)))
+    since = times(spec.grid.starts_ms(np.array([record.since for record in drift], np.int64)))
+    at = times(spec.grid.starts_ms(np.array([record.tick for record in drift], np.int64)))
     records: list[Record] = []
     for row, record in enumerate(drift):
         body = {
@@ -205,21 +226,3 @@ def encode_journal(stream: str, partition: int, next_offset: int, decision: Mapp
         "decision": dict(decision),
     }
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _rows(array: AnyArray) -> list[bytes]:
-    """[n, …] → the JSON of each row as float32, without its outer brackets; NaN and infinities are null."""
-    depth = array.ndim
-    text = orjson.dumps(np.ascontiguousarray(array, np.float32), option=orjson.OPT_SERIALIZE_NUMPY)
-    return text[depth:-depth].split(b"]" * (depth - 1) + b"," + b"[" * (depth - 1))
-
-
-def _times(times_ms: IntArray) -> list[bytes]:
-    """int64 [n] ms → RFC 3339 UTC in whole seconds, or milliseconds where a tick does not start at a second."""
-    if not len(times_ms):
-        return []
-    different, which = np.unique(np.clip(times_ms, MIN_MS, MAX_MS), return_inverse=True)
-    unit: Literal["s", "ms"] = "ms" if (different % 1000).any() else "s"
-    moments: NDArray[np.datetime64] = different.astype("datetime64[ms]")
-    texts = [f"{text}Z".encode() for text in np.datetime_as_string(moments, unit=unit)]
-    return [texts[index] for index in which.tolist()]

@@ -1,0 +1,207 @@
+"""Messages made by the column are, byte for byte, what writing each as an object would give."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from model_core.ladder import REASON_NAMES, RUNG_NAMES
+from model_core.outcomes import Forecasts, Scored, Summaries
+from model_core.spec import StreamSpec
+from stream_app.wire import messages
+from stream_app.wire.timestamps import rfc3339
+
+NAMES = [
+    "pump-7.temp",
+    "a",
+    "",
+    'quote "',
+    '",',
+    '","',
+    "back\\slash",
+    "日本.温度",
+    "line\nend",
+    "tab\t",
+    "\x01",
+    "]]",
+    "%b",
+]
+PLAIN = [name for name in NAMES if name.isprintable() and not set(name) & set('"\\')]
+SHAPES: list[dict[str, Any]] = [
+    {},
+    {"horizon": 1},
+    {"quantile_levels": [0.5]},
+    {"quantile_levels": [0.5, 0.6]},
+    {"quantile_levels": [0.1, 0.5, 0.9], "freq": "1500ms"},
+    {"freq": "1d", "timezone": "Europe/Berlin", "horizon": 12},
+    {"quantile_levels": [round(i / 80, 4) for i in range(1, 80)], "horizon": 2},
+]
+
+
+def spec(shape: dict[str, Any]) -> StreamSpec:
+    base = {"topic": "t", "freq": "10min", "context_length": 48, "horizon": 5, "accuracy": "records"}
+    return StreamSpec.model_validate(base | shape)
+
+
+def start(of: StreamSpec, tick: int) -> str:
+    return rfc3339(of.grid.start_ms(tick))
+
+
+def holed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of all sizes, some of them none."""
+    values = rng.normal(size=shape) * 10.0 ** rng.integers(-12, 12, shape)
+    values[rng.random(shape) < 0.1] = np.nan
+    values[rng.random(shape) < 0.1] = rng.integers(-3, 3)
+    return values
+
+
+def names(rng: np.random.Generator, count: int) -> list[str]:
+    return [str(name) for name in rng.choice(PLAIN if rng.random() < 0.5 else NAMES, count)]
+
+
+def ticks(rng: np.random.Generator, of: StreamSpec, count: int) -> np.ndarray:
+    """Mostly one tick, as when all series settle together."""
+    first = of.grid.tick(1_771_000_000_000)
+    return first + rng.integers(0, rng.choice([1, 3, 1000]), count)
+
+
+def written(bodies: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
+    """Records of bodies; float32 arrays in them are written as such."""
+    return [(body["series_id"].encode(), orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)) for body in bodies]
+
+
+def intervals(of: StreamSpec) -> list[float]:
+    levels = of.quantile_levels
+    pairs = [(a, b) for a in levels for b in levels if a < 0.5 and abs(b - (1 - a)) < 1e-9]
+    return [round(b - a, 9) for a, b in pairs]
+
+
+def forecast_body(of: StreamSpec, made: Forecasts, i: int) -> dict[str, Any]:
+    rung, reason = int(made.rungs[i]), int(made.reasons[i])
+    return {
+        "schema_version": messages.SCHEMA_VERSION,
+        "stream": "s %b",
+        "series_id": made.series_ids[i],
+        "origin": start(of, int(made.origins[i])),
+        "step_ms": of.step_ms,
+        "horizon": of.horizon,
+        "quantile_levels": of.quantile_levels,
+        "quantiles": made.quantiles[i],
+        "point": made.quantiles[i, of.quantile_levels.index(0.5)],
+        **({} if made.mean is None else {"mean": made.mean[i]}),
+        "model": "ridge" if rung == 0 else RUNG_NAMES[rung],
+        "model_version": "v3" if rung == 0 else None,
+        "status": "fallback" if rung else "ok",
+        "reason": REASON_NAMES[reason] if reason else None,
+        "revision": made.revisions[i],
+        "issued_at": "now",
+        "observed_share": made.observed_share[i],
+        "input": {"partition": 4, "offset": made.offsets[i]},
+    }
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [0, 1, 3, messages.CHUNK + 40])
+@pytest.mark.parametrize("demand", [False, True])
+def test_forecasts(rng: np.random.Generator, shape: dict[str, Any], count: int, demand: bool) -> None:
+    of = spec(shape)
+    quantiles = holed(rng, (count, len(of.quantile_levels), of.horizon)).astype(np.float32)
+    made = Forecasts(
+        series_ids=names(rng, count),
+        origins=ticks(rng, of, count),
+        quantiles=quantiles,
+        mean=holed(rng, (count, of.horizon)).astype(np.float32) if demand else None,
+        rungs=rng.integers(0, 4, count).astype(np.int8),
+        reasons=rng.integers(0, 8, count).astype(np.int8),
+        revisions=rng.integers(0, 2, count),
+        observed_share=rng.random(count).astype(np.float32),
+        offsets=rng.integers(-1, 2**53, count),
+    )
+    found = messages.encode_forecasts(of, "s %b", 4, made, model="ridge", model_version="v3", issued_at="now")
+    assert found == written([forecast_body(of, made, i) for i in range(count)])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [0, 1, 3, messages.CHUNK + 40])
+def test_accuracy(rng: np.random.Generator, shape: dict[str, Any], count: int) -> None:
+    of = spec(shape)
+    levels, horizons = intervals(of), of.scored_horizons
+    actual = holed(rng, (count, len(horizons)))
+    made = Scored(
+        series_ids=names(rng, count),
+        origins=ticks(rng, of, count),
+        actual=actual,
+        error=holed(rng, actual.shape),
+        pinball=holed(rng, actual.shape),
+        baselines=holed(rng, (*actual.shape, 2)),
+        covered=rng.random((*actual.shape, len(levels))) < 0.5,
+        mase=holed(rng, (count,)),
+        coverage=holed(rng, (count, len(levels))),
+        skill=holed(rng, (count,)),
+        offsets=rng.integers(-1, 2**53, count),
+    )
+    expected = []
+    for i, name in enumerate(made.series_ids):
+        entries = [
+            {
+                "horizon": horizon,
+                "target": start(of, int(made.origins[i]) + horizon),
+                "actual": actual[i, k],
+                "error": made.error[i, k],
+                "pinball": made.pinball[i, k],
+                "covered": made.covered[i, k].tolist() if np.isfinite(actual[i, k]) else [None] * len(levels),
+                "baselines": {"seasonal_naive": made.baselines[i, k, 0], "last_value": made.baselines[i, k, 1]},
+            }
+            for k, horizon in enumerate(horizons)
+        ]
+        body = {
+            "schema_version": messages.SCHEMA_VERSION,
+            "kind": "record",
+            "stream": "s",
+            "series_id": name,
+            "intervals": levels,
+            "origin": start(of, int(made.origins[i])),
+            "horizons": entries,
+            "mase": made.mase[i],
+            "coverage": made.coverage[i].tolist(),
+            "skill": made.skill[i],
+            "input": {"partition": 2, "offset": int(made.offsets[i])},
+        }
+        expected.append(body)
+    assert messages.encode_accuracy(of, "s", 2, made) == written(expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_summaries(rng: np.random.Generator, shape: dict[str, Any], count: int) -> None:
+    of = spec(shape)
+    levels = intervals(of)
+    made = Summaries(
+        series_ids=names(rng, count),
+        ticks=ticks(rng, of, count),
+        mase=holed(rng, (count,)),
+        coverage=holed(rng, (count, len(levels))),
+        pinball=holed(rng, (count,)),
+        skill=holed(rng, (count,)),
+        scored=rng.integers(0, 1000, count),
+        offsets=rng.integers(-1, 2**53, count),
+    )
+    expected = []
+    for i, name in enumerate(made.series_ids):
+        body = {
+            "schema_version": messages.SCHEMA_VERSION,
+            "kind": "summary",
+            "stream": "s",
+            "series_id": name,
+            "intervals": levels,
+            "at": start(of, int(made.ticks[i])),
+            "mase": made.mase[i],
+            "coverage": made.coverage[i].tolist(),
+            "pinball": made.pinball[i],
+            "skill": made.skill[i],
+            "scored": int(made.scored[i]),
+            "input": {"partition": 2, "offset": int(made.offsets[i])},
+        }
+        expected.append(body)
+    assert messages.encode_summaries(of, "s", 2, made) == written(expected)
