@@ -7,6 +7,11 @@ from model_core.columns import Columns
 from model_core.spec import StreamSpec
 from model_core.windows import NEVER, ROLE_CODES, column_settings
 
+ORDER_WORTH = 256  # with fewer readings, looking up is as cheap
+ORDER_MAX = 1 << 18  # readings whose order is remembered
+ORDER_PARTS_MAX = 64  # stretches of it in one answer
+ORDER_PAUSE_MAX = 256  # calls without a try, where the order never holds
+
 
 class Roster:
     """Gives series their columns. `group[c]`: readings of one group keep their order (an entity with covariates)."""
@@ -18,21 +23,28 @@ class Roster:
         self._entities: dict[str, dict[str, int]] = {}  # entity → variable → column; only with covariates
         self._entity_number: dict[str, int] = {}
         self.group = np.empty(0, np.int64)
+        self._order = _Order(columns)
         self._enrol([(column, name) for column, name in enumerate(columns.ids) if name is not None])
 
     def columns_of(self, series_ids: list[str], closed: int) -> tuple[IntArray, set[int]]:
         """Columns [n] of readings, made where new (they start behind the tick `closed`), and the set of new ones."""
         index = self._columns.index
+        known = self._order.columns_of(series_ids)
+        if known is not None:
+            return known, set()
         try:
-            return np.fromiter(map(index.__getitem__, series_ids), np.int64, len(series_ids)), set()
+            columns = np.fromiter(map(index.__getitem__, series_ids), np.int64, len(series_ids))
+            self._order.learn(columns)
+            return columns, set()
         except KeyError:
             names = [name for name in dict.fromkeys(series_ids) if name not in index]
         made = self._columns.add(names)
-        for column, name in zip(made.tolist(), names, strict=True):
-            self._set_up(column, name, closed)
+        self._set_up(made, names, closed)
         self._columns.touch_hot(made)
         self._enrol(list(zip(made.tolist(), names, strict=True)))
-        return np.fromiter(map(index.__getitem__, series_ids), np.int64, len(series_ids)), set(made.tolist())
+        columns = np.fromiter(map(index.__getitem__, series_ids), np.int64, len(series_ids))
+        self._order.learn(columns)
+        return columns, set(made.tolist())
 
     def remove(self, columns: IntArray) -> None:
         """Free columns; their series are unknown from now on."""
@@ -42,13 +54,16 @@ class Roster:
                 assert name is not None, "only series in the roster can leave it"
                 self._leave(*self._spec.split(name))
         self._columns.remove(columns)
+        self._order = _Order(self._columns)
 
-    def _set_up(self, column: int, name: str, closed: int) -> None:
-        flat = self._columns.flat
-        aggregate, fill, role, lower, upper = column_settings(self._spec, name)
-        flat("aggregate")[column], flat("fill")[column], flat("role")[column] = aggregate, fill, role
-        flat("bounds")[column] = lower, upper
-        flat("last_tick")[column] = NEVER if role == ROLE_CODES["future"] else closed
+    def _set_up(self, made: IntArray, names: list[str], closed: int) -> None:
+        spec, flat = self._spec, self._columns.flat
+        alike = not (spec.overrides or spec.targets or self._covariates)  # then names do not matter
+        settings = [column_settings(spec, name) for name in (names[:1] if alike else names)]
+        for position, field in enumerate(("aggregate", "fill", "role")):
+            flat(field)[made] = [of_each[position] for of_each in settings]
+        flat("bounds")[made] = [of_each[3:] for of_each in settings]
+        flat("last_tick")[made] = np.where(flat("role")[made] == ROLE_CODES["future"], NEVER, closed)
 
     def _enrol(self, members: list[tuple[int, str]]) -> None:
         if len(self.group) < self._columns.used:
@@ -76,3 +91,59 @@ class Roster:
         members = np.fromiter(variables.values(), np.int64, len(variables))
         self._columns.flat("covariates")[members] = partners
         self._columns.touch_hot(members)
+
+
+class _Order:
+    """In which order the series spoke lately. Most keep it from tick to tick, and comparing a list of names with the
+    one remembered costs a quarter of looking each up. Only a cache: what it answers is what the index would.
+
+    `place[c]` is where column c stands first among the remembered, −1 where it does not. A freed column ends it.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self._state = columns
+        self._misses = 0  # in a row
+        self._pause = 0  # calls until it is worth another try
+        self._names: list[str | None] = []
+        self._columns = self._place = np.empty(0, np.int64)
+
+    def columns_of(self, series_ids: list[str]) -> IntArray | None:
+        """Columns [n] of these readings where they follow the remembered order, starting anywhere in it."""
+        count = len(series_ids)
+        if count < ORDER_WORTH or self._pause:
+            return None
+        parts: list[IntArray] = []
+        at = 0
+        while at < count:
+            start = self._place_of(series_ids[at])
+            end = min(start + count - at, len(self._names))
+            stretch = series_ids[at : at + end - start] if at or end - start < count else series_ids
+            if start < 0 or len(parts) == ORDER_PARTS_MAX or stretch != self._names[start:end]:
+                return None
+            parts.append(self._columns[start:end])
+            at += end - start
+        self._misses = 0
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def learn(self, columns: IntArray) -> None:
+        """These, in this order, after the remembered ones if they are others; seldom where the order never holds."""
+        if len(columns) < ORDER_WORTH:
+            return
+        if self._pause:
+            self._pause -= 1
+            return
+        fresh = columns[0] >= len(self._place) or self._place[columns[0]] < 0
+        if not fresh or len(self._columns) + len(columns) > ORDER_MAX:
+            self._names, self._columns = [], np.empty(0, np.int64)
+            self._pause = min(self._misses, ORDER_PAUSE_MAX)
+            self._misses = 2 * self._misses + 1
+        self._columns = np.concatenate([self._columns, columns])
+        names = self._state.ids
+        self._names += [names[column] for column in columns.tolist()]
+        place = np.full(self._state.used, -1, np.int64)
+        place[self._columns[::-1]] = np.arange(len(self._columns) - 1, -1, -1)
+        self._place = place
+
+    def _place_of(self, series_id: str) -> int:
+        column = self._state.index.get(series_id, -1)
+        return int(self._place[column]) if 0 <= column < len(self._place) else -1
