@@ -283,6 +283,8 @@ class PollThread:
         consumer.incremental_assign(starts)
         if self._paused:
             consumer.pause(starts)
+        elif again:
+            consumer.resume(starts)  # a pause outlives the assignment
         self._announce(taken)
 
     def _unpark(self, consumer: Consumer) -> None:

@@ -98,6 +98,7 @@ def read_journals(
     topics = {at: streams[at.stream].outputs.topic("journal", at.stream) for at in partitions}
     by_topic = {(topic, at.partition): at for at, topic in topics.items()}
     decisions: dict[StreamPartition, list[Decision]] = {at: [] for at in partitions}
+    ends = _ends(properties, list(by_topic), timeout_s)
     reader = Consumer({**properties, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
     try:
         reader.assign([TopicPartition(topic, at.partition, 0) for at, topic in topics.items()])
@@ -113,7 +114,9 @@ def read_journals(
                 if error is None:
                     decisions[by_topic[place]].append(Decision.from_record(json.loads(message.value())))
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    unread.discard(place)
+                    # An open transaction of a killed worker hides what was committed after it began: that is no end.
+                    if message.offset() >= ends.get(place, 0):
+                        unread.discard(place)
                 elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
                     raise TidecastError(
                         f"Expected {message.topic()} to have as many partitions as the input topic, found none for "
@@ -124,3 +127,23 @@ def read_journals(
     finally:
         reader.close()
     return decisions
+
+
+def _ends(properties: Mapping[str, Any], places: Sequence[tuple[str, int]], timeout_s: float) -> dict[Any, int]:
+    """One after the last record of each (topic, partition), open transactions or not; nothing for missing ones."""
+    asking = Consumer({**properties, "isolation.level": "read_uncommitted"})
+    ends = {}
+    try:
+        for topic, partition in places:
+            try:
+                ends[topic, partition] = asking.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=timeout_s, cached=False
+                )[1]
+            except KafkaException as error:
+                if error.args[0].code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+                    raise KafkaAway(
+                        f"Expected Kafka to tell the end of {topic}[{partition}], found: {error}."
+                    ) from error
+    finally:
+        asking.close()
+    return ends

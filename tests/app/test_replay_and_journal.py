@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from model_core.outcomes import DriftRecord, Forecasts, Outcome, Scored, Summaries
 from stream_app.assignment import Owned
-from stream_app.delivery.commits import CommitFailed, OffsetCommits
+from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
 from stream_app.idleness import Idleness
 from stream_app.journal import Decision, Journaled
 from stream_app.poll_batch import PollBatch, StreamPartition
@@ -94,7 +94,7 @@ def committing(commits: OffsetCommits, asked: dict[StreamPartition, tuple[Owned,
 
     def ask() -> None:
         try:
-            answer["committed"] = commits.commit(asked, timeout_s)
+            answer["committed"] = commits.commit(CommitRequest(asked, timeout_s))
         except CommitFailed as error:
             answer["error"] = error
 

@@ -113,7 +113,7 @@ def test_without_a_file_the_environment_is_enough() -> None:
         (SMALLEST + "[streams.b]\ntopic = 'b'\nfreq = '1s'\n[streams.b.outputs]\nprefix = 'pumps'", "streams.b."
          "outputs: expected a topic of its own for forecasts of b, found 'pumps.forecasts', which is forecasts of"),
         (SMALLEST + "[streams.pumps.outputs]\nforecasts = 'pumps'", "which is the input of pumps"),
-        ("delivery = 'exactly_once'", "delivery: exactly_once is not available in this version; set delivery"),
+        ("delivery = 'twice'", "delivery: "),
         ("application_id = 'a b'", "application_id: expected"),
         ("[kafka", "expected TOML"),
         ("[kafka.client]\n'group.id' = 'x'", "kafka.client: group.id cannot be set here: it is the application_id."),
