@@ -107,6 +107,11 @@ def _store(settings: Settings) -> CheckpointStore:
     return CheckpointStore(client, settings.application_id, chunk_bytes=settings.limits.checkpoint_chunk_bytes_max)
 
 
+def _delivery(settings: Settings, commits: OffsetCommits) -> ExactlyOnce | AtLeastOnce:
+    made = ExactlyOnce if settings.delivery == "exactly_once" else AtLeastOnce
+    return made(settings, producer_properties(settings), commits)
+
+
 class DataPlane:
     """The parts of one worker."""
 
@@ -137,10 +142,9 @@ class DataPlane:
         assignment = Assignment(settings, restorer=restorer, health=self.health)
         saver = Saver(settings, self._store, assignment, self.health, self.metrics)
         rewinds = Rewinds()
-        deliver = ExactlyOnce if settings.delivery == "exactly_once" else AtLeastOnce
         self._publisher = Publisher(
             settings,
-            delivery=deliver(settings, producer_properties(settings), commits),
+            delivery=_delivery(settings, commits),
             rewinds=rewinds,
             saver=saver,
             health=self.health,

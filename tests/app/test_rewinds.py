@@ -1,4 +1,4 @@
-"""A transaction that fails goes again when nothing of it counts; otherwise everything rewinds, and nothing is doubled."""
+"""A failed transaction goes again when nothing of it counts; otherwise everything rewinds, and nothing is doubled."""
 
 from __future__ import annotations
 
