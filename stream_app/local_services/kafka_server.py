@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from stream_app.errors import TidecastError
@@ -30,8 +31,12 @@ class KafkaServer(Server):
         state_file: StateFile,
         downloads: Path,
         progress: Progress,
+        proxy_port: int | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(directory=directory, ports=ports, tied=tied, state_file=state_file)
+        self._proxy_port = proxy_port
+        self._more = dict(properties or {})
         self._downloads = downloads
         self._progress = progress
         self._jars: list[Path] = []
@@ -39,7 +44,9 @@ class KafkaServer(Server):
     def prepare(self) -> None:
         self._jars = install_kafka_jars(self._downloads, self._progress)
         self._home.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text(broker_properties(data=self._data, ports=self.ports))
+        self._properties.write_text(
+            broker_properties(data=self._data, ports=self.ports, proxy_port=self._proxy_port, more=self._more)
+        )
         self._log_settings.write_text(log4j2_settings(self.log_path))
         if not (self._data / "meta.properties").exists():
             self._format_storage()
@@ -120,8 +127,14 @@ def new_cluster_id() -> str:
     return text
 
 
-def broker_properties(*, data: Path, ports: dict[str, int]) -> str:
-    settings = {
+def broker_properties(
+    *, data: Path, ports: dict[str, int], proxy_port: int | None = None, more: Mapping[str, str] | None = None
+) -> str:
+    """`proxy_port`: who comes in by ports["proxied"] is told to find the broker there, where a proxy listens.
+
+    `more` goes over what is set here.
+    """
+    settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": NODE_ID,
         "controller.quorum.voters": f"{NODE_ID}@{LOCALHOST}:{ports['controller']}",
@@ -152,6 +165,12 @@ def broker_properties(*, data: Path, ports: dict[str, int]) -> str:
         # Replay is the recovery: keep readings for good unless a topic says otherwise.
         "log.retention.ms": -1,
     }
+    if proxy_port is not None:
+        settings["listeners"] = f"{settings['listeners']},PROXIED://{LOCALHOST}:{ports['proxied']}"
+        settings["advertised.listeners"] = f"{settings['advertised.listeners']},PROXIED://{LOCALHOST}:{proxy_port}"
+        settings["inter.broker.listener.name"] = "PLAINTEXT"
+        settings["listener.security.protocol.map"] = f"{settings['listener.security.protocol.map']},PROXIED:PLAINTEXT"
+    settings |= more or {}
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 

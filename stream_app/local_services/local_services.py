@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,8 +52,14 @@ class LocalServices:
         persistent: bool = False,
         downloads: Path | str | None = None,
         progress: Progress = lambda done, total: None,
+        kafka_proxy_port: int | None = None,
+        kafka_properties: Mapping[str, str] | None = None,
     ) -> None:
-        """`downloads`: where Kafka's jars are kept; default a folder below `directory`."""
+        """`downloads`: where Kafka's jars are kept; default a folder below `directory`.
+
+        `kafka_proxy_port`: clients that come through a proxy there are told to stay with it; the proxy connects to
+        `kafka.ports["proxied"]`. `kafka_properties`: broker properties over ours.
+        """
         folder = Path(directory).resolve()
         # Data that may be erased has a place of its own, so that no mistake here costs anyone's kept data.
         self.directory = folder if persistent else folder / "temporary"
@@ -60,6 +67,8 @@ class LocalServices:
         self._persistent = persistent
         self._downloads = Path(downloads).resolve() if downloads else folder / "kafka-jars"
         self._progress = progress
+        self._kafka_proxy_port = kafka_proxy_port
+        self._kafka_properties = kafka_properties
         self._state_file = StateFile(self.directory / "services.json")
         self._lock: IO[str] | None = None
         self.kafka, self.valkey = self._servers()
@@ -130,6 +139,8 @@ class LocalServices:
             state_file=self._state_file,
             downloads=self._downloads,
             progress=self._progress,
+            proxy_port=self._kafka_proxy_port,
+            properties=self._kafka_properties,
         )
         valkey = ValkeyServer(
             directory=self.directory,
@@ -159,7 +170,10 @@ class LocalServices:
         if running:
             return running.ports
         client = free_port(taken=taken) if self._free_ports else KAFKA_PORT
-        return {"client": client, "controller": free_port(taken=taken | {client})}
+        ports = {"client": client, "controller": free_port(taken=taken | {client})}
+        if self._kafka_proxy_port is not None:
+            ports["proxied"] = free_port(taken=taken | {*ports.values(), self._kafka_proxy_port})
+        return ports
 
     def _valkey_ports(self, running: Recorded | None, taken: frozenset[int] = frozenset()) -> dict[str, int]:
         if running:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from stream_app.cli import build_app, main
 from stream_app.errors import TidecastError
 from stream_app.local_services import LocalServices, kafka_jars
-from stream_app.local_services.kafka_server import new_cluster_id
+from stream_app.local_services.kafka_server import broker_properties, new_cluster_id
 from stream_app.local_services.ports import (
     FREE_PORT_MAX,
     FREE_PORT_MIN,
@@ -39,6 +39,17 @@ def valkey(tmp_path):
     server = ValkeyServer(directory=tmp_path, ports={"client": free_port()}, tied=True, state_file=state_file)
     yield server
     server.kill()
+
+
+def test_who_comes_through_a_proxy_is_told_to_stay_with_it(tmp_path):
+    ports = {"client": 1001, "controller": 1002, "proxied": 1003}
+    text = broker_properties(data=tmp_path, ports=ports, proxy_port=1004, more={"super.users": "User:me"})
+    told = dict(line.split("=", 1) for line in text.splitlines())
+    assert f"PROXIED://{LOCALHOST}:1003" in told["listeners"].split(",")
+    assert f"PROXIED://{LOCALHOST}:1004" in told["advertised.listeners"].split(",")
+    assert f"PLAINTEXT://{LOCALHOST}:1001" in told["advertised.listeners"].split(",")
+    assert told["super.users"] == "User:me"
+    assert "PROXIED" not in broker_properties(data=tmp_path, ports=ports)
 
 
 # Both servers, as other tests use them
