@@ -93,12 +93,13 @@ def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> N
     if spec.topic not in counts:
         raise NotThereYet(
             f"Expected the topic {spec.topic} (streams.{stream}.topic), found none. Create it (tidecast topics "
-            "create), or mend its name."
+            "create), mend its name, or let the worker's user read it."
         )
     missing = [topic for topic in (spec.outputs.topic(kind, stream) for kind in OUTPUT_KINDS) if topic not in counts]
     if missing:
         raise NotThereYet(
-            f"Expected the output topics {', '.join(missing)}, found none. Create them: tidecast topics create"
+            f"Expected the output topics {', '.join(missing)}, found none. Create them (tidecast topics create), or "
+            "let the worker's user write to them."
         )
     journal = spec.outputs.topic("journal", stream)
     if counts[journal] < counts[spec.topic]:

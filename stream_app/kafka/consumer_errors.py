@@ -7,7 +7,11 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from stream_app.errors import TidecastError
 
 # librdkafka tells the application of any fatal error by _FATAL; what it was stands in the text alone.
-ENDING = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+ENDING = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
+FORBIDDEN = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "Read on its input topics",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "Read on the consumer group, which is its application_id",
+}
 FENCED = "fenced by other consumer with same group.instance.id"
 
 
@@ -25,6 +29,10 @@ def raise_if_ending(message: Message) -> None:
             "Expected to be the only worker of its instance_id in this deployment, found that another one has joined "
             "with the same and taken over. This worker ends, nothing is lost; give each worker an instance_id of its "
             "own, or none."
+        )
+    if error.code() in FORBIDDEN:
+        raise TidecastError(
+            f"Expected Kafka to let the worker read, found: {error.str()}. Give its user {FORBIDDEN[error.code()]}."
         )
     if error.fatal() or error.code() in ENDING:
         raise KafkaException(error)
