@@ -80,9 +80,9 @@ def decode_together(
     if typed is None:
         return None
     try:
-        joined = _joined(values, lengths)
+        joined, lengths = _joined(values, lengths)
         longest = int(lengths.max())
-        if joined is None or (longest > NESTING_MAX and any(map(nested_too_deep, values))):
+        if longest > NESTING_MAX and any(nested_too_deep(values[i]) for i in _with_many_brackets(joined, lengths)):
             return None
         plain = longest <= SERIES_ID_BYTES_MAX and _plain(joined)
         if typed.decode_readings is not None:
@@ -119,16 +119,28 @@ class _Unusual(Exception):
     """Something in these messages wants the plain steps of json_message.py."""
 
 
-def _joined(values: Sequence[bytes], lengths: IntArray) -> bytes | None:
-    """The messages as lines of which each is proven to be one document or to fail; None when that cannot be proven."""
+def _joined(values: Sequence[bytes], lengths: IntArray) -> tuple[bytes, IntArray]:
+    """The messages as lines, each of which is proven to be one document or to fail, and the length of each.
+
+    Raises _Unusual when that cannot be proven.
+    """
     joined = b"\n".join(values)
     if _bracketed(np.frombuffer(joined, np.uint8), lengths):
         if not joined.isascii():
             joined.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
-        return joined
+        return joined, lengths
     stripped = [value.strip(WHITE) for value in values]
     shorter = np.fromiter(map(len, stripped), np.int64, len(stripped))
-    return None if (shorter == lengths).all() else _joined(stripped, shorter)
+    if (shorter == lengths).all():
+        raise _Unusual
+    return _joined(stripped, shorter)
+
+
+def _with_many_brackets(joined: bytes, lengths: IntArray) -> list[int]:
+    """Messages with more opening brackets than may be nested: those that could be too deep."""
+    opening = np.flatnonzero((np.frombuffer(joined, np.uint8) | 32) == ord("{"))  # `[` and `{` differ in that bit
+    ends = np.cumsum(lengths + 1)
+    return np.flatnonzero(np.diff(np.searchsorted(opening, ends), prepend=0) > NESTING_MAX).tolist()
 
 
 def _bracketed(text: AnyArray, lengths: IntArray) -> bool:
