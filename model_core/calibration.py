@@ -156,25 +156,47 @@ class Calibration:
 
     # --- learning ---------------------------------------------------------------------------------------------------
 
-    def learn(self, index: IntArray, actual: AnyArray, issued: AnyArray, valid: BoolArray, frozen: BoolArray) -> None:
+    def learn(
+        self,
+        index: IntArray,
+        actual: AnyArray,
+        issued: AnyArray,
+        valid: BoolArray,
+        frozen: BoolArray,
+        horizons: IntArray | None = None,
+    ) -> None:
         """Actual values [n] against what was issued for them [n, K, 3, Q], where valid [n, K, 3].
 
-        `frozen` [n, 3]: the unit keeps its value while drift is being decided.
+        `frozen` [n, 3]: the unit keeps its value while drift is being decided. `horizons` [K]: positions among the
+        scored ones, rising; all of them when absent.
         """
-        flat, levels = self._columns.flat, self._levels.levels
+        flat, cohort = self._columns.flat, self.cohort
         bounds = flat("bounds")[index][:, None, None, :].astype(np.float32)  # as `issued` is: 0.1 is not 0.1 there
         y = actual[:, None, None, None]
         above = y > issued
         # Equal is no evidence; a quantile held at a bound must not wind up behind it.
         counts = valid[..., None] & (y != issued)
         counts &= ~((issued <= bounds[..., :1]) & ~above) & ~((issued >= bounds[..., 1:]) & above)
-        step = np.where(counts, self._rate * (above - (1.0 - levels)), 0.0).transpose(0, 2, 1, 3)  # [n, 3, K, Q]
-        offsets = np.clip(flat("offsets")[index] + step, -OFFSET_MAX, OFFSET_MAX)
-        flat("offsets")[index] = self._rising(offsets, self.table_rows(index))
-        self.cohort.above += (above & counts).sum(axis=0).transpose(1, 0, 2)
-        self.cohort.counted += counts.sum(axis=0).transpose(1, 0, 2)
-        self._learn_units(index, actual, issued[:, 0, :, self._levels.median], valid[:, 0] & ~frozen)
+        rows = self.table_rows(index)
+        for at, k in enumerate(range(issued.shape[1]) if horizons is None else horizons.tolist()):
+            self._learn_offsets(index, rows, k, above[:, at], counts[:, at], valid[:, at])
+            cohort.above[:, k] += (above[:, at] & counts[:, at]).sum(axis=0)
+            cohort.counted[:, k] += counts[:, at].sum(axis=0)
+            if k == 0:
+                points = issued[:, at, :, self._levels.median]
+                self._learn_units(index, actual, points, valid[:, at] & ~frozen)
         self._columns.touch_hot(index)
+
+    def _learn_offsets(
+        self, index: IntArray, rows: IntArray, k: int, above: BoolArray, counts: BoolArray, valid: BoolArray
+    ) -> None:
+        """Of scored horizon k: above and counts [n, 3, Q], valid [n, 3]; table rows [n, 3]."""
+        flat = self._columns.flat("offsets")
+        step = np.where(counts, self._rate * (above - (1.0 - self._levels.levels)), 0.0)
+        before = flat[index, :, k]
+        offsets = np.clip(before + step, -OFFSET_MAX, OFFSET_MAX)
+        offsets = _rising(offsets, self._scored[rows, k], self._scored_spread[rows, k])
+        flat[index, :, k] = np.where(valid[..., None], offsets, before)
 
     def _learn_units(self, index: IntArray, actual: AnyArray, points: AnyArray, valid: BoolArray) -> None:
         """One-step points [n, 3] of the rungs."""
@@ -191,15 +213,6 @@ class Calibration:
         state[..., _UPDATES] = np.where(valid, updates, state[..., _UPDATES])
         self._columns.flat("unit")[index] = state
 
-    def _rising(self, offsets: AnyArray, rows: IntArray) -> AnyArray:
-        """Project offsets so that the quantiles they make rise with the level. [n, 3, K, Q], table rows [n, 3]."""
-        tables = self._scored[rows] + self._scored_spread[rows] * offsets
-        falls = (np.diff(tables, axis=-1) < 0).any(axis=-1, keepdims=True)
-        if not falls.any():
-            return offsets
-        # Only what falls is touched: what a series gets must not depend on who settles with it.
-        return np.where(falls, (np.sort(tables, axis=-1) - self._scored[rows]) / self._scored_spread[rows], offsets)
-
     def close(self, tick: int) -> None:
         """The watermark closed `tick`: the cohort takes what was learned since the last one."""
         cohort = self.cohort
@@ -211,7 +224,7 @@ class Calibration:
         share = cohort.above / np.maximum(cohort.counted, 1)
         step = np.where(cohort.counted > 0, self._rate * (share - (1.0 - self._levels.levels)), 0.0)
         offsets = np.clip(cohort.offsets + step, -OFFSET_MAX, OFFSET_MAX)
-        cohort.offsets[...] = self._rising(offsets[None], np.arange(TRACKED_RUNGS)[None])[0]
+        cohort.offsets[...] = _rising(offsets, self._scored[:TRACKED_RUNGS], self._scored_spread[:TRACKED_RUNGS])
         cohort.above[...] = 0
         cohort.counted[...] = 0
 
@@ -235,3 +248,13 @@ class Calibration:
             np.array(snapshot["counted"], np.int64),
             closed,
         )
+
+
+def _rising(offsets: AnyArray, base: AnyArray, spread: AnyArray) -> AnyArray:
+    """Project offsets […, Q] so that the quantiles they make over base […, Q], spread […, 1] rise with the level."""
+    tables = base + spread * offsets
+    falls = (tables[..., 1:] < tables[..., :-1]).any(axis=-1, keepdims=True)
+    if not falls.any():
+        return offsets
+    # Only what falls is touched: what a series gets must not depend on who settles with it.
+    return np.where(falls, (np.sort(tables, axis=-1) - base) / spread, offsets)

@@ -50,14 +50,24 @@ class Ledger:
         self._columns.arrays["issued_rung"][blocks, slots, offsets] = rungs[row]
         self._touch(columns, slots)
 
-    def take(self, index: IntArray, ticks: IntArray) -> tuple[AnyArray, AnyArray, BoolArray]:
-        """Take out what was issued for the targets (index, ticks) [n].
+    def due(self, ticks: IntArray) -> IntArray:
+        """Positions of the scored horizons at which a forecast can have been issued for any of these targets [n]."""
+        first = ticks[:1]
+        if (ticks == first).all():
+            ticks = first  # the common case: all series settle the same tick
+        return np.flatnonzero(((ticks[:, None] - self._horizons) % self._every == 0).any(axis=0))
+
+    def take(
+        self, index: IntArray, ticks: IntArray, horizons: IntArray | None = None
+    ) -> tuple[AnyArray, AnyArray, BoolArray]:
+        """Take out what was issued for the targets (index, ticks) [n], at K of the scored horizons (`due`) or at all.
 
         Returns quantiles float32 [n, K, 3, Q] (NaN: none), rungs int8 [n, K] (NOT_ISSUED: none) and which are there.
         """
-        origins = ticks[:, None] - self._horizons  # [n, K]
+        every = slice(None) if horizons is None else horizons
+        origins = ticks[:, None] - self._horizons[every]  # [n, K]
         on_time = origins % self._every == 0
-        slots = self._first + (origins // self._every) % self._count
+        slots = self._first[every] + (origins // self._every) % self._count[every]
         blocks, offsets = (index >> 8)[:, None], (index & 255)[:, None]
         rungs = np.where(on_time, self._columns.arrays["issued_rung"][blocks, slots, offsets], NOT_ISSUED)
         there = rungs != NOT_ISSUED

@@ -112,11 +112,13 @@ class Scoring:
         self._columns.arrays["results"][index >> 8, rows, index & 255] = np.nan
         self._columns.touch("results", index, rows)
 
-    def keep_results(self, index: IntArray, origins: IntArray, there: BoolArray, result: AnyArray) -> None:
-        """Results float64 [n, K, 6] (see RESULT_WIDTH) of the origins [n, K] where there [n, K]."""
+    def keep_results(
+        self, index: IntArray, origins: IntArray, horizons: IntArray, there: BoolArray, result: AnyArray
+    ) -> None:
+        """Results float64 [n, K, 6] (see RESULT_WIDTH) of the origins [n, K] where there [n, K], at K horizons."""
         row, horizon = np.nonzero(there)
         columns, slots = index[row], (origins[row, horizon] // self._every) % self._rows
-        self._columns.arrays["results"][columns >> 8, slots, columns & 255, horizon] = result[row, horizon]
+        self._columns.arrays["results"][columns >> 8, slots, columns & 255, horizons[horizon]] = result[row, horizon]
         self._columns.touch("results", columns, slots)
 
     def results(self, index: IntArray, origins: IntArray) -> FloatArray:

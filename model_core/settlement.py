@@ -100,12 +100,16 @@ class Settlement:
         decay = self.calibration.decay
         self._scoring.season_change(index, change, decay)
         self._columns.touch_hot(index)
-        quantiles, rungs, there = self._ledger.take(index, ticks)
+        due = self._ledger.due(ticks)  # K of the scored horizons; with forecast_every most have nothing at most ticks
+        if not len(due):
+            return
+        quantiles, rungs, there = self._ledger.take(index, ticks, due)
         some = there.any(axis=1)
         if not some.any():
             return
-        index, ticks, actual, offsets = index[some], ticks[some], actual[some], offsets[some]
-        quantiles, rungs, there = quantiles[some], rungs[some], there[some]
+        if not some.all():
+            index, ticks, actual, offsets = index[some], ticks[some], actual[some], offsets[some]
+            quantiles, rungs, there = quantiles[some], rungs[some], there[some]
         tracked = np.isfinite(quantiles[..., self._levels.median]) & there[..., None]  # [n, K, 3]
         tracked[..., Rung.MODEL] &= rungs != Rung.LEVEL
         present = np.isfinite(actual)
@@ -122,12 +126,14 @@ class Settlement:
             every = np.concatenate([loss, issued_loss[..., None]], axis=2)
             self._scoring.losses(index, every, np.concatenate([tracked, valid[..., None]], axis=2), decay)
             self._scoring.issued(index, error, inside, valid, decay)
-            frozen = self._watch(index, ticks, seen, issued[:, 0], rungs[:, 0], valid[:, 0], offsets, out)
-            self.calibration.learn(index, seen, quantiles, tracked, frozen)
+            frozen = np.zeros((len(index), TRACKED_RUNGS), bool)
+            if due[0] == 0:  # the first scored horizon is one step
+                frozen = self._watch(index, ticks, seen, issued[:, 0], rungs[:, 0], valid[:, 0], offsets, out)
+            self.calibration.learn(index, seen, quantiles, tracked, frozen, due)
         if self._scoring.keeps_results:
             every = np.broadcast_to(actual[:, None], error.shape)
             kept = (every, error, issued_loss, loss[..., 1], loss[..., 2], inside @ self._bits)
-            self._report_scored(index, ticks, there, np.stack(kept, axis=2), offsets, out)
+            self._report_scored(index, ticks, due, there, np.stack(kept, axis=2), offsets, out)
         self._report_summaries(index, ticks, offsets, out)
 
     def _issued(self, quantiles: AnyArray, rungs: AnyArray) -> AnyArray:
@@ -172,13 +178,21 @@ class Settlement:
     # --- reports ----------------------------------------------------------------------------------------------------
 
     def _report_scored(
-        self, index: IntArray, ticks: IntArray, there: BoolArray, result: AnyArray, offsets: IntArray, out: _Answers
+        self,
+        index: IntArray,
+        ticks: IntArray,
+        due: IntArray,
+        there: BoolArray,
+        result: AnyArray,
+        offsets: IntArray,
+        out: _Answers,
     ) -> None:
+        """`there` [n, K] and `result` [n, K, 6] at the horizons that `due` [K] names."""
         horizons = self._levels.horizons
-        origins = ticks[:, None] - horizons
-        self._scoring.keep_results(index, origins, there, result)
+        origins = ticks[:, None] - horizons[due]
+        self._scoring.keep_results(index, origins, due, there, result)
         done = there[:, -1]
-        if done.any():
+        if due[-1] == len(horizons) - 1 and done.any():
             index, origin, offsets = index[done], origins[done, -1], offsets[done]
             results = self._scoring.results(index, origin)
             mase, coverage, _, skill = self._scoring.running(index)

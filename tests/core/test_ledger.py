@@ -54,3 +54,28 @@ def test_what_is_dropped_never_comes_out_and_others_stay() -> None:
     assert take(book, 1001) == []
     assert take(book, 1001, column=1) == [(1, 3.0)]
     assert book.take(np.array([0]), np.array([1002]))[1].tolist() == [[NOT_ISSUED] * 5]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 7, 12])
+def test_looking_only_where_something_can_be_due_finds_all_there_is(rng: np.random.Generator, every: int) -> None:
+    """Two books with the same entries, one asked for all horizons, series settling ticks of their own."""
+    all_, due = ledger(forecast_every=every), ledger(forecast_every=every)
+    both, apart = np.array([0, 1]), rng.integers(0, 2 * every, 2)
+    for step in range(80):
+        ticks = 1000 + step + apart
+        found = all_.take(both, ticks)
+        horizons = due.due(ticks)
+        quantiles, rungs, there = due.take(both, ticks, horizons)
+        assert np.array_equal(np.flatnonzero(found[2].any(axis=0)), horizons[there.any(axis=0)])
+        assert np.array_equal(found[1][:, horizons], rungs)
+        assert np.array_equal(found[0][:, horizons][there], quantiles[there])
+        for column in both[ticks % every == 0].tolist():
+            value = float(rng.normal())
+            for book in (all_, due):
+                put(book, int(ticks[column]), value, column=column)
+
+
+def test_nothing_is_due_at_most_ticks_between_forecasts() -> None:
+    book = ledger(forecast_every=12)
+    due = [book.due(np.full(3, tick)).tolist() for tick in range(1200, 1212)]
+    assert due == [[], [0], [1], [2], [], [], [3], [4], [], [], [], []]
