@@ -137,6 +137,7 @@ class _Order:
             self._names, self._columns = [], np.empty(0, np.int64)
             self._pause = min(self._misses, ORDER_PAUSE_MAX)
             self._misses = 2 * self._misses + 1
+        columns = columns[:ORDER_MAX]
         self._columns = np.concatenate([self._columns, columns])
         names = self._state.ids
         self._names += [names[column] for column in columns.tolist()]

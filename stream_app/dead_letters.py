@@ -60,6 +60,9 @@ class MalformedShare:
 
     def after(self, malformed: BoolArray) -> "MalformedShare":
         """bool [n], a flag a message in log order (DecodedPoll.malformed)."""
+        if not malformed.any() and b"\1" not in self.recent:
+            seen = min(len(self.recent) + len(malformed), self.window)
+            return self if seen == len(self.recent) else replace(self, recent=bytes(seen))
         flags = np.concatenate([np.frombuffer(self.recent, np.uint8), malformed.astype(np.uint8)])
         exceeded = self.exceeded
         if not exceeded and malformed.any():
