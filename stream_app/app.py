@@ -33,7 +33,7 @@ from stream_app.delivery.commits import OffsetCommits
 from stream_app.errors import TidecastError
 from stream_app.forecast_batches import ForecastBatches
 from stream_app.health import Health, HealthServer
-from stream_app.kafka.clients import consumer_properties, producer_properties
+from stream_app.kafka.clients import consumer_properties, output_properties
 from stream_app.metrics import Metrics
 from stream_app.model_registry import ModelRegistry
 from stream_app.model_watcher import ModelWatcher
@@ -109,7 +109,7 @@ def _store(settings: Settings) -> CheckpointStore:
 
 def _delivery(settings: Settings, commits: OffsetCommits) -> ExactlyOnce | AtLeastOnce:
     made = ExactlyOnce if settings.delivery == "exactly_once" else AtLeastOnce
-    return made(settings, producer_properties(settings), commits)
+    return made(settings, output_properties(settings), commits)
 
 
 class DataPlane:

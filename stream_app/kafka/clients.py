@@ -75,15 +75,7 @@ def reader_properties(settings: Settings) -> dict[str, Any]:
 
 
 def producer_properties(settings: Settings) -> dict[str, Any]:
-    """Of the worker's producer; under exactly_once a transactional one, whose name is the same after a restart."""
-    limits = settings.limits
-    transactional = {
-        "transactional.id": f"{settings.application_id}-{settings.instance_name}",
-        "transaction.timeout.ms": limits.transaction_timeout,
-        # A new transaction within a few ms of the last commit is told to try again; the default waits 100 ms.
-        "retry.backoff.ms": 10,
-        "delivery.timeout.ms": min(limits.publish_deadline, limits.transaction_timeout),
-    }
+    """A producer that is not part of anybody's transactions."""
     return {
         **_shared(settings, "producer"),
         "linger.ms": 5,
@@ -94,8 +86,22 @@ def producer_properties(settings: Settings) -> dict[str, Any]:
         "acks": "all",
         "enable.idempotence": True,
         "partitioner": "murmur2_random",
-        "delivery.timeout.ms": limits.publish_deadline,
-        **(transactional if settings.delivery == "exactly_once" else {}),
+        "delivery.timeout.ms": settings.limits.publish_deadline,
+    }
+
+
+def output_properties(settings: Settings) -> dict[str, Any]:
+    """Of the worker's own producer; under exactly_once a transactional one, whose name is the same after a restart."""
+    if settings.delivery != "exactly_once":
+        return producer_properties(settings)
+    limits = settings.limits
+    return {
+        **producer_properties(settings),
+        "transactional.id": f"{settings.application_id}-{settings.instance_name}",
+        "transaction.timeout.ms": limits.transaction_timeout,
+        "delivery.timeout.ms": min(limits.publish_deadline, limits.transaction_timeout),
+        # A new transaction within a few ms of the last commit is told to try again; the default waits 100 ms.
+        "retry.backoff.ms": 10,
     }
 
 
