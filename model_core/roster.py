@@ -9,6 +9,7 @@ from model_core.windows import NEVER, ROLE_CODES, column_settings
 
 ORDER_WORTH = 256  # with fewer readings, looking up is as cheap
 ORDER_MAX = 1 << 18  # readings whose order is remembered
+ORDER_ROUNDS, ORDER_LEAST = 4, 4096  # of it, what is learned at once: readings a series, or so many
 ORDER_PARTS_MAX = 64  # stretches of it in one answer
 ORDER_PAUSE_MAX = 256  # calls without a try, where the order never holds
 
@@ -137,7 +138,8 @@ class _Order:
             self._names, self._columns = [], np.empty(0, np.int64)
             self._pause = min(self._misses, ORDER_PAUSE_MAX)
             self._misses = 2 * self._misses + 1
-        columns = columns[:ORDER_MAX]
+        # Rounds repeat, and it takes a few to compare in long stretches; more of them say nothing new.
+        columns = columns[: min(ORDER_MAX, max(ORDER_ROUNDS * len(self._state), ORDER_LEAST))]
         self._columns = np.concatenate([self._columns, columns])
         names = self._state.ids
         self._names += [names[column] for column in columns.tolist()]
