@@ -7,14 +7,15 @@ each in round r. The result is that of taking the readings one by one.
 
 import numpy as np
 
-from model_core.arrays import AnyArray, BoolArray, IntArray
+from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.batches import WindowBatch
 from model_core.columns import Columns
 from model_core.outcomes import Observed, Rejected, Wave, WaveKind
 from model_core.roster import Roster
-from model_core.rounds import last_of_each, rounds
+from model_core.rounds import by_column, last_of_each, rounds
 from model_core.scaler import half_life_decay, update_scaler
 from model_core.spec import StreamSpec
+from model_core.spots import Spots
 from model_core.watermark import BEFORE_ALL, Placed
 from model_core.windows import NEVER, ROLE_CODES, Windows, accumulator_rows
 
@@ -69,7 +70,7 @@ class Cells:
 
     def take(self, placed: Placed, ticks: IntArray, future: BoolArray, kept: IntArray, out: Collected) -> None:
         """Readings of one stretch, all accepted."""
-        if not future[kept].any():
+        if not (self.spec.future_covariates and future[kept].any()):
             self._take_present(placed, ticks, kept, out)
             return
         runs = np.split(kept, np.flatnonzero(np.diff(future[kept].astype(np.int8))) + 1)
@@ -81,8 +82,13 @@ class Cells:
 
     def _take_present(self, placed: Placed, ticks: IntArray, kept: IntArray, out: Collected) -> None:
         index, at = placed.index[kept], ticks[kept]
-        settled = at <= self.columns.flat("last_tick")[index]
         complete_by = self.spec.readings_per_step
+        if complete_by == 1 and not self.spec.past_covariates and (order := by_column(index)) is not None:
+            kept = self._settle_at_once(placed, ticks, kept[order], out)
+            if not len(kept):
+                return
+            index, at = placed.index[kept], ticks[kept]
+        settled = at <= self.columns.flat("last_tick")[index]
         # With covariates the readings of an entity keep their order: a forecast sees what came before its cause.
         group = self.roster.group[placed.index] if self.spec.past_covariates else placed.index
         if complete_by is None:
@@ -97,7 +103,28 @@ class Cells:
         else:
             turns = rounds(kept, group)
         for members in turns:
-            self._take_round(placed, ticks, members, out)
+            rest = members
+            if complete_by == 1 and (order := by_column(placed.index[members])) is not None:
+                rest = self._settle_at_once(placed, ticks, members[order], out)
+            if len(rest):
+                self._take_round(placed, ticks, rest, out)
+
+    def _settle_at_once(self, placed: Placed, ticks: IntArray, members: IntArray, out: Collected) -> IntArray:
+        """Of readings in distinct columns those that complete the very next cell, and nothing is open after it, as
+        from a regular sensor: straight into ring and scaler. Returns the others. Only with one reading a step."""
+        spots = Spots(placed.index[members], ticks[members])
+        last = self.columns.flat("last_tick")[spots.at]
+        prompt = (spots.ticks - last == 1) & self.windows.untouched(spots)
+        if not prompt.all():
+            rest, members = members[~prompt], members[prompt]
+            if len(rest) > len(members):
+                return np.concatenate([rest, members])
+            spots = Spots(placed.index[members], ticks[members])
+        else:
+            rest = _NONE
+        values = self.windows.hold_single(spots, placed.values[members], placed.timestamps_ms[members])
+        self._enter(spots, values, None, placed.offsets[members], out)
+        return rest
 
     def _orderless(self, index: IntArray, ticks: IntArray, complete_by: int) -> bool:
         """True when each series has readings of one cell only, and none can find it settled by another."""
@@ -155,8 +182,9 @@ class Cells:
 
     def _correct(self, index: IntArray, ticks: IntArray, offsets: IntArray, out: Collected) -> None:
         """Readings for settled cells: accumulator and window change, the newest forecast is issued again."""
-        values = self.windows.combined(index, ticks, self._empty)
-        self.windows.put(index, ticks, values)
+        spots = Spots(index, ticks)
+        values, _ = self.windows.combined(spots, self._empty)
+        self.windows.put(spots, values)
         seen = self.columns.flat("last_seen")
         seen[index] = np.maximum(seen[index], ticks)  # whoever only ever comes late is not silent
         self.columns.touch_hot(index)
@@ -165,10 +193,10 @@ class Cells:
         again = (origins >= ticks) & (origins - self.spec.context_length < ticks)
         if not again.any():
             return
-        index, ticks, origins = index[again], ticks[again], origins[again]
-        self.columns.flat("revision")[index] += 1
-        due = np.arange(len(index))
-        self._add_wave(WaveKind.CORRECTED, index, ticks, values[again], due, origins, offsets[again], out)
+        spots = Spots(index[again], ticks[again])
+        self.columns.flat("revision")[spots.at] += 1
+        due = np.arange(len(spots))
+        self._add_wave(WaveKind.CORRECTED, spots, values[again], due, origins[again], offsets[again], out)
 
     # --- cells that are ready ---------------------------------------------------------------------------------------
 
@@ -190,7 +218,7 @@ class Cells:
         self.closed = tick
         if tick % self.spec.report_ticks == 0:
             # A wave of its own, so that a report leaves with the reading that made it due, whatever settles.
-            self._add_wave(WaveKind.PASSED, _NONE, _NONE, np.empty(0), _NONE, _NONE, _NONE, out, offset)
+            self._add_wave(WaveKind.PASSED, Spots(_NONE, _NONE), np.empty(0), _NONE, _NONE, _NONE, out, offset)
         if len(lagging):
             ticks = np.full(len(lagging), tick)
             started = columns.flat("first_tick")[lagging] != NEVER
@@ -212,59 +240,86 @@ class Cells:
             self.windows.erase(index)
         else:
             for skipped in range(self.closed + 1, tick + 1):
-                self.windows.put(index, np.full(len(index), skipped), np.full(len(index), np.nan))
+                self.windows.put(Spots(index, np.full(len(index), skipped)), np.full(len(index), np.nan))
         columns.flat("last_tick")[index] = tick
         columns.touch_hot(index)
         # Rows of the ticks skipped become free; those of ticks that may still be corrected stay.
         for skipped in range(max(self.closed, tick - accumulator_rows(self.spec)) + 1, tick + 1):
             self.windows.clear_open(skipped + self.spec.open_ticks + 1)
         self.closed = tick
-        missing, ticks, offsets = np.full(len(index), np.nan), np.full(len(index), tick), np.full(len(index), offset)
-        self._add_wave(WaveKind.SKIPPED, index, ticks, missing, _NONE, _NONE, offsets, out, offset)
+        spots = Spots(index, np.full(len(index), tick))
+        missing, offsets = np.full(len(index), np.nan), np.full(len(index), offset)
+        self._add_wave(WaveKind.SKIPPED, spots, missing, _NONE, _NONE, offsets, out, offset)
 
     def _settle(self, index: IntArray, ticks: IntArray, offsets: IntArray, out: Collected) -> None:
         """These cells, at most one of a series, are final: they enter ring and scaler, and forecasts become due."""
-        columns, spec = self.columns, self.spec
-        read = self.windows.counts(index, ticks) > 0
-        values = self.windows.combined(index, ticks, self._empty)
-        self.windows.put(index, ticks, values)
+        spots = Spots(index, ticks)
+        values, read = self.windows.combined(spots, self._empty)
+        self._enter(spots, values, None if read.all() else read, offsets, out)
+
+    def _enter(
+        self, spots: Spots, values: FloatArray, read: BoolArray | None, offsets: IntArray, out: Collected
+    ) -> None:
+        """Settled values [n] into ring and scaler. `read` [n]: which had a reading; None: all."""
+        columns, at = self.columns, spots.at
+        self.windows.put(spots, values)
         first, seen = columns.flat("first_tick"), columns.flat("last_seen")
-        first[index] = np.where(first[index] == NEVER, ticks, first[index])
-        columns.flat("last_tick")[index] = ticks
-        seen[index] = np.where(read, ticks, seen[index])
-        present = np.isfinite(values)
-        columns.flat("observed")[index] += present
-        update_scaler(columns, index[present], values[present], self._decay, self._level_decay)
-        wanted = (columns.flat("role")[index] == TARGET) & (ticks % spec.forecast_every == 0)
-        if np.isnan(self._empty):
-            wanted &= ticks - seen[index] <= spec.dormant_ticks
-        warm = columns.flat("observed")[index] >= spec.min_readings
+        new = np.flatnonzero(first[at] == NEVER)
+        if len(new):
+            first[spots.index[new]] = spots.ticks[new]
+        columns.flat("last_tick")[at] = spots.tick
+        missing = 0
+        if read is None:
+            seen[at] = spots.tick
+            columns.flat("observed")[at] += 1
+            update_scaler(columns, at, values, self._decay, self._level_decay)
+        else:
+            seen[at] = np.where(read, spots.ticks, seen[at])
+            present = np.isfinite(values)
+            columns.flat("observed")[at] += present
+            update_scaler(columns, spots.index[present], values[present], self._decay, self._level_decay)
+            missing = int((~present).sum())
+        due = self._due(spots, read is None, out)
+        origins = spots.ticks[due]
+        columns.flat("newest_origin")[spots.index[due]] = origins
+        columns.flat("revision")[spots.index[due]] = 0
+        spots.touch_hot(columns)
+        out.counts["settled"] += len(spots)
+        out.counts["missing"] += missing
+        self._add_wave(WaveKind.SETTLED, spots, values, due, origins, offsets, out)
+
+    def _due(self, spots: Spots, all_read: bool, out: Collected) -> IntArray:
+        """Which of the cells have a forecast due: positions."""
+        columns, spec, at = self.columns, self.spec, spots.at
+        turn = spots.tick % spec.forecast_every == 0
+        if not np.any(turn):
+            return _NONE
+        wanted = (columns.flat("role")[at] == TARGET) & turn
+        if np.isnan(self._empty) and not all_read:
+            wanted &= spots.ticks - columns.flat("last_seen")[at] <= spec.dormant_ticks
+        warm = columns.flat("observed")[at] >= spec.min_readings
         out.counts["warming_up"] += int((wanted & ~warm).sum())
-        due = np.flatnonzero(wanted & warm)
-        columns.flat("newest_origin")[index[due]] = ticks[due]
-        columns.flat("revision")[index[due]] = 0
-        columns.touch_hot(index)
-        out.counts["settled"] += len(index)
-        out.counts["missing"] += int((~present).sum())
-        self._add_wave(WaveKind.SETTLED, index, ticks, values, due, ticks[due], offsets, out)
+        return np.flatnonzero(wanted & warm)
 
     def _add_wave(
         self,
         kind: WaveKind,
-        index: IntArray,
-        ticks: IntArray,
-        values: AnyArray,
+        spots: Spots,
+        values: FloatArray,
         due: IntArray,
         origins: IntArray,
         offsets: IntArray,
         out: Collected,
         cause: int | None = None,
     ) -> None:
-        before = self.windows.at(index, ticks - self.season).astype(np.float64)
+        index = spots.index
+        before = self.windows.back(spots, self.season).astype(np.float64)
         change = np.abs(values.astype(np.float32) - before)  # both as the ring holds them
         revisions, settled = (self.columns.flat(name)[index[due]] for name in ("revision", "last_tick"))
         cause = int(offsets[0]) if cause is None else cause
-        wave = Wave(index, ticks, values, offsets, due, origins, revisions, settled, change, self.closed, cause, kind)
+        wave = Wave(
+            index, spots.ticks, values, offsets, due, origins, revisions, settled, change, self.closed, cause, kind
+        )
         out.waves.append(wave)
         if len(due):
             out.windows.append(self.windows.gather(index[due], origins, self.season))

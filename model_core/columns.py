@@ -137,6 +137,14 @@ class Columns:
         """Note that these cells of a field change."""
         self._dirty[name][columns >> _SHIFT, rows] = _BOTH
 
+    def touch_blocks(self, name: str, blocks: slice | IntArray, row: int) -> None:
+        """Note that cells of one row change in these blocks."""
+        self._dirty[name][blocks, row] = _BOTH
+
+    def touch_hot_blocks(self, blocks: slice | IntArray) -> None:
+        """Like `touch_hot`, by block."""
+        self._hot[blocks] = _BOTH
+
     def touch_rows(self, name: str, rows: IntArray | int) -> None:
         """Note that these rows change in every block."""
         self._dirty[name][:, rows] = _BOTH

@@ -24,6 +24,17 @@ def rounds(members: IntArray, group: IntArray) -> list[IntArray]:
     return [members[ranks == r] for r in range(int(rank.max()) + 1)]
 
 
+def by_column(index: IntArray) -> IntArray | None:
+    """Positions [n] in the order of their columns; None where one occurs twice. No sort: one look each."""
+    if (index[1:] > index[:-1]).all():
+        return np.arange(len(index))
+    first = int(index.min())
+    place = np.full(int(index.max()) + 1 - first, -1)
+    place[index - first] = np.arange(len(index))
+    order = place[place >= 0]
+    return order if len(order) == len(index) else None
+
+
 def last_of_each(index: IntArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
     """Distinct columns and the offset of the last reading of each."""
     order = np.argsort(index, kind="stable")

@@ -22,22 +22,23 @@ def half_life_decay(half_life_ticks: float) -> float:
     return float(0.5 ** (1.0 / half_life_ticks))
 
 
-def update_scaler(columns: Columns, index: IntArray, values: FloatArray, decay: float, level_decay: float) -> None:
+def update_scaler(
+    columns: Columns, index: IntArray | slice, values: FloatArray, decay: float, level_decay: float
+) -> None:
     """Take one finite float64 value [n] for each of the distinct columns `index` [n]."""
     table = columns.flat("scaler")
-    state = table[index]  # [n, 4]
-    weight, mean, m2, level = state.T
+    weight, mean, m2, level = np.ascontiguousarray(table[index].T)  # [n] each
     spread = np.sqrt(m2 / np.maximum(weight, 1.0))
     clip = np.where((weight >= WINSOR_FROM) & (spread > 0), WINSOR * spread, np.inf)
-    delta = np.clip(values - mean, -clip, clip)
+    delta = np.minimum(np.maximum(values - mean, -clip), clip)
     kept = decay * weight
     total = kept + 1.0
-    updated = np.empty_like(state)  # not in place: weight, mean, … are views of `state`
-    updated[:, WEIGHT] = total
-    updated[:, MEAN] = mean + delta / total
-    updated[:, M2] = decay * m2 + kept / total * delta * delta
-    updated[:, LEVEL] = np.where(weight == 0, values, level + (1.0 - level_decay) * (mean + delta - level))
-    table[index] = updated
+    updated = np.empty((4, len(values)))
+    updated[WEIGHT] = total
+    updated[MEAN] = mean + delta / total
+    updated[M2] = decay * m2 + kept / total * delta * delta
+    updated[LEVEL] = np.where(weight == 0, values, level + (1.0 - level_decay) * (mean + delta - level))
+    table[index] = updated.T
 
 
 def read_scaler(columns: Columns, index: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -11,8 +11,10 @@ from model_core.batches import FILL_CODES, WindowBatch
 from model_core.columns import BLOCK, Columns, Field
 from model_core.scaler import read_scaler
 from model_core.spec import StreamSpec
+from model_core.spots import Spots
 
 _LARGEST = float(np.finfo(np.float32).max)
+_DENSE = 8  # one column in so many must be asked for, before whole blocks are looked at
 NEVER = np.iinfo(np.int64).min // 4  # a tick before all others, with room to subtract from
 AGGREGATE_CODES = {"mean": 0, "sum": 1, "last": 2, "min": 3, "max": 4, "count": 5}
 ROLE_CODES = {"target": 0, "past": 1, "future": 2}
@@ -61,13 +63,16 @@ class Windows:
         self._context = np.arange(1 - spec.context_length, 1, dtype=np.int64)
         self._ahead = np.arange(1, spec.horizon + 1, dtype=np.int64)
         self._uniform = None if any(rule.aggregate for rule in spec.overrides) else AGGREGATE_CODES[spec.aggregate]
+        # Only `last` asks when a reading was made.
+        stamped = self._uniform in (None, _LAST)
+        self._open = (("open_count", 0), ("open_value", 0.0), *((("open_stamp", NEVER),) if stamped else ()))
 
     # --- accumulators -----------------------------------------------------------------------------------------------
 
     def clear_open(self, tick: int) -> None:
         """The row of `tick` becomes free for it, in every column."""
         row = tick % self._rows
-        for name, fill in (("open_count", 0), ("open_value", 0.0), ("open_stamp", NEVER)):
+        for name, fill in self._open:
             self._columns.arrays[name][:, row] = fill
             self._columns.touch_rows(name, row)
 
@@ -93,8 +98,35 @@ class Windows:
                 of = codes == code
                 self._combine(code, cells[of], counts, totals, values[of], stamps[of])
         np.add.at(counts, cells, 1)
-        for name in ("open_count", "open_value", "open_stamp"):
+        for name, _ in self._open:
             self._columns.touch(name, index, rows)
+
+    def untouched(self, spots: Spots) -> BoolArray:
+        """Cells without a reading, in their tick and in the one after it: bool [n]."""
+        counts = self._columns.arrays["open_count"].reshape(-1)
+        return (counts.take(spots.places(self._rows)) | counts.take(spots.places(self._rows, 1))) == 0
+
+    def hold_single(self, spots: Spots, values: FloatArray, stamps: IntArray) -> FloatArray:
+        """Readings [n] of cells that had none, for corrections to come; returns what the cells are worth.
+
+        Leaves what `accumulate` leaves, for the aggregates that may have `readings_per_step`.
+        """
+        arrays, places = self._columns.arrays, spots.places(self._rows)
+        codes = self._columns.flat("aggregate")[spots.at] if self._uniform is None else self._uniform
+        if self._uniform is None:
+            values = np.where(np.equal(codes, _MEAN), values + 0.0, values)
+        elif self._uniform == _MEAN:
+            values = values + 0.0  # a sum that began at 0.0 is never -0.0
+        arrays["open_count"].reshape(-1)[places] = 1
+        arrays["open_value"].reshape(-1)[places] = values
+        if self._uniform is None:
+            last = np.equal(codes, _LAST)
+            arrays["open_stamp"].reshape(-1)[places[last]] = stamps[last]
+        elif self._uniform == _LAST:
+            arrays["open_stamp"].reshape(-1)[places] = stamps
+        for name, _ in self._open:
+            spots.touch(self._columns, name)
+        return np.minimum(np.maximum(values, -_LARGEST), _LARGEST)
 
     def _combine(
         self, code: int, cells: IntArray, counts: AnyArray, totals: AnyArray, values: FloatArray, stamps: IntArray
@@ -114,32 +146,36 @@ class Windows:
             totals[cells[counts[cells] == 0]] = np.inf if code == _MIN else -np.inf
             (np.minimum if code == _MIN else np.maximum).at(totals, cells, values)
 
-    def combined(self, index: IntArray, ticks: IntArray, empty_value: float) -> FloatArray:
-        """Value of the cells: float64 [n]; `empty_value` where there was no reading."""
-        rows = ticks % self._rows
-        blocks, offsets = index >> 8, index & 255
-        counts = self._columns.arrays["open_count"][blocks, rows, offsets]
-        values = self._columns.arrays["open_value"][blocks, rows, offsets]
+    def combined(self, spots: Spots, empty_value: float) -> tuple[FloatArray, BoolArray]:
+        """Value of the cells, float64 [n], `empty_value` where there was no reading; and where there was one."""
+        places = spots.places(self._rows)
+        counts = self._columns.arrays["open_count"].reshape(-1).take(places)
+        values = self._columns.arrays["open_value"].reshape(-1).take(places)
         if self._uniform is None or self._uniform in (_MEAN, _COUNT):
             codes: AnyArray | int = self._uniform or 0
             if self._uniform is None:
-                codes = self._columns.flat("aggregate")[index]
+                codes = self._columns.flat("aggregate")[spots.at]
             values = np.where(np.equal(codes, _MEAN), values / np.maximum(counts, 1), values)
             values = np.where(np.equal(codes, _COUNT), counts, values)
         # What float32 cannot hold would be infinite in the ring, and finite in the scaler: hold the largest in both.
-        return np.where(counts > 0, np.clip(values, -_LARGEST, _LARGEST), empty_value)
+        read = counts > 0
+        return np.where(read, np.clip(values, -_LARGEST, _LARGEST), empty_value), read
 
     # --- the ring ---------------------------------------------------------------------------------------------------
 
-    def put(self, index: IntArray, ticks: IntArray, values: FloatArray) -> None:
-        """Write cells [n] of distinct columns into the ring."""
+    def put(self, spots: Spots, values: FloatArray) -> None:
+        """Write cells [n] into the ring."""
+        self._columns.arrays["ring"].reshape(-1)[spots.places(self._capacity)] = values
+        spots.touch(self._columns, "ring")
+
+    def back(self, spots: Spots, ticks: int) -> AnyArray:
+        """float32 [n] of the ring: the cells so many ticks before these."""
+        return self._columns.arrays["ring"].reshape(-1).take(spots.places(self._capacity, -ticks))
+
+    def _put(self, index: IntArray, ticks: IntArray, values: FloatArray) -> None:
         rows = ticks % self._capacity
         self._columns.arrays["ring"][index >> 8, rows, index & 255] = values
         self._columns.touch("ring", index, rows)
-
-    def at(self, index: IntArray, ticks: IntArray) -> AnyArray:
-        """float32 cells of the ring."""
-        return self._columns.arrays["ring"][index >> 8, ticks % self._capacity, index & 255]
 
     def erase(self, index: IntArray) -> None:
         """Forget every cell of these columns: nothing that was in the ring is near enough any more."""
@@ -156,12 +192,12 @@ class Windows:
                 self.erase(index)
             else:
                 skipped = np.arange(last[column] + 1, tick)
-                self.put(np.full(len(skipped), column), skipped, np.full(len(skipped), np.nan))
+                self._put(np.full(len(skipped), column), skipped, np.full(len(skipped), np.nan))
             last[column] = tick
             self._columns.touch_hot(index)
         elif tick <= last[column] - self._capacity:
             return
-        self.put(index, np.array([tick]), np.array([value]))
+        self._put(index, np.array([tick]), np.array([value]))
 
     # --- gathering --------------------------------------------------------------------------------------------------
 
@@ -170,7 +206,8 @@ class Windows:
         columns = self._columns
         length, covariates = self._length, self._covariates
         windows = np.empty((len(index), length, 1 + covariates), np.float32)
-        windows[:, :, 0] = self._span(index, origins[:, None] + self._context)
+        recent = self._recent(index, origins, max(length, season))
+        windows[:, :, 0] = recent[:, -length:]
         center, scale, level = read_scaler(columns, index)
         known = np.empty((len(index), self._horizon, self._future), np.float32)
         if covariates:
@@ -186,14 +223,10 @@ class Windows:
             scale = np.concatenate([scale[:, None], spreads], axis=1)
         else:
             center, scale = center[:, None], scale[:, None]
-        if season <= length:
-            last_season = windows[:, length - season :, 0]
-        else:
-            last_season = self._span(index, origins[:, None] + np.arange(1 - season, 1))
         return WindowBatch(
             windows=windows,
             known=known,
-            season=last_season,
+            season=recent[:, -season:],
             origins=origins,
             center=center,
             scale=scale,
@@ -201,6 +234,21 @@ class Windows:
             fill=columns.flat("fill")[index],
             readings=columns.flat("observed")[index],
         )
+
+    def _recent(self, index: IntArray, origins: IntArray, count: int) -> AnyArray:
+        """float32 [d, count]: the newest cells of each column up to its origin [d]."""
+        first, last = int(index.min()) // BLOCK, int(index.max()) // BLOCK + 1
+        if (origins != origins[0]).any() or len(index) * _DENSE < (last - first) * BLOCK:
+            return self._span(index, origins[:, None] + np.arange(1 - count, 1))
+        # One origin: rows of whole blocks are turned into columns, which is many times faster than cell by cell.
+        ring, done = self._columns.arrays["ring"], 0
+        turned = np.empty((last - first, BLOCK, count), np.float32)
+        while done < count:
+            row = (int(origins[0]) + 1 - count + done) % self._capacity
+            rows = min(count - done, self._capacity - row)
+            turned[:, :, done : done + rows] = ring[first:last, row : row + rows].transpose(0, 2, 1)
+            done += rows
+        return turned.reshape(-1, count)[index - first * BLOCK]
 
     def _span(self, index: IntArray, ticks: IntArray) -> AnyArray:
         """float32 [d, n]: cells of each column at its row of ticks [d, n]."""
