@@ -24,7 +24,9 @@ CONTEXT_SHARE_MIN = 0.8  # of the context observed, and of L readings ever seen
 SEASON_SHARE_MIN = 0.5  # of the last season observed
 # Rows a pass over the device has. A batch is cut into the largest that fit, the rest is padded to the smallest.
 BUCKETS = (2048, 256, 32)
-STRICT_ROWS = 128  # the only shape in strict mode: a row's bytes then depend on nothing but the row
+STRICT_BUCKETS = (2048, 1024, 512, 256, 128)
+PASS_CELLS_MAX = 100_000  # of a strict pass on the CPU: half a megabyte a temporary array, which the caches hold
+STRICT_ROWS = 128  # rows of every matrix product in strict mode: a row's bytes then depend on nothing but the row
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Predictor:
         self.version = bundle.manifest.version if bundle else None
         self.device = choose_device(device)
         self.devices_lost = 0
-        self._buckets: tuple[int, ...] = (STRICT_ROWS,) if strict else BUCKETS
+        self._buckets: tuple[int, ...] = _strict_buckets(spec, self.device) if strict else BUCKETS
+        self._block = STRICT_ROWS if strict else None
         self._bundle = bundle
         if bundle is not None:
             misfit = bundle.manifest.misfit(spec)
@@ -102,7 +105,7 @@ class Predictor:
         padded = batch if rows == size else batch.rows(np.minimum(np.arange(size), rows - 1))
         try:
             with torch.inference_mode():
-                prepared = prepare(padded, self._calendar, self.device)
+                prepared = prepare(padded, self._calendar, self.device, block=self._block)
                 answers = self._locate(prepared).cpu().numpy()[:rows]
                 return answers, prepared.suspicious.cpu().numpy()[:rows]
         except torch.OutOfMemoryError:
@@ -134,6 +137,13 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def _strict_buckets(spec: StreamSpec, device: torch.device) -> tuple[int, ...]:
+    """Multiples of STRICT_ROWS: only the products need one shape, preparing more rows at once costs less."""
+    cells = PASS_CELLS_MAX if device.type == "cpu" else max(STRICT_BUCKETS) * spec.context_length
+    fitting = tuple(rows for rows in STRICT_BUCKETS if rows * spec.context_length <= cells)
+    return fitting or STRICT_BUCKETS[-1:]
 
 
 def _cut(batch: WindowBatch, buckets: tuple[int, ...]) -> list[tuple[WindowBatch, int]]:

@@ -33,6 +33,13 @@ class ModelInputs:
     known: Tensor  # float32 [B, H, F], future covariates of the target ticks, likewise
     calendar: Tensor  # float32 [U, H, K], calendar of the targets of each of U distinct origins
     calendar_row: Tensor  # int64 [B], which of them a window has
+    block: int | None = None  # rows a matrix product has, of which B is a multiple; None: all at once
+
+    def product(self, rows: Tensor, weights: Tensor) -> Tensor:
+        """[B, N] @ [N, H]; in blocks, since libraries choose their order of summing by the shape of a product."""
+        if self.block is None or len(rows) == self.block:
+            return rows @ weights
+        return torch.cat([rows[i : i + self.block] @ weights for i in range(0, len(rows), self.block)])
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Prepared:
         return self.center[:, None] + self.scale[:, None] * outputs.double()
 
 
-def prepare(batch: WindowBatch, calendar: Calendar, device: torch.device) -> Prepared:
-    """Windows with at least one observed cell each → inputs on the device."""
+def prepare(batch: WindowBatch, calendar: Calendar, device: torch.device, *, block: int | None = None) -> Prepared:
+    """Windows with at least one observed cell each → inputs on the device; `block` as in ModelInputs."""
     raw = _tensor(batch.windows[:, :, 0], device)
     observed = torch.isfinite(raw)
     complete = bool(observed.all())
@@ -74,7 +81,7 @@ def prepare(batch: WindowBatch, calendar: Calendar, device: torch.device) -> Pre
     dates = calendar.matrix(ticks.reshape(-1)).reshape(*ticks.shape, -1)
     covariates, known = _scaled_covariates(batch, device)
     inputs = ModelInputs(
-        target, _roughness(target, observed), covariates, known, _tensor(dates, device), _tensor(rows, device)
+        target, _roughness(target, observed), covariates, known, _tensor(dates, device), _tensor(rows, device), block
     )
     suspicious = _suspicious(batch, raw, observed, complete, spread[:, 0].double())
     return Prepared(inputs, center, scale[:, 0].double(), (spread <= floor)[:, 0], suspicious)

@@ -58,7 +58,7 @@ class Ridge:
 
     def __call__(self, inputs: ModelInputs) -> Tensor:
         """float32 [B, H]."""
-        outputs = window_features(inputs) @ self.window
+        outputs = inputs.product(window_features(inputs), self.window)
         # The calendar is the same for all windows of an origin; adding column by column keeps a row's bytes its own.
         dates = torch.zeros(inputs.calendar.shape[:2], device=outputs.device)
         for column in range(inputs.calendar.shape[2]):
