@@ -16,12 +16,16 @@ from stream_app.wire.decoded import DeadLetter, Headers
 
 HEADER = "tidecast.error."
 DETAIL_CHARACTERS_MAX = 1000
-KEPT_BYTES = 65_536  # of a value above dead_letter_bytes_max
+KEPT_BYTES = 65_536  # of a value, a key or headers above dead_letter_bytes_max
 
 
 def encode_dead_letter(spec: StreamSpec, stream: str, letter: DeadLetter) -> Addressed:
-    """The record for the stream's dead-letter topic. Headers of an earlier failure are replaced."""
-    value = letter.value
+    """The record for the stream's dead-letter topic. Headers of an earlier failure are replaced.
+
+    It is larger than the message by what is added, and the broker's bound is the same for both: what is so large that
+    this could matter is cut, or the worker would stop at each attempt to write it.
+    """
+    key, value = letter.key, letter.value
     added: dict[str, str] = {
         "reason": letter.reason,
         "detail": letter.detail[:DETAIL_CHARACTERS_MAX],
@@ -34,11 +38,22 @@ def encode_dead_letter(spec: StreamSpec, stream: str, letter: DeadLetter) -> Add
     if value is not None and len(value) > spec.dead_letter_bytes_max:
         added["sha256"] = hashlib.sha256(value).hexdigest()
         value = value[: min(KEPT_BYTES, spec.dead_letter_bytes_max)]
-    headers: Headers = [(name, text) for name, text in letter.headers if not name.startswith(HEADER)]
+    if key is not None and len(key) > spec.dead_letter_bytes_max:
+        added["key_sha256"] = hashlib.sha256(key).hexdigest()
+        key = key[: min(KEPT_BYTES, spec.dead_letter_bytes_max)]
+    own: Headers = [(name, text) for name, text in letter.headers if not name.startswith(HEADER)]
+    headers = _first_that_fit(own, spec.dead_letter_bytes_max)
+    if len(headers) < len(own):
+        added["headers_left_out"] = str(len(own) - len(headers))
     # A name smuggled in with half a surrogate pair must not keep its own dead letter from being written.
     headers += [(HEADER + name, text.encode("utf-8", "replace")) for name, text in added.items()]
     topic = spec.outputs.topic("dead_letters", stream)
-    return Addressed(topic, letter.key, value, headers=headers, timestamp_ms=max(0, letter.timestamp_ms))
+    return Addressed(topic, key, value, headers=headers, timestamp_ms=max(0, letter.timestamp_ms))
+
+
+def _first_that_fit(headers: Headers, bytes_max: int) -> Headers:
+    sizes = np.cumsum([len(name.encode("utf-8", "replace")) + len(text or b"") for name, text in headers])
+    return headers[: int(np.searchsorted(sizes, bytes_max, side="right"))]
 
 
 @dataclass(frozen=True)

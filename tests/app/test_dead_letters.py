@@ -45,6 +45,18 @@ def test_above_the_bound_the_beginning_is_kept_and_the_sum_names_the_whole() -> 
     assert "tidecast.error.sha256" not in headers_of(letter, dead_letter_bytes_max=len(value))
 
 
+def test_a_dead_letter_of_a_message_as_large_as_the_broker_takes_is_not_larger() -> None:
+    fat = [("first", b"1"), ("fat", b"x" * 500_000), ("last", b"2")]
+    letter = DeadLetter.of(message(b"y" * 70_000, key=b"k" * 400_000, headers=fat), "malformed", "…")
+    record = encode_dead_letter(spec(), "pumps", letter)
+    headers = dict(record.headers)
+    assert (record.key, record.value) == (b"k" * 65_536, b"y" * 65_536)
+    assert headers["first"] == b"1"
+    assert headers["tidecast.error.key_sha256"] == hashlib.sha256(b"k" * 400_000).hexdigest().encode()
+    assert headers["tidecast.error.headers_left_out"] == b"2"
+    assert "fat" not in headers
+
+
 def test_a_requeued_message_gets_the_headers_of_its_newest_failure() -> None:
     original = message(b"{", headers=[("tidecast.error.reason", b"too_late"), ("tidecast.error.offset", b"9")])
     names = [name for name, _ in encode_dead_letter(spec(), "pumps", DeadLetter.of(original, "malformed", "")).headers]
