@@ -108,9 +108,9 @@ class Predictor:
                 prepared = prepare(padded, self._calendar, self.device, block=self._block)
                 answers = self._locate(prepared).cpu().numpy()[:rows]
                 return answers, prepared.suspicious.cpu().numpy()[:rows]
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, ModelFailed):
             raise
-        except (RuntimeError, ValueError, IndexError) as error:
+        except Exception as error:  # whatever a model does wrong, the next rung of the ladder answers
             raise ModelFailed(f"model {self.version} failed on {rows} windows: {error}") from error
 
     def _locate(self, prepared: Prepared) -> torch.Tensor:

@@ -128,12 +128,13 @@ def test_one_sick_series_leaves_the_others_their_model(rng):
     np.testing.assert_array_equal(after.locations[others, Rung.MODEL], before.locations[others, Rung.MODEL])
 
 
-def test_a_model_that_raises_fails_its_rows_and_nothing_else(rng):
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, AttributeError, ZeroDivisionError])
+def test_a_model_that_raises_fails_its_rows_and_nothing_else(rng, error):
     spec = make_spec()
     predictor = Predictor(spec, make_bundle(rng, spec), device="cpu")
 
     def broken(_inputs):
-        raise RuntimeError("singular")
+        raise error("singular")
 
     predictor._model = broken
     raw = predictor.raw(make_batch(rng, 5))
