@@ -221,7 +221,11 @@ class PollThread:
             self._paused = True
             self._consumer.pause(self._consumer.assignment())
             log.info("paused", reason="the pipeline is behind")
-        self._early += self._consumer.consume(1, 0)
+        before = self._assignment.owned
+        came = self._consumer.consume(1, 0)  # a rebalance within it puts away what is early: add to what is left
+        self._early += came
+        if self._assignment.owned is not before:
+            self._forget_early()
 
     def _resume(self) -> None:
         if self._paused and self._consumer is not None:
