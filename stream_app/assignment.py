@@ -51,6 +51,7 @@ class Owned:
     reached_end: bool = False
     offered_to: int = 0  # newest offset given to the publisher to commit
     copied: tuple[int, int] | None = None  # `version` of the newest copy of the state
+    unproven: bool = False  # taken again in Redis, and Kafka has taken no offset of it since
     copy_arrived: threading.Event = field(default_factory=threading.Event)  # none is on its way to the store
 
     def __post_init__(self) -> None:
@@ -73,6 +74,10 @@ class Owned:
         newer = self.state.next_offset > self.offered_to
         self.offered_to = max(self.offered_to, self.state.next_offset)
         return newer
+
+    def commit_again(self) -> None:
+        """What leaves without a new reading must be fenced as well: its offset is committed once more."""
+        self.offered_to = min(self.offered_to, self.state.next_offset - 1)
 
     @property
     def is_live(self) -> bool:

@@ -36,6 +36,7 @@ class Decisions:
 
     def decide(self, owned: Owned, kind: Kind, **detail: object) -> None:
         """Note a decision that is made here and now; it leaves with the outputs it leads to."""
+        owned.commit_again()
         self._leaving.add_decision(owned, owned.journaled.decide(owned.state.next_offset, kind, **detail))
 
     def begin(self, owned: Owned) -> None:

@@ -243,7 +243,8 @@ class Publisher:
     def _checkpoint(self, cut: TransactionCut, committed: frozenset[StreamPartition]) -> None:
         """Only state whose offsets are committed. While Redis is away the state stays in memory (saver.py)."""
         for owned, state_cut in cut.checkpoints:
-            if owned.at in committed or owned.at not in cut.offsets:
+            owned.unproven &= owned.at not in committed
+            if owned.at in committed or (owned.at not in cut.offsets and not owned.unproven):
                 self._saver.save(owned, state_cut)
             else:
                 owned.copy_arrived.set()

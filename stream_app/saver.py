@@ -75,15 +75,17 @@ class Saver:
     def _own_again(self, owned: Owned, reason: str) -> None:
         """Redis lost our registration (it is empty, or a failover took it back), while Kafka says that we own it.
 
-        What is in memory was committed, so it is right whoever else believes to be the owner: the worker that Kafka
-        does not think so cannot commit, and so never comes here again.
+        What is in memory was committed, so it is right whoever else believes to be the owner. It is written only after
+        Kafka has taken another offset: a worker that slept, and has not heard yet that it lost the partition, cannot
+        get that far.
         """
         try:
             owned.token = self._store.acquire_again(owned.token)
         except StoreUnavailable as error:
             self._went_away(str(error))
         else:
-            owned.copied = None
+            owned.copied, owned.unproven = None, True
+            owned.commit_again()
             log.warning("ownership taken again", partition=str(owned.at), reason=reason)
 
     def release(self, owned: Owned) -> None:
