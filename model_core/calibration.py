@@ -131,7 +131,7 @@ class Calibration:
     def scored_quantiles(self, index: IntArray, rows: IntArray, locations: AnyArray, unit: AnyArray) -> FloatArray:
         """Quantiles of every tracked rung at the scored horizons: locations [d, 3, H] → float64 [d, K, 3, Q].
 
-        `rows` [d, 3] as `table_rows` gives them, here and below.
+        `rows` [d or 1, 3] as `table_rows` gives them, here and below.
         """
         tables = self._scored[rows] + self._scored_spread[rows] * self._columns.flat("offsets")[index]  # [d, 3, K, Q]
         at = locations[:, :, self._levels.horizons - 1]
@@ -142,15 +142,19 @@ class Calibration:
         self, index: IntArray, rows: IntArray, rungs: IntArray, location: AnyArray, unit: AnyArray
     ) -> FloatArray:
         """Quantiles of the rung that answers at every horizon: location [d, H], unit [d] → float64 [d, H, Q]."""
-        own = rows[np.arange(len(index)), rungs]
+        own = np.broadcast_to(rows, (len(index), TRACKED_RUNGS))[np.arange(len(index)), rungs]
+        if (own == own[:1]).all():
+            own = own[:1]  # one table for all
         offsets = self._columns.flat("offsets")[index, rungs]  # [d, K, Q]
         tables = self._tables[own] + self._spread[own] * offsets[:, self._levels.bucket]
         return place(location, unit[:, None], tables, self._columns.flat("bounds")[index][:, None, :])
 
     def table_rows(self, index: IntArray) -> IntArray:
-        """Which residual tables count for each rung of these columns: int64 [n, 3]."""
-        rows = np.tile(np.arange(TRACKED_RUNGS), (len(index), 1))
+        """Which residual tables count for each rung of these columns: int64 [n, 3]; [1, 3] where all have the same."""
         own = self._columns.flat("base_row")[index]
+        if (own < 0).all():
+            return np.arange(TRACKED_RUNGS)[None]
+        rows = np.tile(np.arange(TRACKED_RUNGS), (len(index), 1))
         rows[:, Rung.MODEL] = np.where(own >= 0, TRACKED_RUNGS + own, Rung.MODEL)
         return rows
 
@@ -177,26 +181,26 @@ class Calibration:
         # Equal is no evidence; a quantile held at a bound must not wind up behind it.
         counts = valid[..., None] & (y != issued)
         counts &= ~((issued <= bounds[..., :1]) & ~above) & ~((issued >= bounds[..., 1:]) & above)
-        rows = self.table_rows(index)
-        for at, k in enumerate(range(issued.shape[1]) if horizons is None else horizons.tolist()):
-            self._learn_offsets(index, rows, k, above[:, at], counts[:, at], valid[:, at])
-            cohort.above[:, k] += (above[:, at] & counts[:, at]).sum(axis=0)
-            cohort.counted[:, k] += counts[:, at].sum(axis=0)
-            if k == 0:
-                points = issued[:, at, :, self._levels.median]
-                self._learn_units(index, actual, points, valid[:, at] & ~frozen)
+        which = np.arange(issued.shape[1]) if horizons is None else horizons
+        self._learn_offsets(index, which, above, counts, valid)
+        cohort.above[:, which] += (above & counts).sum(axis=0).transpose(1, 0, 2)
+        cohort.counted[:, which] += counts.sum(axis=0).transpose(1, 0, 2)
+        if which[0] == 0:
+            self._learn_units(index, actual, issued[:, 0, :, self._levels.median], valid[:, 0] & ~frozen)
         self._columns.touch_hot(index)
 
     def _learn_offsets(
-        self, index: IntArray, rows: IntArray, k: int, above: BoolArray, counts: BoolArray, valid: BoolArray
+        self, index: IntArray, horizons: IntArray, above: BoolArray, counts: BoolArray, valid: BoolArray
     ) -> None:
-        """Of scored horizon k: above and counts [n, 3, Q], valid [n, 3]; table rows [n, 3]."""
-        flat = self._columns.flat("offsets")
+        """At scored horizons [K]: above and counts [n, K, 3, Q], valid [n, K, 3]."""
+        offsets = self._columns.flat("offsets")
         step = np.where(counts, self._rate * (above - (1.0 - self._levels.levels)), 0.0)
-        before = flat[index, :, k]
-        offsets = np.clip(before + step, -OFFSET_MAX, OFFSET_MAX)
-        offsets = _rising(offsets, self._scored[rows, k], self._scored_spread[rows, k])
-        flat[index, :, k] = np.where(valid[..., None], offsets, before)
+        before = offsets[index[:, None], :, horizons]  # [n, K, 3, Q]
+        table = self.table_rows(index)[:, None], horizons[:, None]  # [n or 1, K, 3] together
+        after = _rising(
+            np.clip(before + step, -OFFSET_MAX, OFFSET_MAX), self._scored[table], self._scored_spread[table]
+        )
+        offsets[index[:, None], :, horizons] = np.where(valid[..., None], after, before)
 
     def _learn_units(self, index: IntArray, actual: AnyArray, points: AnyArray, valid: BoolArray) -> None:
         """One-step points [n, 3] of the rungs."""

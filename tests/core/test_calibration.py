@@ -151,3 +151,41 @@ def test_intervals_cover_what_they_promise(seed: int) -> None:
     said = Run(stream).log(log, [0, 4000]).said
     covered = np.array([[record["covered"][0] for record in rows] for rows in said.records.values()])  # [series, t, I]
     np.testing.assert_allclose(covered[:, 200:].mean(axis=(0, 1)), [0.8, 0.6, 0.4, 0.2], atol=0.03)
+
+
+def test_learning_some_horizons_is_learning_all_with_the_others_unknown(rng: np.random.Generator) -> None:
+    settings: dict[str, Any] = {"horizon": 6, "calibration_rate": 0.019}
+    some, every = Learner(5, **settings), Learner(5, **settings)
+    count, index, stuck = len(some.spec.scored_horizons), np.arange(5), np.zeros((5, 3), bool)
+    for _ in range(200):
+        horizons = np.flatnonzero(rng.random(count) < 0.4)
+        if not len(horizons):
+            continue
+        quantiles = np.sort(rng.normal(0, 1, (5, count, 3, 9)), axis=-1).astype(np.float32)
+        actual, valid = rng.normal(0, 2, 5), rng.random((5, count, 3)) < 0.8
+        valid[:, np.setdiff1d(np.arange(count), horizons)] = False
+        every.calibration.learn(index, actual, quantiles, valid, stuck)
+        some.calibration.learn(index, actual, quantiles[:, horizons], valid[:, horizons], stuck, horizons)
+    for name in ("offsets", "unit"):
+        assert some.columns.flat(name).tobytes() == every.columns.flat(name).tobytes()
+    assert some.calibration.snapshot() == every.calibration.snapshot()
+
+
+def test_tables_of_its_own_change_a_series_and_nothing_about_its_neighbours(rng: np.random.Generator) -> None:
+    """Whether all series share their tables or not decides how they are looked up, never what comes out."""
+    shared, mixed = Learner(3, horizon=6), Learner(3, horizon=6)
+    facts = ModelFacts.none(mixed.spec)
+    own = {"series_base": {"s1": 0}, "series_tables": facts.base[:1] * 2.0}
+    mixed.calibration.swap(type(facts)(**(vars(facts) | own)))
+    index, unit = np.arange(3), rng.random((3, 3)) + 0.5
+    locations, rungs = rng.normal(size=(3, 3, 6)), np.array([Rung.MODEL, Rung.MODEL, Rung.LAST_VALUE])
+    made = []
+    for learner in (shared, mixed):
+        calibration = learner.calibration
+        rows = calibration.table_rows(index)
+        scored = calibration.scored_quantiles(index, rows, locations, unit)
+        full = calibration.full_quantiles(index, rows, rungs, locations[index, rungs], unit[index, rungs])
+        made.append((scored, full))
+    for one, other in zip(*made, strict=True):
+        assert one[[0, 2]].tobytes() == other[[0, 2]].tobytes()
+        assert one[1].tobytes() != other[1].tobytes()
