@@ -10,6 +10,7 @@ import pytest
 
 from tests.app.running_worker import World
 from tests.chaos import report
+from tests.chaos.disturbed import Disturbed
 
 if TYPE_CHECKING:
     from stream_app.local_services import LocalServices
@@ -22,6 +23,7 @@ def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterato
     made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
     made.create(made.topic)
     yield made
+    Disturbed.end_all()
     for worker in made.workers:
         worker.kill()
 

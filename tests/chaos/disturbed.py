@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from tests.app.running_worker import START_MS, STEP_MS, TIDECAST, WorkerProcess, World, wait_until
 from tests.chaos.checker import Accounting, Published, Verdict, check, compare_forecasts
@@ -30,19 +30,19 @@ LIMITS = 'transaction_interval = "50ms"'
 
 @dataclass
 class Arrivals:
-    """Committed forecasts as they come: (time.monotonic(), input partition)."""
+    """Committed forecasts as they come: when they came and when they were produced (time.monotonic()), of which
+    partition of the input. A forecast that was produced before a fault and came after it is no sign of recovery."""
 
     bootstrap: str
     topic: str
     partitions: int
-    seen: list[tuple[float, int]] = field(default_factory=list)
+    seen: list[tuple[float, float, int]] = field(default_factory=list)
+    cells: set[tuple[str, str]] = field(default_factory=set)  # (series, origin)
 
     def __post_init__(self) -> None:
         self._stopping = threading.Event()
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(30)
 
     def _run(self) -> None:
         consumer = Consumer(
@@ -54,18 +54,38 @@ class Arrivals:
                 "fetch.wait.max.ms": 10,
             }
         )
-        consumer.assign([TopicPartition(self.topic, each, OFFSET_END) for each in range(self.partitions)])
-        self._ready.set()
+        consumer.assign([TopicPartition(self.topic, each, OFFSET_BEGINNING) for each in range(self.partitions)])
         while not self._stopping.is_set():
             for message in consumer.consume(1000, 0.05):
                 if message.error() is None and message.value():
-                    self.seen.append((time.monotonic(), json.loads(message.value())["input"]["partition"]))
+                    body = json.loads(message.value())
+                    self.cells.add((body["series_id"], body["origin"]))
+                    produced = time.monotonic() - (time.time() - message.timestamp()[1] / 1000)
+                    self.seen.append((time.monotonic(), produced, body["input"]["partition"]))
         consumer.close()
 
-    def after(self, moment: float, partition: int | None = None) -> float | None:
-        """Seconds from the moment to the first forecast that came later."""
-        later = (at for at, of in list(self.seen) if at > moment and partition in (None, of))
-        return next((at - moment for at in later), None)
+    def after(self, moment: float) -> float | None:
+        """Seconds from the moment until each partition that ever had a forecast has had a new one."""
+        seen = list(self.seen)
+        came: dict[int, float] = {}
+        for at, produced, partition in reversed(seen):
+            if at <= moment:
+                break
+            if produced > moment:
+                came[partition] = at
+        if not came or {partition for _, _, partition in seen} - came.keys():
+            return None
+        return max(came.values()) - moment
+
+    def wait_for(self, count: int, timeout_s: float, quiet_s: float = 25) -> bool:
+        """False: too late, or nothing has come for so long."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.cells) < count:
+            now = time.monotonic()
+            if now > deadline or (self.seen and now - self.seen[-1][0] > quiet_s):
+                return False
+            time.sleep(0.1)
+        return True
 
     def stop(self) -> None:
         self._stopping.set()
@@ -139,6 +159,8 @@ class Memory:
 class Disturbed:
     """Deployment `a` in a world, under faults."""
 
+    under_way: ClassVar[list[Disturbed]] = []
+
     def __init__(
         self,
         world: World,
@@ -163,6 +185,15 @@ class Disturbed:
         self.recoveries: list[float] = []
         self.memory = Memory()
         self.survivors: list[WorkerProcess] = []
+        self.under_way.append(self)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """However a test ended: nobody feeds or watches any more."""
+        while cls.under_way:
+            run = cls.under_way.pop()
+            run.feeder.stop()
+            run.arrivals.stop()
 
     def config(self, instance: str, name: str = "a") -> Path:
         return self.world.deployment(name, instance=instance, **self._named)  # type: ignore[arg-type]
@@ -172,7 +203,7 @@ class Disturbed:
         return self.world.start(self.config(instance), command(**chaos) if chaos else WORKER)
 
     def wait_until_forecasting(self, since: float, timeout_s: float = 90) -> float:
-        """Seconds from a moment of time.monotonic() to the first committed forecast after it."""
+        """Seconds from a moment of time.monotonic() until each partition has a new committed forecast."""
         wait_until(lambda: self.arrivals.after(since) is not None, timeout_s, "a forecast: " + self.logs())
         return self.arrivals.after(since) or 0.0
 
@@ -188,13 +219,7 @@ class Disturbed:
     def quiesce(self, running: Iterable[WorkerProcess], timeout_s: float = 120) -> None:
         """Feeds no more, waits until all that is owed is there (or nothing more comes), stops all."""
         self.feeder.stop()
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            came = len(self.arrivals.seen)
-            done = came >= self.feeder.sent and len(self.world.forecasts("a")) >= self.feeder.sent
-            if done or (self.arrivals.seen and time.monotonic() - self.arrivals.seen[-1][0] > 25):
-                break
-            time.sleep(0.5)
+        self.arrivals.wait_for(self.feeder.sent, timeout_s)
         time.sleep(1)  # the last checkpoint
         for worker in running:
             assert worker.stop(40) == 0, worker.log_path.read_text()
@@ -208,7 +233,10 @@ class Disturbed:
         verdict = check(mine, accounting=Accounting(STEP_MS))
         if reference and not verdict.problems:
             undisturbed = [self.world.start(self.config(f"u{each}", "undisturbed")) for each in range(workers)]
-            self.world.wait_for_forecasts("undisturbed", self.feeder.sent, 120)
+            watched = Arrivals(self.world.bootstrap, f"{self.world.topic}.undisturbed.forecasts", self.world.partitions)
+            assert watched.wait_for(self.feeder.sent, 300, 60), self.logs()
+            watched.stop()
+            time.sleep(1)
             for worker in undisturbed:
                 assert worker.stop(40) == 0, worker.log_path.read_text()
             prefix = f"{self.world.topic}.undisturbed"

@@ -89,7 +89,8 @@ def strike(place: Place, nth: int, what: str) -> None:
 def hit(what: str) -> None:
     print(f"chaos: {what}", flush=True)
     os.kill(os.getpid(), SIGNALS[what])
-    time.sleep(0.2)  # a signal to oneself may take a moment; no other line of the step runs before it
+    if what == "kill":
+        time.sleep(1)  # a signal to oneself may take a moment: no other line of the step runs before it
 
 
 def without_store_fence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,74 @@ from tests.chaos.killing_worker import PLACES
 pytestmark = pytest.mark.timeout(600)
 STEPS = [name for name in PLACES if name != "past offsets"]
 SOAK_SEEDS = 20
+Prove = Callable[[str, list[dict[str, Any]]], None]
 
 
-def kill_and_go_on(world: World, seed: int, step: str, *, taken_over: bool, **settings: Any) -> Disturbed:
-    """One kill at the n-th turn of a step; then the same instance again, or one that waits beside it."""
-    run = Disturbed(world, seed=seed, **settings)
-    doomed = run.start("one", at=step, nth=int(np.random.default_rng(seed).integers(3, 25)))
-    doomed.wait_for("assigned")
-    assert doomed.process.wait(90) == -9, doomed.log_path.read_text()
-    moment = time.monotonic()
-    survivor = run.start("two" if taken_over else "one")
-    run.recovered(moment)
-    time.sleep(1)
-    run.survivors = [survivor]
+def killed_again_and_again(world: World, seed: int, steps: Sequence[str]) -> Disturbed:
+    """The same instance is killed at each of the steps in turn, and started once more."""
+    run = Disturbed(world, seed=seed, every_s=0.1)
+    rng = np.random.default_rng(seed)
+    for step in steps:
+        started = time.monotonic()
+        doomed = run.start("one", at=step, nth=int(rng.integers(4, 25)))
+        if run.arrivals.seen:
+            run.recovered(started)
+        assert doomed.process.wait(90) == -9, doomed.log_path.read_text()
+    started = time.monotonic()
+    run.survivors = [run.start("one")]
+    run.recovered(started)
     return run
 
 
-@pytest.mark.parametrize("step", ["flushed", "offsets sent", "committed", "half written"])
-def test_a_kill_at_a_step_loses_and_doubles_nothing(world: World, seed: int, step: str) -> None:
-    run = kill_and_go_on(world, seed, step, taken_over=False)
+def taken_over_again_and_again(world: World, seed: int, steps: Sequence[str]) -> Disturbed:
+    """Each is killed while the next one runs beside it, and goes on alone until it is killed itself."""
+    run = Disturbed(world, seed=seed, every_s=0.1)
+    rng = np.random.default_rng(seed)
+    doomed = run.start("w0", at=steps[0], nth=int(rng.integers(50, 100)))
+    for number, step in enumerate(steps, 1):
+        # long enough that it has taken over before it is its turn
+        follows = {"at": steps[number], "nth": int(rng.integers(300, 500))} if number < len(steps) else {}
+        heir = run.start(f"w{number}", **follows)
+        assert doomed.process.wait(120) == -9, f"{step}\n{doomed.log_path.read_text()}"
+        run.recovered(time.monotonic(), 120)
+        doomed = heir
+    run.survivors = [doomed]
+    return run
+
+
+def test_the_same_instance_goes_on_after_kills_at_any_step(world: World, seed: int, prove: Prove) -> None:
+    steps = [str(step) for step in np.random.default_rng(seed).choice(STEPS, 4, replace=False)]
+    print(f"killed at {steps}")
+    run = killed_again_and_again(world, seed, steps)
     verdict = run.judge(run.survivors)
+    prove("kills_same_instance_short", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+def test_another_worker_takes_over_after_a_kill(world: World, seed: int, prove: Prove) -> None:
+    step = STEPS[seed % len(STEPS)]
+    print(f"killed at {step!r}")
+    run = taken_over_again_and_again(world, seed, [step])
+    verdict = run.judge(run.survivors, workers=2)
+    prove("kills_taken_over_short", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_of_twenty_kills_of_the_same_instance(world: World, seed: int, step: str, prove: Prove) -> None:
+    run = killed_again_and_again(world, seed, [step] * SOAK_SEEDS)
+    verdict = run.judge(run.survivors)
+    prove(f"kills_same_instance_{step.replace(' ', '_')}", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_of_twenty_kills_taken_over(world: World, seed: int, step: str, prove: Prove) -> None:
+    run = taken_over_again_and_again(world, seed, [step] * SOAK_SEEDS)
+    verdict = run.judge(run.survivors, workers=2)
+    prove(f"kills_taken_over_{step.replace(' ', '_')}", [run.numbers(verdict)])
     assert not verdict.problems, f"{verdict}\n{run.logs()}"

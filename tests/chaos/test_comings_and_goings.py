@@ -1,0 +1,107 @@
+"""Faults 2 and 10: workers are stopped, rolled, joined and taken away while readings come in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from tests.app.running_worker import WorkerProcess, World
+from tests.chaos.disturbed import Disturbed
+
+pytestmark = pytest.mark.timeout(600)
+Prove = Callable[[str, list[dict[str, Any]]], None]
+GRACE_S = 30
+
+
+def rolled(world: World, seed: int, *, times: int, workers: int = 3) -> Disturbed:
+    """One worker after the other is told to stop and started again under its name."""
+    run = Disturbed(world, seed=seed, every_s=0.1)
+    running = [run.start(f"w{each}") for each in range(workers)]
+    run.wait_until_forecasting(time.monotonic())
+    for turn in range(times):
+        each = turn % workers
+        assert running[each].stop(GRACE_S) == 0, running[each].log_path.read_text()
+        moment = time.monotonic()
+        running[each] = run.start(f"w{each}")
+        run.recovered(moment)
+    run.survivors = running
+    return run
+
+
+def reprocessed(workers: list[WorkerProcess]) -> int:
+    """Readings that a worker went through again when it was assigned their partition."""
+    assigned = [line for worker in workers for line in worker.lines() if line["event"] == "assigned"]
+    return sum(sum(line["to_replay"].values()) for line in assigned)
+
+
+def joined_and_left(world: World, seed: int, *, seconds: float, every_s: float = 2.0) -> Disturbed:
+    """Every two seconds one comes or goes; between one worker and two more than there are partitions."""
+    run = Disturbed(world, seed=seed, every_s=0.1)
+    rng = np.random.default_rng(seed)
+    running = [run.start("w0")]
+    run.wait_until_forecasting(time.monotonic())
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        comes = len(running) == 1 or (len(running) < world.partitions + 2 and rng.random() < 0.5)
+        if comes:
+            number += 1
+            running.append(run.start(f"w{number}"))
+        else:
+            leaver = running.pop(int(rng.integers(len(running))))
+            assert leaver.stop(GRACE_S) == 0, leaver.log_path.read_text()
+        run.faults += 1
+        time.sleep(every_s)
+    run.recoveries.append(run.wait_until_forecasting(time.monotonic()))
+    run.survivors = running
+    return run
+
+
+def test_rolling_stops_end_well_and_nothing_is_reprocessed(world: World, seed: int, prove: Prove) -> None:
+    run = rolled(world, seed, times=3)
+    verdict = run.judge(run.survivors)
+    prove("rolling_short", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+    assert reprocessed(world.workers) == 0, run.logs()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_ten_rolling_stops_of_three_workers(world: World, seed: int, prove: Prove) -> None:
+    run = rolled(world, seed, times=10)
+    verdict = run.judge(run.survivors, workers=2)
+    prove("rolling", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+    assert reprocessed(world.workers) == 0, run.logs()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_minute_of_joining_and_leaving(world: World, seed: int, prove: Prove) -> None:
+    run = joined_and_left(world, seed, seconds=60)
+    verdict = run.judge(run.survivors)
+    prove("joining_and_leaving", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+@pytest.mark.soak
+def test_an_added_partition_is_refused_by_all_and_nothing_is_lost(world: World, seed: int, prove: Prove) -> None:
+    run = Disturbed(world, seed=seed, every_s=0.1)
+    running = [run.start(f"w{each}") for each in range(2)]
+    run.wait_until_forecasting(time.monotonic())
+    time.sleep(5)
+    run.feeder.stop()
+    assert run.arrivals.wait_for(run.feeder.sent, 60), run.logs()
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    admin.create_partitions([NewPartitions(world.topic, world.partitions + 1)])[world.topic].result(30)
+    for worker in running:
+        assert worker.process.wait(120) == 1, worker.log_path.read_text()
+        assert "new application_id" in worker.wait_for("worker ends")["error"]
+    run.faults += 1
+    verdict = run.judge(reference=False)
+    prove("partition_added", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"

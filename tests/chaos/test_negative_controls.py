@@ -1,0 +1,64 @@
+"""Protections taken away one by one: the checker must complain, or its silence elsewhere means nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.app.running_worker import WorkerProcess, World, wait_until
+from tests.chaos.disturbed import Disturbed
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def suspended(worker: WorkerProcess) -> bool:
+    return psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED
+
+
+def owns_everything(world: World, worker: WorkerProcess) -> None:
+    """Its `assigned` lines add up to all partitions."""
+
+    def has_all() -> bool:
+        taken = [line for line in worker.lines() if line["event"] == "assigned"]
+        return len({name for line in taken for name in line["to_replay"]}) == world.partitions
+
+    wait_until(has_all, 90, f"all partitions in\n{worker.log_path.read_text()}")
+
+
+def test_at_least_once_doubles_after_a_kill_and_loses_nothing(world: World, seed: int) -> None:
+    run = Disturbed(world, seed=seed, delivery="at_least_once")
+    doomed = run.start("one", at="flushed", nth=12)
+    assert doomed.process.wait(90) == -9
+    moment = time.monotonic()
+    again = run.start("one")
+    run.recovered(moment)
+    verdict = run.judge([again], reference=False)
+    assert verdict.doubled > 0
+    assert verdict.lost == 0
+
+
+def test_offsets_committed_before_their_outputs_lose_forecasts(world: World, seed: int) -> None:
+    run = Disturbed(world, seed=seed, delivery="at_least_once")
+    doomed = run.start("one", at="past offsets", nth=12, without=("offsets last",))
+    assert doomed.process.wait(90) == -9
+    again = run.start("one")
+    run.recovered(time.monotonic())
+    assert run.judge([again], reference=False).lost > 0
+
+
+def test_without_the_fence_of_kafka_a_zombie_doubles(world: World, seed: int) -> None:
+    run = Disturbed(world, seed=seed, limits='transaction_timeout = "60s"')
+    zombie = run.start("one", at="flushed", nth=12, do="stop", without=("producer fence",))
+    wait_until(lambda: suspended(zombie), 60, "suspended")
+    heir = run.start("two")
+    owns_everything(world, heir)
+    time.sleep(3)  # it forecasts the same; its commits wait behind the zombie's for readers, not for itself
+    os.kill(zombie.process.pid, signal.SIGCONT)
+    time.sleep(3)
+    zombie.kill()
+    verdict = run.judge([heir], reference=False)
+    assert verdict.doubled > 0, f"{verdict}\n{run.logs()}"

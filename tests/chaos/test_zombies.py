@@ -1,0 +1,71 @@
+"""Fault 3: a worker sleeps beyond the session timeout and wakes up: it is fenced in Kafka and in Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.app.running_worker import World, wait_until
+from tests.chaos.disturbed import Disturbed
+from tests.chaos.test_negative_controls import suspended
+
+pytestmark = pytest.mark.timeout(600)
+STEPS = ["flushed", "offsets sent", "before commit", "committed", "before flip"]
+SOAK_TURNS = 20
+Prove = Callable[[str, list[dict[str, Any]]], None]
+
+
+def wakes_too_late(world: World, seed: int, step: str, turns: int) -> Disturbed:
+    """Each turn: one is suspended in the step, another takes over, the first wakes and finds its place or ends."""
+    run = Disturbed(world, seed=seed)
+    sleeper = run.start("w0", at=step, nth=12, do="stop")
+    sleeper.wait_for("assigned")
+    for turn in range(1, turns + 1):
+        follows = {"at": step, "nth": 40, "do": "stop"} if turn < turns else {}
+        heir = run.start(f"w{turn}", **follows)
+        wait_until(lambda asleep=sleeper: suspended(asleep), 90, f"suspended in {step}")
+        run.recovered(time.monotonic(), 120)
+        time.sleep(1)
+        os.kill(sleeper.process.pid, signal.SIGCONT)
+        wait_until(
+            lambda woken=sleeper: woken.process.poll() is not None or rejoined(woken.lines()), 60, "ended or rejoined"
+        )
+        if sleeper.process.poll() is None:
+            assert sleeper.stop(40) == 0, sleeper.log_path.read_text()
+        else:
+            assert sleeper.process.returncode == 1, sleeper.log_path.read_text()
+            assert any(line["event"] == "worker ends" for line in sleeper.lines())
+        sleeper = heir
+    run.survivors = [sleeper]
+    return run
+
+
+def rejoined(lines: list[dict[str, Any]]) -> bool:
+    """It has lost its partitions, or given them up, and was assigned some (or none) again."""
+    events = [line["event"] for line in lines]
+    gone = next((at for at, event in enumerate(events) if event in ("lost", "rewound")), None)
+    return gone is not None and ("assigned" in events[gone:] or "lost" in events[gone:])
+
+
+def test_a_worker_that_slept_through_its_session_does_no_harm(world: World, seed: int, prove: Prove) -> None:
+    step = STEPS[seed % len(STEPS)]
+    print(f"suspended in {step!r}")
+    run = wakes_too_late(world, seed, step, 1)
+    verdict = run.judge(run.survivors)
+    prove("zombies_short", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("step", STEPS)
+def test_twenty_sleepers_do_no_harm(world: World, seed: int, step: str, prove: Prove) -> None:
+    run = wakes_too_late(world, seed, step, SOAK_TURNS)
+    verdict = run.judge(run.survivors, workers=2)
+    prove(f"zombies_{step.replace(' ', '_')}", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
