@@ -5,6 +5,7 @@ Python code runs for a single number or message.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ def encode_forecasts(
     issued_at: str,
 ) -> list[Record]:
     """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
+    if not len(forecasts):
+        return []  # at most ticks, when forecasts are not due at every one
     form = _ForecastForm(spec, stream, partition, model, model_version, issued_at)
     records: list[Record] = []
     for first in range(0, len(forecasts), CHUNK):
@@ -103,6 +106,7 @@ def _input(partition: int) -> bytes:
     return b',"input":{"partition":%d,"offset":' % partition
 
 
+@lru_cache(maxsize=64)
 def _answered_by(model: str | None, model_version: str | None) -> dict[int, bytes]:
     """rung · reasons + reason → the fields that say who answered and why not the model."""
     answered = {}
