@@ -32,6 +32,7 @@ class Field:
 
     `ahead`: rows are addressed by tick (tick mod rows) and most changes go into rows that were free before, so that a
     snapshot keeps one copy of the rows instead of two. What such a row holds while no live tick is in it is undefined.
+    `slots`: whoever writes it touches it by name, also where a setting leaves it one row; `touch_hot` passes it by.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Field:
     inner: tuple[int, ...] = ()
     fill: float = 0
     ahead: bool = False
+    slots: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -150,7 +152,7 @@ class Columns:
         self._dirty[name][:, rows] = _BOTH
 
     def touch_hot(self, columns: IntArray) -> None:
-        """Note that any one-row field of these columns may have changed."""
+        """Note that any one-row field of these columns, slots apart, may have changed."""
         self._hot[columns >> _SHIFT] = _BOTH
 
     def touch_all(self) -> None:
@@ -197,7 +199,7 @@ class Columns:
             if name in but:
                 continue
             marked = (self._dirty[name][:used] & bit) != 0
-            if field.rows == 1:
+            if field.rows == 1 and not field.slots:
                 marked[:, 0] |= (self._hot[:used] & bit) != 0
             pieces += self.copy(name, marked)
             self._dirty[name][:used] &= ~bit

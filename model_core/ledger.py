@@ -18,8 +18,10 @@ NOT_ISSUED = -1
 def ledger_fields(spec: StreamSpec) -> tuple[Field, ...]:
     rows = int(_slots(spec).sum())
     return (
-        Field("issued", np.float32, rows=rows, inner=(TRACKED_RUNGS, len(spec.quantile_levels)), fill=np.nan),
-        Field("issued_rung", np.int8, rows=rows, fill=NOT_ISSUED),
+        Field(
+            "issued", np.float32, rows=rows, inner=(TRACKED_RUNGS, len(spec.quantile_levels)), fill=np.nan, slots=True
+        ),
+        Field("issued_rung", np.int8, rows=rows, fill=NOT_ISSUED, slots=True),
     )
 
 

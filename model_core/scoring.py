@@ -22,7 +22,7 @@ def scoring_fields(spec: StreamSpec) -> tuple[Field, ...]:
     if spec.accuracy == "records":
         rows = -(-spec.horizon // spec.forecast_every)
         inner = (len(spec.scored_horizons), RESULT_WIDTH)
-        results = (Field("results", np.float64, rows=rows, inner=inner, fill=np.nan),)
+        results = (Field("results", np.float64, rows=rows, inner=inner, fill=np.nan, slots=True),)
     return (
         Field("loss", np.float64, inner=(TRACKED_RUNGS + 1, 2)),  # running pinball, updates
         Field("error", np.float64),  # running mean |error| of the point

@@ -78,6 +78,16 @@ def test_nothing_is_dirty_after_both_sides_were_taken():
     assert columns.take_dirty(0) == columns.take_dirty(1) == []
 
 
+def test_slots_are_taken_only_when_they_were_touched_also_where_they_have_one_row():
+    columns = Columns((Field("mean", np.float64), Field("results", np.float64, slots=True)))
+    columns.add(["s"])
+    clean(columns)
+    columns.touch_hot(np.array([0]))
+    assert {piece.field for piece in columns.take_dirty(0)} == {"mean"}
+    columns.touch("results", np.array([0]))
+    assert {piece.field for piece in columns.take_dirty(0)} == {"results"}
+
+
 def test_a_change_is_taken_once_by_each_side():
     columns = filled(3)
     clean(columns)

@@ -103,3 +103,27 @@ def test_most_cells_of_a_regular_stream_settle_at_once(rng: np.random.Generator,
             part = log[start : start + 2000]
             list(state.observe(readings_of(part)))
         assert taken["at once"] > 0.85 * len(log), (arrival, taken, len(log))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_each_side_was_told_is_what_is_in_memory(rng: np.random.Generator):
+    """Whoever changes a row says so: copies of what is dirty, laid over each other, are the state."""
+    for horizon, every in ((1, 1), (3, 3), (5, 2)):
+        spec = StreamSpec(**PLAIN | {"horizon": horizon, "forecast_every": every, "allowed_lateness": STEP_MS})
+        run, log = Run(spec), regular_log(rng, "jittered")
+        sides: tuple[dict[str, np.ndarray[Any, Any]], ...] = ({}, {})
+        for turn, start in enumerate(range(0, len(log), 700)):
+            run.poll(log[start : start + 700])
+            columns, side = run.state.columns, sides[turn % 2]
+            blocks = columns.blocks
+            for piece in columns.take_dirty(turn % 2, but={"ring"}):
+                if piece.field == "ids":
+                    continue
+                field = columns.fields[piece.field]
+                kept = side.get(piece.field, np.zeros(0, np.uint8))
+                kept = np.concatenate([kept, np.zeros(blocks * field.rows * field.row_bytes - len(kept), np.uint8)])
+                first = (piece.block * field.rows + piece.row) * field.row_bytes
+                kept[first : first + len(piece.data)] = np.frombuffer(piece.data, np.uint8)
+                side[piece.field] = kept
+            for name, kept in side.items():
+                assert kept.tobytes() == columns.arrays[name][:blocks].tobytes(), (name, turn)
