@@ -1,0 +1,89 @@
+"""A `tidecast worker` with a fault inside its process: `python -m tests.chaos.faulty_worker FAULTS worker --config …`.
+
+FAULTS is a JSON object. The product has no failpoints: what is wrong is wrapped around it here, before it starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.app.running_worker import WorkerProcess, World
+
+
+def start(world: World, config: Path, **faults: Any) -> WorkerProcess:
+    """A worker with these faults: see FAULTS below."""
+    return world.start(config, (sys.executable, "-m", __name__, json.dumps(faults), "worker"))
+
+
+# --- in the worker's process ------------------------------------------------------------------------------------------
+
+
+def shift_clock(by_ms: int) -> None:
+    """The wall clock of this process is wrong by so much; the broker's and the test's are not."""
+    right_s, right_ns = time.time, time.time_ns
+    time.time = lambda: right_s() + by_ms / 1000
+    time.time_ns = lambda: right_ns() + by_ms * 1_000_000
+
+
+def sleep_in_forecasts(seconds: list[float]) -> None:
+    """The n-th forecast batch takes seconds[n] longer; later ones are as fast as ever."""
+    from model_core.predictor import Predictor
+
+    raw, pauses = Predictor.raw, iter(seconds)
+
+    def slow(self: Predictor, *arguments: Any) -> Any:
+        time.sleep(next(pauses, 0.0))
+        return raw(self, *arguments)
+
+    Predictor.raw = slow  # type: ignore[method-assign]
+
+
+def fail_in_models(fault: dict[str, Any]) -> None:
+    """The model raises `error` in its calls number first … last."""
+    from model_core.predictor import Predictor
+
+    locate, calls = Predictor._locate, itertools.count()
+    errors = {"RuntimeError": RuntimeError, "TypeError": TypeError, "ArithmeticError": ArithmeticError}
+
+    def failing(self: Predictor, *arguments: Any) -> Any:
+        if fault["first"] <= next(calls) <= fault["last"]:
+            raise errors[fault["error"]]("broken on purpose")
+        return locate(self, *arguments)
+
+    Predictor._locate = failing  # type: ignore[method-assign]
+
+
+def read_only_format(known: int) -> None:
+    """A version of tidecast that knows another format of checkpoints than this one."""
+    from stream_app.checkpoints import header
+
+    header.FORMAT = known
+
+
+FAULTS: dict[str, Callable[[Any], None]] = {
+    "clock_ms": shift_clock,
+    "slow_forecasts": sleep_in_forecasts,
+    "failing_model": fail_in_models,
+    "checkpoint_format": read_only_format,
+}
+
+
+def run(arguments: list[str]) -> None:
+    from stream_app.threads import pin_threads
+
+    pin_threads()
+    for name, fault in json.loads(arguments[0]).items():
+        FAULTS[name](fault)
+    from stream_app.cli import main
+
+    main(arguments[1:])
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])
