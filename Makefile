@@ -67,6 +67,10 @@ test: lint ## everything: lint, types, all tests on a real Kafka and a real Valk
 soak: setup ## the tests that run for minutes
 	@$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
+.PHONY: bench
+bench: setup ## measure everything into docs/BENCHMARKS.md, 25 minutes (make bench ARGS="--only w1 --quick")
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: format
 format: setup ## let ruff rewrite the layout
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -132,7 +132,7 @@ class Deployment:
             horizon=self.shapes.horizon,
             every=self.shapes.forecast_every,
             levels=", ".join(map(str, self.shapes.levels)),
-            disorder_s=LAG_TICKS * STEP_S if self.workload.shape == "staggered" else 0,
+            disorder_s=LAG_TICKS * STEP_S if self.workload.is_disordered else 0,
             min_readings=self.shapes.min_readings,
         )
 

@@ -1,4 +1,4 @@
-"""Where all figures are taken: one lock, one real Kafka, one real Valkey, one folder. Ends all of it on the way out."""
+"""Where a figure is taken: one real Kafka, one real Valkey, one folder; all of it ends on the way out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import platform
 import shutil
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,13 +25,12 @@ JARS = REPOSITORY / ".tidecast" / "kafka-jars"
 
 
 class Stage:
-    """Entered once. Figures do not share topics, groups or keys; the store is emptied between them."""
+    """Entered while `alone`. Figures do not share topics, groups or keys; the store is emptied between them."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._take_lock()
         self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="tidecast-bench-")))
         self._services = LocalServices(self.folder / "services", free_ports=True, downloads=JARS)
         self._open.enter_context(self._services)
@@ -56,15 +56,20 @@ class Stage:
     def empty_store(self) -> None:
         self.redis.flushall()
 
-    def _take_lock(self) -> None:
-        """The same lock as the tests: two that measure or wait for servers disturb each other."""
-        lock = FileLock(RUN_LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"waiting for a run of the tests to end ({RUN_LOCK})", flush=True)
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
-        self._open.callback(lock.release)
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """The same lock as the tests: two that measure or wait for servers disturb each other."""
+    lock = FileLock(RUN_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for a run of the tests to end ({RUN_LOCK})", flush=True)
+        lock.acquire(timeout=LOCK_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def machine() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import statistics
 
 from benchmarks.deployment import Deployment, Shapes
 from benchmarks.drain import STAGES, Drained, drain
-from benchmarks.stage import Stage
+from benchmarks.stage import Stage, alone
 from benchmarks.workload import Workload, create_topics, produce
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     chosen = _arguments()
     shapes = Shapes(context=chosen.context, horizon=chosen.horizon, forecast_every=chosen.forecast_every)
     workload = Workload(f"w1-{chosen.shape}", chosen.series, chosen.ticks, chosen.shape, chosen.partitions)
-    with Stage() as stage:
+    with alone(), Stage() as stage:
         create_topics(stage.bootstrap, [workload.topic], workload.partitions)
         produce(stage.bootstrap, workload)
         print(f"{workload.readings:,} readings in {workload.messages:,} messages", flush=True)

@@ -1,7 +1,7 @@
 """W1: what is read, and what has to come out of it. Knows nothing of workers.
 
-One JSON reading a message with the series id as key, or 100 readings a message, or staggered: each series starts at a
-random tick, lags behind the others by up to eleven ticks, and speaks at its own moment of the step.
+single: one JSON reading a message with the series id as key. packed: 100 readings a message. lagging: each series is up
+to eleven ticks behind the others, and speaks at its own moment of the step. staggered: and starts at a random tick.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOPIC_TIMEOUT_S = 60
 FLUSH_TIMEOUT_S = 300
 SEED = 7
 
-Shape = Literal["single", "packed", "staggered"]
+Shape = Literal["single", "packed", "lagging", "staggered"]
 Message = dict[str, bytes]
 
 
@@ -51,6 +51,11 @@ class Workload:
     def messages(self) -> int:
         return self.readings // PACK if self.shape == "packed" else self.readings
 
+    @property
+    def is_disordered(self) -> bool:
+        """Event times go up and down along the log."""
+        return self.shape in ("lagging", "staggered")
+
     @cached_property
     def names(self) -> list[str]:
         width = max(5, len(str(self.series - 1)))
@@ -66,16 +71,21 @@ class Workload:
     @cached_property
     def lags(self) -> np.ndarray:
         """How many ticks each series is behind the round: int64 [S]."""
-        if self.shape != "staggered":
+        if not self.is_disordered:
             return np.zeros(self.series, np.int64)
         return np.random.default_rng(SEED + 1).integers(0, LAG_TICKS, self.series)
 
     @cached_property
     def phases_s(self) -> np.ndarray:
         """Seconds after the start of its step at which each series speaks: int64 [S]."""
-        if self.shape != "staggered":
+        if not self.is_disordered:
             return np.full(self.series, START_S % STEP_S)
         return np.random.default_rng(SEED + 2).integers(0, STEP_S, self.series)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Series in the order in which they speak within a round: int64 [S]."""
+        return np.argsort(self.phases_s, kind="stable")
 
     @property
     def first_ticks(self) -> np.ndarray:
@@ -93,7 +103,7 @@ class Workload:
 
     def rounds(self) -> Iterator[list[Message]]:
         """The messages, one list a tick."""
-        order = np.argsort(self.phases_s, kind="stable")
+        order = self.order
         keys = [name.encode() for name in self.names]
         for round_ in range(self.ticks):
             values = self.values(round_).tolist()
@@ -155,6 +165,7 @@ def produce(bootstrap: str, workload: Workload) -> None:
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
             "linger.ms": 20,
             "batch.num.messages": 100_000,
             "queue.buffering.max.messages": 2_000_000,
@@ -162,6 +173,8 @@ def produce(bootstrap: str, workload: Workload) -> None:
             "partitioner": "murmur2_random",
         }
     )
+    # Without it the first messages wait for the partitions to be known, and later ones of the same key overtake them.
+    producer.list_topics(workload.topic, TOPIC_TIMEOUT_S)
     for messages in workload.rounds():
         waiting = messages
         while waiting:

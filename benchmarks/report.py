@@ -1,0 +1,92 @@
+"""All figures that were saved → BENCHMARKS.md and its plots. Made anew after each figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.deployment import CONFIGURATION
+from benchmarks.figure import Figure, Row
+from benchmarks.svg import bars, lines
+
+PAGE, PLOT, GROWTH = "BENCHMARKS.md", "w1.svg", "growth.svg"
+INTRODUCTION = """# Benchmarks
+
+Written by `make bench`; nothing in here is typed by hand. Every rate was told only after the outputs of that run had
+been read with read_committed and counted: each forecast, accuracy record, accuracy summary and drift report that was
+due, exactly once. Everything is on: validation, dead letters, metrics, calibration, scoring, accuracy records, drift,
+fencing, checkpoints, a ridge model that `tidecast train` made. Broker, store and measuring program share the cores.
+
+A rate runs from the worker's "assigned" (Kafka Streams: from its first reading) to the broker's commit of the last
+reading; the start of a process is not in it. Values are medians, with the least and the most of the rounds; the systems
+take turns in each round. Commit intervals are equal on both sides.
+"""
+
+
+def write_report(folder: Path, order: list[str], configuration: dict[str, Any]) -> Path:
+    """`folder` holds the page; the raw numbers and the plots are in its folder `benchmarks`."""
+    raw = folder / "benchmarks"
+    figures = {path.stem: Figure.load(path) for path in sorted(raw.glob("*.json"))}
+    shown = [figures[name] for name in order if name in figures]
+    parts = [INTRODUCTION]
+    if any(figure.quick for figure in shown):
+        parts.append("**A quick run, to see that the benchmarks work: these are no figures.**\n")
+    parts.append(_machine(shown))
+    parts.append(_table(shown))
+    bars_of = [
+        (row.what, row.value, row.low or row.value, row.high or row.value)
+        for figure in shown
+        for row in figure.rows
+        if row.unit == "readings/s" and row.value
+    ]
+    if bars_of:
+        (raw / PLOT).write_text(bars("Readings a second", bars_of, "/s"))
+        parts.append(f"![readings a second](benchmarks/{PLOT})\n")
+    plots = [plot for figure in shown for plot in figure.plots]
+    if plots:
+        (raw / GROWTH).write_text(lines([(p["title"], p["axis"], p["unit"], p["points"]) for p in plots]))
+        parts.append(f"How cost grows:\n\n![growth](benchmarks/{GROWTH})\n")
+    for figure in shown:
+        for text in figure.texts:
+            parts.append(f"{figure.title}:\n\n```\n{text}\n```\n")
+    parts.append(f"Configuration of the worker:\n\n```toml\n{CONFIGURATION.strip()}\n```\n")
+    parts.append(f"Sizes:\n\n```json\n{json.dumps(configuration, indent=1, default=str)}\n```\n")
+    page = folder / PAGE
+    page.write_text("\n".join(parts))
+    return page
+
+
+def _machine(figures: list[Figure]) -> str:
+    seen = []
+    for figure in figures:
+        words = ", ".join(
+            f"{value}" if key in ("cpu", "at") else f"{key} {value}" for key, value in figure.machine.items()
+        )
+        if words not in seen:
+            seen.append(words)
+    return "Measured on: " + "; ".join(seen) + "\n"
+
+
+def _table(figures: list[Figure]) -> str:
+    lines_ = ["| what | value | rounds | must | |", "|---|---|---|---|---|"]
+    for figure in figures:
+        lines_ += [f"| {row.what} | {_value(row)} | {_spread(row)} | {row.must} | {row.note} |" for row in figure.rows]
+        if figure.error:
+            said = figure.error.replace("\n", " ").replace("|", "/")[:300]
+            lines_.append(f"| {figure.title} | **failed** | | | {said} |")
+    return "\n".join(lines_) + "\n"
+
+
+def _value(row: Row) -> str:
+    return "–" if row.value is None else f"**{_number(row.value)}** {row.unit}"
+
+
+def _spread(row: Row) -> str:
+    if row.low is None or row.high is None or row.low == row.high:
+        return ""
+    return f"{_number(row.low)} – {_number(row.high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
