@@ -93,7 +93,8 @@ class Deployment:
     def config(self, instance: str = "one") -> Path:
         """The path of a tidecast.toml, as a person would write it."""
         path = self.stage.folder / f"{self.name}-{instance}.toml"
-        path.write_text(self._text(instance))
+        stage = self.stage
+        path.write_text(self.text(instance, stage.bootstrap, stage.redis_url, str(self.registry)))
         return path
 
     def create(self) -> None:
@@ -116,14 +117,15 @@ class Deployment:
         assert version is not None, "trained before it is asked"
         return registry.load(STREAM, version).manifest.season
 
-    def _text(self, instance: str) -> str:
+    def text(self, instance: str, bootstrap: str, redis_url: str, registry: str) -> str:
+        """The tidecast.toml."""
         return CONFIGURATION.format(
             name=self.name,
             instance=instance,
             delivery=self.delivery,
-            bootstrap=self.stage.bootstrap,
-            redis_url=self.stage.redis_url,
-            registry=self.registry,
+            bootstrap=bootstrap,
+            redis_url=redis_url,
+            registry=registry,
             interval_ms=self.interval_ms,
             limits=self.limits,
             stream=STREAM,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from benchmarks.deployment import CONFIGURATION
+from benchmarks.deployment import Deployment
 from benchmarks.figure import Figure, Row
+from benchmarks.stage import Stage
 from benchmarks.svg import bars, lines
+from benchmarks.workload import Workload
 
 PAGE, PLOT, GROWTH = "BENCHMARKS.md", "w1.svg", "growth.svg"
 INTRODUCTION = """# Benchmarks
@@ -50,11 +52,17 @@ def write_report(folder: Path, order: list[str], configuration: dict[str, Any]) 
     for figure in shown:
         for text in figure.texts:
             parts.append(f"{figure.title}:\n\n```\n{text}\n```\n")
-    parts.append(f"Configuration of the worker:\n\n```toml\n{CONFIGURATION.strip()}\n```\n")
+    parts.append(f"Configuration of the worker in W1:\n\n```toml\n{_configuration()}\n```\n")
     parts.append(f"Sizes:\n\n```json\n{json.dumps(configuration, indent=1, default=str)}\n```\n")
     page = folder / PAGE
     page.write_text("\n".join(parts))
     return page
+
+
+def _configuration() -> str:
+    stage = cast(Stage, None)  # no servers are needed to say what is configured
+    deployment = Deployment(stage, "w1-out", Workload("w1", 1, 1), "exactly_once")
+    return deployment.text("one", "HOST:PORT", "redis://HOST:PORT/0", "models").strip()
 
 
 def _machine(figures: list[Figure]) -> str:
@@ -71,7 +79,9 @@ def _machine(figures: list[Figure]) -> str:
 def _table(figures: list[Figure]) -> str:
     lines_ = ["| what | value | rounds | must | |", "|---|---|---|---|---|"]
     for figure in figures:
-        lines_ += [f"| {row.what} | {_value(row)} | {_spread(row)} | {row.must} | {row.note} |" for row in figure.rows]
+        for row in figure.rows:
+            note = row.note.replace("|", "/")
+            lines_.append(f"| {row.what} | {_value(row)} | {_spread(row)} | {row.must} | {note} |")
         if figure.error:
             said = figure.error.replace("\n", " ").replace("|", "/")[:300]
             lines_.append(f"| {figure.title} | **failed** | | | {said} |")
