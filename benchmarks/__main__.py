@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import asdict, replace
@@ -48,9 +49,9 @@ def main() -> int:
     failed = []
     # What is started here ends with us, also when we are asked to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with alone():
+    with alone(), tempfile.TemporaryDirectory(prefix="tidecast-bench-models-") as models:
         for name in names:
-            figure = _take(name, Asked(sizes, chosen.peers, _say), quick=chosen.quick)
+            figure = _take(name, Asked(sizes, chosen.peers, _say), Path(models), quick=chosen.quick)
             figure.save(folder / "benchmarks")
             page = write_report(folder, list(FIGURES), asdict(sizes))
             failed += [name] if figure.error else []
@@ -59,14 +60,14 @@ def main() -> int:
     return FAILED if failed else 0
 
 
-def _take(name: str, asked: Asked, *, quick: bool) -> Figure:
+def _take(name: str, asked: Asked, models: Path, *, quick: bool) -> Figure:
     """Each on servers of its own: none meets what another has left."""
     title, measure = FIGURES[name]
     _say(f"{title} ({name})")
     figure = Figure(name, title, quick=quick, machine=machine())
     started = time.monotonic()
     try:
-        with Stage() as stage:
+        with Stage(models) as stage:
             measure(stage, asked, figure)
     except Exception as error:  # noqa: BLE001 - reported as the result of this figure
         traceback.print_exc()

@@ -19,7 +19,7 @@ STREAM = "w1"
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal")
 REPORT_TICKS = 24
 MIN_READINGS = 8
-TRAIN_SERIES = 30
+TRAIN_SERIES = 12
 TRAIN_TIMEOUT_S = 300
 Delivery = Literal["at_least_once", "exactly_once"]
 
@@ -108,7 +108,7 @@ class Deployment:
 
     @property
     def registry(self) -> Path:
-        return self.stage.folder / "models" / self.shapes.trained_as
+        return self.stage.models / self.shapes.trained_as
 
     def season(self) -> int:
         """Ticks between two accuracy summaries, as the model in charge says."""

@@ -27,11 +27,14 @@ JARS = REPOSITORY / ".tidecast" / "kafka-jars"
 class Stage:
     """Entered while `alone`. Figures do not share topics, groups or keys; the store is emptied between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Path | None = None) -> None:
+        """`models`: a folder that outlives the stage, so that the next figure need not train the same again."""
         self._open = ExitStack()
+        self._models = models
 
     def __enter__(self) -> Self:
         self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="tidecast-bench-")))
+        self.models = self._models or self.folder / "models"
         self._services = LocalServices(self.folder / "services", free_ports=True, downloads=JARS)
         self._open.enter_context(self._services)
         self.bootstrap = self._services.kafka_bootstrap
