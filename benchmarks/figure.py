@@ -65,21 +65,21 @@ class Sizes:
 
     rounds: int = 3
     series: int = 10_000
-    ticks: int = 400
-    packed_ticks: int = 1_000
+    ticks: int = 300
+    packed_ticks: int = 600
     live_seconds: int = 20
     live_rate: int = 20_000
     large_series: int = 100_000
     large_ticks: int = 512
     published_series: int = 4_000
-    published_ticks: int = 25
+    published_ticks: int = 50
     million: int = 1_000_000
     million_ticks: int = 20
     scaling_series: tuple[int, ...] = (1_000, 10_000, 100_000)
     scaling_horizons: tuple[int, ...] = (12, 24, 48, 96)
     scaling_contexts: tuple[int, ...] = (96, 256, 512)
     scaling_partitions: tuple[int, ...] = (1, 8, 32)
-    scaling_readings: int = 1_000_000
+    scaling_readings: int = 600_000
     interval_ms: int = 100  # transaction_interval, and commit.interval.ms of Kafka Streams
 
 
@@ -93,7 +93,7 @@ QUICK = Sizes(
     large_series=2_000,
     large_ticks=512,
     published_series=500,
-    published_ticks=5,
+    published_ticks=30,
     million=20_000,
     million_ticks=20,
     scaling_series=(500, 2_000),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.demo.processes import Child
@@ -38,7 +38,7 @@ class Worker:
         self._url: str | None = None
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = self.log_path.read_text(errors="replace").splitlines()
+        lines = self.log_path.read_text(errors="replace").rpartition("\n")[0].splitlines()  # whole ones
         return [each for line in lines if line.startswith("{") and (each := json.loads(line))["event"] == name]
 
     def assigned(self, partitions: int, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
@@ -113,8 +113,11 @@ class GroupProgress:
         self._places = [TopicPartition(topic, each) for each in range(partitions)]
 
     def committed(self) -> int:
-        """Messages, summed over partitions."""
-        return sum(max(0, each.offset) for each in self._consumer.committed(self._places, timeout=30))
+        """Messages, summed over partitions; 0 while nobody knows."""
+        try:
+            return sum(max(0, each.offset) for each in self._consumer.committed(self._places, timeout=30))
+        except KafkaException:  # a coordinator that is not there yet: who waits has a deadline
+            return 0
 
     def wait(self, messages: int, timeout_s: float, check: Callable[[], object] = lambda: None) -> float:
         """time.time() when that many are committed."""
