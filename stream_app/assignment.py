@@ -156,7 +156,7 @@ class Assignment:
     def rewind(self, number: int, reason: str) -> Rewound:
         """All are given up as they are in memory; the caller takes them again."""
         log.warning("rewound", reason=reason, partitions=sorted(map(str, self.owned)))
-        self._let_go(frozenset(self.owned))
+        self.owned = {}  # who is held stays so
         return Rewound(number)
 
     def _let_go(self, partitions: frozenset[StreamPartition]) -> None:

@@ -248,6 +248,7 @@ class PollThread:
     # --- ownership ----------------------------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._holding.difference_update(map(self._at, partitions))
         self._take(consumer, [self._at(partition) for partition in partitions])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -283,12 +284,12 @@ class PollThread:
         self._parked.difference_update(partitions)
         self._forget_early()
         self._idleness.forget(partitions)
-        self._holding -= set(partitions)
         consumer.incremental_assign(starts)
         if self._paused:
             consumer.pause(starts)
         elif again:
-            consumer.resume(starts)  # a pause outlives the assignment
+            # A pause outlives the assignment; whoever is held stays so through a rewind.
+            consumer.resume([start for start in starts if self._at(start) not in self._holding])
         self._announce(taken)
 
     def _unpark(self, consumer: Consumer) -> None:

@@ -82,6 +82,7 @@ def producer_properties(settings: Settings) -> dict[str, Any]:
         "batch.num.messages": 50_000,
         "queue.buffering.max.messages": 1_000_000,
         "compression.type": "lz4",
+        "message.max.bytes": 1_000_000_000,  # the broker's limit decides
         **settings.kafka.properties("producer"),
         "acks": "all",
         "enable.idempotence": True,
