@@ -50,6 +50,15 @@ def test_offsets_committed_before_their_outputs_lose_forecasts(world: World, see
     assert run.judge([again], reference=False).lost > 0
 
 
+def test_state_saved_before_its_commit_loses_forecasts(world: World, seed: int) -> None:
+    run = Disturbed(world, seed=seed, checkpoint_interval="10ms")  # each transaction has one
+    doomed = run.start("one", at="before commit", nth=12, without=("checkpoint last",))
+    assert doomed.process.wait(90) == -9
+    again = run.start("one")
+    assert again.process.wait(60) == 1, "the offsets are behind the state: it refuses to go on"
+    assert run.judge(reference=False).lost > 0
+
+
 def test_without_the_fence_of_kafka_a_zombie_doubles(world: World, seed: int) -> None:
     run = Disturbed(world, seed=seed, limits='transaction_timeout = "60s"')
     zombie = run.start("one", at="flushed", nth=12, do="stop", without=("producer fence",))
@@ -62,3 +71,21 @@ def test_without_the_fence_of_kafka_a_zombie_doubles(world: World, seed: int) ->
     zombie.kill()
     verdict = run.judge([heir], reference=False)
     assert verdict.doubled > 0, f"{verdict}\n{run.logs()}"
+
+
+def test_without_the_fence_of_redis_a_zombie_spoils_the_state(world: World, seed: int) -> None:
+    """It wakes in the middle of a checkpoint that its heir has long replaced, and writes the rest."""
+    run = Disturbed(world, seed=seed, every_s=0.1)
+    zombie = run.start("one", at="before write", nth=12, do="stop", without=("store fence",))
+    wait_until(lambda: suspended(zombie), 60, "suspended")
+    heir = run.start("two")
+    owns_everything(world, heir)
+    run.wait_until_forecasting(time.monotonic())
+    run.feeder.stop()
+    assert run.arrivals.wait_for(run.feeder.sent, 60), run.logs()
+    time.sleep(1)  # its last checkpoint
+    heir.kill()  # whoever rejoins waits for its session to end, and so mends nothing
+    os.kill(zombie.process.pid, signal.SIGCONT)
+    time.sleep(0.5)
+    zombie.kill()
+    assert "saved state" in "".join(run.judge().violations), run.logs()
