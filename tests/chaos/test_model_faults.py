@@ -1,9 +1,9 @@
-"""A forecaster that is slow, that raises, or that is swapped as the worker dies: forecasts go on."""
+"""A forecaster that is slow, that raises, and model files that are not what they should be: forecasts go on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
-from tests.app.running_worker import World, readings
+from tests.app.running_worker import World, readings, wait_until
 from tests.app.saved_states import saved_state
 from tests.app.small_bundle import small_bundle
 from tests.chaos.faulty_worker import start
@@ -41,10 +41,11 @@ def registry(world: World) -> ModelRegistry:
     return ModelRegistry(str(world.folder / "models"))
 
 
-def promote(world: World, config: Path, version: str) -> None:
-    """Publish a model and make it the champion."""
+def promote(world: World, config: Path, version: str, spoil: Callable[[Path], None] = lambda _: None) -> None:
+    """Publish a model, let `spoil` loose on its folder, and make it the champion."""
     spec = Settings.load(config, {}).streams["tides"]
     registry(world).publish("tides", small_bundle(spec, version, 0.1), {})
+    spoil(next((world.folder / "models").rglob(f"{version}/model.safetensors")).parent)
     registry(world).promote("tides", version)
 
 
@@ -100,6 +101,56 @@ def test_while_the_model_raises_the_ladder_answers_and_a_replay_says_the_same(
     replayed = saved_state(world, config, 0)
     assert replayed.next_offset == 60 * SERIES
     assert replayed.model_version == "first"
+
+
+def flip_a_byte(folder: Path) -> None:
+    tensors = folder / "model.safetensors"
+    data = bytearray(tensors.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    tensors.write_bytes(bytes(data))
+
+
+def truncate_all(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def halve(folder: Path) -> None:
+    tensors = folder / "model.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[: tensors.stat().st_size // 2])
+
+
+def no_manifest(folder: Path) -> None:
+    next(folder.glob("*.json")).write_text("{")
+
+
+SPOILED = {"flipped": flip_a_byte, "empty": truncate_all, "halved": halve, "no-manifest": no_manifest}
+
+
+def test_no_spoiled_model_file_takes_the_place_of_the_one_that_serves(world: World, rng: np.random.Generator) -> None:
+    config = world.deployment("a")
+    worker = world.start(config)
+    promote(world, config, "good")
+    worker.wait_for("model swapped")
+    for number, (version, spoil) in enumerate(SPOILED.items(), 1):
+        promote(world, config, version, spoil)
+        refused(worker, number)
+    other = world.deployment("other", instance="shape")
+    other.write_text(other.read_text().replace("context_length = 24", "context_length = 12"))
+    promote(world, other, "shorter")
+    refused(worker, len(SPOILED) + 1)
+    world.send(readings(values(rng, 30)))
+    found = world.wait_for_forecasts("a", 30 * SERIES)
+    assert {each["model_version"] for each in found.values() if each["status"] == "ok"} == {"good"}
+    assert worker.readyz() == (200, {})
+    assert worker.stop() == 0
+
+
+def refused(worker: Any, count: int) -> None:
+    def names() -> bool:
+        lines = [line for line in worker.lines() if line["event"].startswith("model refused")]
+        return len({line.get("version") or line["error"] for line in lines}) >= count
+
+    wait_until(names, 60, f"{count} refusals in\n{worker.log_path.read_text()[-3000:]}")
 
 
 def test_a_swap_under_way_when_the_worker_dies_is_found_again(world: World, rng: np.random.Generator) -> None:

@@ -1,0 +1,188 @@
+"""One version beside the next: what an older worker left is continued or refused, and messages stay readable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import redis
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_app.watch.model import WatchModel
+from tests.app.published import accuracy, forecast
+from tests.app.running_worker import WorkerProcess, World, readings, wait_until
+from tests.app.test_worker_faults import tidecast
+from tests.chaos.faulty_worker import start
+from tests.golden.make_checkpoint import FOLDER, SERIES, STREAM, load, packed, unpacked
+
+if TYPE_CHECKING:
+    from stream_app.local_services import LocalServices
+
+GOLDEN = {path.stem: path for path in sorted(FOLDER.glob("checkpoint_layout_*.json"))}
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 1, tmp_path)
+    made.create(made.topic)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+class Left:
+    """What the older worker left: its log in Kafka, its commit, its keys in Redis, on the cluster of this test."""
+
+    def __init__(self, world: World, golden: Path, **changes: Any) -> None:
+        self.golden: dict[str, Any] = json.loads(golden.read_text())
+        self.world = world
+        self.config = world.deployment("a", stream=STREAM)
+        self.count: int = self.golden["committed"]
+        world.send(self.golden["log"][: self.count])
+        self._move_here(changes)
+
+    def _move_here(self, changes: dict[str, Any]) -> None:
+        """Cluster and topic have other ids than where it was written; `changes` of the header go on top."""
+        from confluent_kafka.admin import AdminClient
+
+        from stream_app.settings import Settings
+        from stream_app.startup import identities
+
+        settings = Settings.load(self.config, {})
+        here = identities(settings, AdminClient({"bootstrap.servers": self.world.bootstrap}))["tides"]
+        keys = self.golden["keys"]
+        body = json.loads(unpacked(keys["header"]["body"]))
+        body["identity"] = {name: getattr(here, name) for name in body["identity"]}
+        # The fingerprint covers the topic's name: it is that of here, unless it would be another one there by now.
+        there = self.config.with_suffix(".there.toml")
+        there.write_text(self.config.read_text().replace(self.world.topic, "golden.in"))
+        if body["fingerprint"] == Settings.load(there, {}).streams["tides"].fingerprint():
+            body["fingerprint"] = settings.streams["tides"].fingerprint()
+        for name, value in changes.items():
+            assert name in body or name in body["meta"]
+            (body if name in body else body["meta"])[name] = value
+        keys["header"]["body"] = packed(json.dumps(body).encode())
+        with redis.Redis.from_url(self.world.redis_url) as client:
+            load(client, f"{{{settings.application_id}:tides:0}}", keys)
+        own = {"bootstrap.servers": self.world.bootstrap, "group.id": settings.application_id}
+        consumer = Consumer({**own, "enable.auto.commit": False})
+        consumer.commit(offsets=[TopicPartition(self.world.topic, 0, self.count)], asynchronous=False)
+        consumer.close()
+
+
+def assigned_or_ended(worker: WorkerProcess) -> str:
+    return wait_until(
+        lambda: next((e for line in worker.lines() if (e := line["event"]) in ("assigned", "worker ends")), None),
+        60,
+        "an assignment, or an end",
+    )
+
+
+@pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN.keys())
+def test_the_state_of_an_older_version_is_continued_or_refused_with_the_remedy(world: World, golden: Path) -> None:
+    left = Left(world, golden)
+    worker = world.start(left.config)
+    if assigned_or_ended(worker) == "worker ends":
+        sentence = worker.wait_for("worker ends")["error"]
+        assert "layout" in sentence
+        assert "tidecast reset --to earliest" in sentence
+        assert worker.process.wait(40) == 1
+        done = tidecast("reset", "--config", str(left.config), "--to", "earliest")
+        assert done.returncode == 0, done.stderr
+        worker = world.start(left.config)
+    else:
+        assert worker.wait_for("assigned")["series"] == SERIES
+    world.send(left.golden["log"][left.count :])
+    wanted = {(each["series_id"], each["origin"], each["revision"]): each for each in left.golden["forecasts"]}
+    found = wait_until(lambda: (f := world.forecasts("a")).keys() >= wanted.keys() and f, 60, "the later forecasts")
+    for key, each in wanted.items():
+        assert {name: found[key][name] for name in each if name != "quantiles"} == {
+            name: value for name, value in each.items() if name != "quantiles"
+        }
+        np.testing.assert_allclose(found[key]["quantiles"], each["quantiles"], rtol=1e-5, err_msg=str(key))
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 99}, ("format 99", "another version of tidecast", "reset --to earliest")),
+        ({"layout": "of another version"}, ("layout", "reset --to earliest")),
+        ({"fingerprint": "0" * 16}, ("fingerprint", "was changed", "reset --to earliest")),
+    ],
+    ids=["format", "layout", "fingerprint"],
+)
+def test_what_this_version_does_not_know_is_refused_and_untouched(
+    world: World, change: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    newest = list(GOLDEN.values())[-1]
+    left = Left(world, newest, **change)
+    with redis.Redis.from_url(world.redis_url) as client:
+        header = next(key for key in client.scan_iter(match="*:header") if world.topic.encode() in key)
+        before = client.hgetall(header)
+        worker = world.start(left.config)
+        sentence = worker.wait_for("worker ends", 60)["error"]
+        assert worker.process.wait(40) == 1
+        assert client.hgetall(header) == before
+    for word in words:
+        assert word in sentence
+    assert world.published("a", "forecasts") == []
+
+
+def test_beside_a_worker_that_refuses_the_state_its_peer_loses_nothing(world: World, rng: np.random.Generator) -> None:
+    data = np.round(10 + rng.normal(0, 1, (45, SERIES)), 3).tolist()
+    current, older = world.deployment("a", instance="new"), world.deployment("a", instance="old")
+    worker = world.start(current)
+    world.send(readings(data[:15]))
+    world.wait_for_forecasts("a", 15 * SERIES)
+    assert worker.stop() == 0
+    refusing = start(world, older, checkpoint_format=0)  # it is given the partition, and does not know its state
+    assert "format 1" in refusing.wait_for("worker ends", 60)["error"]
+    worker = world.start(current)
+    world.send(readings(data[15:30], first=15))
+    world.wait_for_forecasts("a", 30 * SERIES, timeout_s=90)
+    beside = start(world, older, checkpoint_format=0)  # joins a group that works: what it is given, it gives back
+    beside.wait_for("subscribed")
+    world.send(readings(data[30:], first=30))
+    world.wait_for_forecasts("a", 45 * SERIES, timeout_s=90)
+    assert refusing.process.wait(40) == 1
+    assert worker.stop() == 0
+    published = [json.loads(message.value()) for message in world.published("a", "forecasts")]
+    assert len({(each["series_id"], each["origin"]) for each in published}) == len(published) == 45 * SERIES
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+NEWER = {"schema_version": 2, "added_later": {"a": [1]}, "and_this": None}
+
+
+def test_who_reads_forecasts_and_accuracy_takes_fields_that_were_added_later() -> None:
+    quantiles = [[1.0, 1.0]] * 9
+    horizons = [{"horizon": 1, "actual": 1.0, "pinball": 0.1, "added_later": 1}]
+    model = WatchModel()
+    model.feed("forecasts", [forecast("s", 10, quantiles, **NEWER)])
+    model.feed("accuracy", [accuracy("s", 10, horizons, **NEWER)])
+    (line,) = model.lines()
+    assert line.series_id == "s"
+    as_it_is = WatchModel()
+    as_it_is.feed("forecasts", [forecast("s", 10, quantiles)])
+    as_it_is.feed("accuracy", [accuracy("s", 10, [{**horizons[0]}])])
+    assert repr(as_it_is.lines()) == repr(model.lines())
+
+
+def test_readings_with_fields_that_were_added_later_are_readings() -> None:
+    from stream_app.wire.json import decode
+    from tests.app.polls import NOW_MS, message, reading, spec
+
+    result = decode(
+        spec(), [message(reading("a", 1.0, **NEWER), headers=[("x", b"1")])], now_ms=NOW_MS, partition_count=1
+    )
+    assert result.readings[0].series_ids == ["a"]
