@@ -236,7 +236,7 @@ REMEDIES = (
     ("WRONGPASS", "check the user and password in redis.url"),
     ("MOVED", "redis.url is a node of a cluster: set redis.cluster = true"),
     ("CLUSTER", "check that its nodes answer; if redis.url is no cluster, set redis.cluster = false"),
-    ("NOPERM", "the Redis user needs ~{application_id:* with @read @write @scripting"),
+    ("NOPERM", "the Redis user needs ~{application_id:* with +@read +@write +@scripting +@connection +info"),
 )
 CODES = {
     redis.exceptions.BusyLoadingError: "LOADING",
@@ -256,6 +256,8 @@ def reaching(where: str) -> Iterator[None]:
         yield
     except (redis.exceptions.RedisError, redis.exceptions.RedisClusterException) as error:
         code = next((code for kind, code in CODES.items() if isinstance(error, kind)), str(error))
+        if "ACL failure in script" in code:  # the script was allowed, a command within it was not
+            code = "NOPERM"
         remedy = next((text for start, text in REMEDIES if code.startswith(start)), "check that Redis runs and answers")
         raise StoreUnavailable(
             f"Expected an answer from Redis ({where}), found {type(error).__name__}: {str(error).rstrip('.')}. "

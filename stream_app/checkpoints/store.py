@@ -98,7 +98,10 @@ class CheckpointStore:
         self._lineages: dict[tuple[str, int], _Lineage] = {}
 
     def check_server(self) -> None:
-        """Refuses a server that would throw state away. Raises TidecastError, StoreUnavailable."""
+        """Refuses a server that would throw state away, and one that takes no writes now.
+
+        Raises TidecastError, StoreUnavailable.
+        """
         with reaching("server at redis.url"):
             where = {"target_nodes": "primaries"} if hasattr(self._client, "get_primaries") else {}
             found = self._client.info(**where)
@@ -115,6 +118,9 @@ class CheckpointStore:
                     f"Expected Redis {REDIS_VERSION_MIN} or newer (or Valkey), found {version} at redis.url. "
                     "Remedy: upgrade it, or point redis.url at another."
                 )
+        with reaching("server at redis.url"):
+            # No byte, so no key: but a replica, a full or a broken server refuses it as it would a checkpoint.
+            self._client.execute_command("SETRANGE", f"{{{self._application_id}:probe}}", 0, b"")
 
     # --- ownership --------------------------------------------------------------------------------------------------
 

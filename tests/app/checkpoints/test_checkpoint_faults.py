@@ -223,6 +223,37 @@ def test_a_server_that_evicts_is_refused_with_the_remedy(worker, configure):
         worker.store.check_server()
 
 
+def test_asking_a_server_that_takes_no_writes_whether_it_is_there_says_why_not_and_leaves_no_key(
+    worker, configure, redis_client
+):
+    keys = set(redis_client.scan_iter())
+    configure("maxmemory", 1)
+    with pytest.raises(StoreUnavailable, match="give it more memory"):
+        worker.store.check_server()
+    configure("maxmemory", 0)
+    redis_client.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises(StoreUnavailable, match="at the primary"):
+            worker.store.check_server()
+    finally:
+        redis_client.replicaof("NO", "ONE")
+    worker.store.check_server()
+    assert set(redis_client.scan_iter()) == keys
+
+
+def test_a_user_without_a_right_that_a_script_needs_is_told_which_rights(
+    worker, redis_client, redis_url, application_id
+):
+    lacking = ("+@read", "+@scripting", "+@connection", "+info")
+    redis_client.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", "~*", "-@all", *lacking)
+    try:
+        store = CheckpointStore(connect(redis_url.replace("//", "//limited:secret@")), application_id)
+        with pytest.raises(StoreUnavailable, match=r"needs .*\+@write \+@scripting \+@connection \+info"):
+            store.acquire("s", 0, SPEC, IDENTITY)
+    finally:
+        redis_client.execute_command("ACL", "DELUSER", "limited")
+
+
 def test_a_full_server_is_unavailable_and_takes_the_same_cut_later(start, worker, configure, rng):
     worker.state.close_tick(rng)
     cut = worker.cut()
