@@ -1,0 +1,93 @@
+"""The broker dies and comes back, also in the middle of a commit: nothing torn, lost or doubled, nobody called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.app.running_worker import wait_until
+from tests.chaos.broken_world import PATIENT_S, BrokenServers, BrokenWorld, broken_servers, broken_world, ready
+from tests.chaos.tcp_proxy import API_KEYS
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenServers]:
+    with broken_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def world(servers: BrokenServers, tmp_path: Path, rng: np.random.Generator) -> Iterator[BrokenWorld]:
+    with broken_world(servers, tmp_path, rng) as made:
+        yield made
+
+
+def restart_broker(world: BrokenWorld) -> None:
+    assert world.services is not None
+    world.services.kafka.kill()
+    world.services.kafka.start()
+
+
+def test_a_killed_broker_that_comes_back_needs_no_operator(world: BrokenWorld) -> None:
+    config = world.configure()
+    worker = world.start(config)
+    world.send_ticks(20)
+    world.answered()
+    restart_broker(world)
+    world.send_ticks(20)
+    world.answered()
+    ready(worker)
+    world.stop_and_judge(worker, config)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "EndTxn",
+        pytest.param("AddOffsetsToTxn", marks=pytest.mark.soak),
+        pytest.param("TxnOffsetCommit", marks=pytest.mark.soak),
+        pytest.param("Produce", marks=pytest.mark.soak),
+    ],
+)
+def test_a_broker_killed_in_the_middle_of_a_commit_tears_no_transaction(world: BrokenWorld, step: str) -> None:
+    """The request has arrived, its reply has not, and the broker dies."""
+    assert world.kafka_proxy is not None
+    config = world.configure()
+    worker = world.start(config)
+    world.send_ticks(20)
+    world.answered()
+    api_key = API_KEYS[step]
+    world.kafka_proxy.drop_replies = frozenset({api_key})
+    world.send_ticks(20)
+    wait_until(lambda: world.kafka_proxy.dropped[api_key], PATIENT_S, f"a reply to {step} that was dropped")
+    assert world.services is not None
+    world.services.kafka.kill()
+    world.kafka_proxy.heal()
+    world.services.kafka.start()
+    world.answered()
+    ready(worker)
+    world.send_ticks(10)
+    world.answered()
+    world.stop_and_judge(worker, config)
+
+
+@pytest.mark.soak
+def test_ten_kills_of_the_broker_at_random_lose_and_double_nothing(
+    world: BrokenWorld, rng: np.random.Generator
+) -> None:
+    config = world.configure()
+    worker = world.start(config)
+    for _ in range(10):
+        world.send_ticks(int(rng.integers(1, 20)))
+        if rng.random() < 0.5:
+            world.answered()
+        restart_broker(world)
+        world.send_ticks(int(rng.integers(1, 10)))
+    world.answered()
+    ready(worker)
+    world.stop_and_judge(worker, config)

@@ -1,0 +1,149 @@
+"""The log itself loses readings: too short a retention, or a cut between checkpoint and commit."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from tests.app.running_worker import TIDECAST, wait_until
+from tests.chaos.broken_world import (
+    IMPATIENT,
+    PATIENT_S,
+    SERIES,
+    BrokenServers,
+    BrokenWorld,
+    broken_servers,
+    broken_world,
+    ready,
+)
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenServers]:
+    with broken_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def world(servers: BrokenServers, tmp_path: Path, rng: np.random.Generator) -> Iterator[BrokenWorld]:
+    with broken_world(servers, tmp_path, rng) as made:
+        yield made
+
+
+def delete_before(world: BrokenWorld, offset: int) -> None:
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    for done in admin.delete_records([TopicPartition(world.topic, 0, offset)]).values():
+        assert done.result(30).low_watermark == offset
+
+
+def without_checkpoints_since(world: BrokenWorld, ticks: int) -> Path:
+    """A deployment that was killed; its state ends where these ticks begin, its commits where they end."""
+    config = world.configure()
+    worker = world.start(config)
+    world.send_ticks(20)
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    rarely = config.with_name("rarely.toml")
+    rarely.write_text(config.read_text().replace('checkpoint_interval = "100ms"', 'checkpoint_interval = "1h"'))
+    worker = world.start(rarely)
+    world.send_ticks(ticks)
+    world.answered()
+    wait_until(lambda: world.committed() >= world.sent * SERIES, PATIENT_S, "all offsets committed")
+    worker.kill()
+    return config
+
+
+def test_readings_deleted_between_checkpoint_and_commit_are_said_loudly_and_a_reset_starts_cold(
+    world: BrokenWorld,
+) -> None:
+    config = without_checkpoints_since(world, 20)
+    first = 30 * SERIES
+    delete_before(world, first)
+    refused = world.start(config)
+    assert refused.process.wait(PATIENT_S) == 1
+    error = refused.wait_for("worker ends")["error"]
+    assert "deleted before they were read" in error
+    assert "tidecast reset" in error
+    wait_until(world.is_given_up, PATIENT_S, "an empty group")
+    done = subprocess.run(
+        [TIDECAST, "reset", "--config", str(config), "--to", "earliest"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENT_S,
+        check=False,
+    )
+    assert f"offset {first}" in done.stdout, done.stderr
+    worker = world.start(config)
+    world.send_ticks(10)
+    world.answered()
+    ready(worker)
+    assert worker.stop(PATIENT_S) == 0
+
+
+def test_readings_deleted_before_the_checkpoint_are_not_missed(world: BrokenWorld) -> None:
+    """They are in the state."""
+    config = without_checkpoints_since(world, 20)
+    delete_before(world, 20 * SERIES)
+    worker = world.start(config)
+    replayed = worker.wait_for("assigned", PATIENT_S)["to_replay"]
+    assert sum(replayed.values()) > 0
+    world.send_ticks(10)
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    assert len(world.published("a", "forecasts")) == world.sent * SERIES
+
+
+def test_readings_deleted_while_they_are_waited_for_end_the_worker_with_a_sentence(world: BrokenWorld) -> None:
+    config = world.configure()
+    worker = world.start(config)
+    world.send_ticks(10)
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    world.send_ticks(20)
+    delete_before(world, 20 * SERIES)  # ten ticks nobody has read
+    refused = world.start(config)
+    assert refused.process.wait(PATIENT_S) == 1
+    assert "tidecast reset" in refused.wait_for("worker ends")["error"]
+
+
+def test_a_lost_state_and_a_log_that_is_cut_rebuild_from_what_is_left_and_say_so(world: BrokenWorld) -> None:
+    config = world.configure()
+    worker = world.start(config)
+    world.send_ticks(40)
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    world.redis().flushall()
+    delete_before(world, 10 * SERIES)
+    worker = world.start(config)
+    said = worker.wait_for("rebuilt from what the log still has, calibration is learned anew", PATIENT_S)
+    assert said["first_offset"] == 10 * SERIES
+    world.send_ticks(10)
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    assert len(world.published("a", "forecasts")) == world.sent * SERIES
+
+
+def test_a_retention_shorter_than_the_window_is_said_by_the_check(world: BrokenWorld) -> None:
+    config = world.configure(limits=IMPATIENT)
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    entry = ConfigEntry("retention.ms", "60000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, world.topic, incremental_configs=[entry])
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(30)
+    found = subprocess.run(
+        [TIDECAST, "topics", "check", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENT_S,
+        check=False,
+    )
+    assert found.returncode != 0
+    assert "retention.ms" in " ".join(found.stdout.split())
