@@ -51,13 +51,13 @@ class Saver:
         try:
             self._store.write(owned.token, cut)
         except StoreUnavailable as error:
-            self._metrics.checkpoint_failures.inc()
+            self._not_saved(owned)
             self._went_away(str(error))
         except BaseMismatch as error:
-            self._metrics.checkpoint_failures.inc()
+            self._not_saved(owned)
             log.warning("checkpoint refused, the next is a full one", partition=str(owned.at), reason=str(error))
         except OwnershipLost as error:
-            self._metrics.checkpoint_failures.inc()
+            self._not_saved(owned)
             if self.is_ours(owned):
                 self._own_again(owned, str(error))
             else:
@@ -68,6 +68,11 @@ class Saver:
             self._metrics.checkpoint_bytes.inc(cut.bytes)
         finally:
             owned.copy_arrived.set()
+
+    def _not_saved(self, owned: Owned) -> None:
+        """The state is to be copied again, though no reading may come any more."""
+        self._metrics.checkpoint_failures.inc()
+        owned.copied = None
 
     def is_ours(self, owned: Owned) -> bool:
         return self._assignment.owned.get(owned.at) is owned
@@ -84,7 +89,7 @@ class Saver:
         except StoreUnavailable as error:
             self._went_away(str(error))
         else:
-            owned.copied, owned.unproven = None, True
+            owned.unproven = True
             owned.commit_again()
             log.warning("ownership taken again", partition=str(owned.at), reason=reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_a_retention_shorter_than_the_window_is_said_by_the_check(world: BrokenW
         done.result(30)
     found = subprocess.run(
         [TIDECAST, "topics", "check", "--config", str(config)],
+        env=os.environ | {"COLUMNS": "300"},
         capture_output=True,
         text=True,
         timeout=PATIENT_S,
