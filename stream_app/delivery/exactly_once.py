@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaException, TopicPartition
 
 from stream_app.delivery.commits import OffsetCommits, Permit
-from stream_app.delivery.failures import Aborted, ProducerLost, failure_of
+from stream_app.delivery.failures import Aborted, ProducerLost, PublishFailed, failure_of
 from stream_app.delivery.producer import OutputProducer
 from stream_app.outbox import Outbox
 from stream_app.poll_batch import StreamPartition
@@ -61,7 +61,11 @@ class ExactlyOnce:
 
     def flush(self) -> None:
         """Sending the offsets with records still on their way stalls for a retry interval (measured)."""
-        self._there().flush(self._publish_s)
+        producer = self._there()
+        try:
+            producer.flush(self._publish_s)
+        except ProducerLost as failure:
+            raise _why(producer, failure) from failure
 
     def ask(self, offsets: Mapping[StreamPartition, tuple[Owned, int]]) -> Permit:
         """The group's generation and what is still ours, of one moment; answered by the poll thread meanwhile."""
@@ -119,3 +123,15 @@ class ExactlyOnce:
                     time.sleep(RETRY_S)
                     continue
                 raise failure_of(reason, step) from error
+
+
+def _why(producer: OutputProducer, failure: ProducerLost) -> Exception:
+    """A record that timed out may have waited in vain for its partition's place in the transaction: no right to write,
+    say. The transaction knows. Asked by a call that it must refuse, so that nothing happens."""
+    try:
+        producer.client.begin_transaction()
+    except KafkaException as error:
+        found = failure_of(error.args[0], "an output was not delivered")
+        if isinstance(found, PublishFailed):
+            return found
+    return failure
