@@ -92,7 +92,6 @@ def configuration(plan: Plan, *, bootstrap: str, redis_url: str, registry: Path,
     spec = plan.spec
     seasons = ", ".join(f'"{format_duration(season)}"' for season in spec.seasonality)
     return f'''application_id = "{plan.name}-demo"
-delivery = "at_least_once"
 
 [http]
 port = {http_port}
