@@ -37,8 +37,8 @@ $(VENV)/.locked: $(BIN)/uv requirements-dev.lock
 	@$(UV) pip install --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.locked pyproject.toml
-	@echo "· installing tidecast, editable"
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml hatch_build.py $(wildcard model_core/compiled/*.[ch] model_core/compiled/build.py)
+	@echo "· compiling the kernels, and installing tidecast, editable"
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -8,11 +8,13 @@ import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from model_core.columns import Columns, Field
+from model_core.compiled import ARRAY, REAL, Kernel, address
 from model_core.ladder import TRACKED_RUNGS, Rung
 from model_core.quantiles import Levels
 from model_core.spec import StreamSpec
 
 ISSUED = TRACKED_RUNGS  # the column of `loss` after those of the tracked rungs
+_season_change = Kernel("season_change", [ARRAY, ARRAY, REAL, ARRAY])
 RESULT_WIDTH = 6  # actual, error, pinball, that of both naive rungs, covered as bits
 
 
@@ -51,12 +53,14 @@ class Scoring:
 
     def season_change(self, index: IntArray, change: AnyArray, decay: float) -> None:
         """Take |y_t − y_{t−m}| [n], NaN where unknown."""
-        state = self._columns.flat("season_change")[index]
-        known = np.isfinite(change)
-        mean = update_mean(state[:, 0], state[:, 1], np.where(known, change, 0.0), decay)
-        state[:, 0] = np.where(known, mean, state[:, 0])
-        state[:, 1] += known
-        self._columns.flat("season_change")[index] = state
+        assert len(index) == len(change), "one change a column"
+        _season_change(
+            len(index),
+            address(index, np.int64),
+            address(change, np.float64),
+            decay,
+            address(self._columns.flat("season_change"), np.float64),
+        )
 
     def losses(self, index: IntArray, pinball: AnyArray, valid: BoolArray, decay: float) -> None:
         """Pinball of the tracked rungs and of what was issued: [n, K, 4], where valid. One update a tick."""

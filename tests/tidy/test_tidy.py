@@ -40,6 +40,8 @@ MODULES_NOT_IN_CORE = {
     ),
     *("pydantic_settings", "redis", "requests", "rich", "stream_app", "structlog", "typer"),
 }
+# It runs the compiler, at install time or in a checkout whose C has changed; nothing else in the core imports it.
+BUILD = "model_core/compiled/build.py"
 CALLS_NOT_IN_CORE = {
     *("open", "print", "input", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
     *("np.load", "np.save", "np.fromfile", "torch.load", "torch.save", "torch.manual_seed", "np.random.seed"),
@@ -125,7 +127,7 @@ def test_the_core_imports_no_io():
         f"{relative(path)}:{line} imports {module}"
         for path, tree in python_files("model_core")
         for line, module in imported_modules(tree)
-        if module.split(".")[0] in MODULES_NOT_IN_CORE
+        if module.split(".")[0] in MODULES_NOT_IN_CORE and relative(path) != BUILD
     ]
     assert not found, f"model_core does no I/O: pass the value in, or do it in stream_app. {found}"
 

@@ -1,0 +1,24 @@
+"""Build hook: the C kernels are compiled before the wheel is packed, or the checkout is installed as editable."""
+
+import platform
+import runpy
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class Kernels(BuildHookInterface[Any]):
+    """A wheel carries the libraries of one machine type, for every Python 3; glibc as old as build.py says."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name != "wheel":
+            return
+        compiled = runpy.run_path(str(Path(self.root) / "model_core" / "compiled" / "build.py"))
+        made = compiled["build"]()
+        build_data["artifacts"] += [f"/{path.relative_to(self.root).as_posix()}" for path in made]
+        build_data["pure_python"] = False
+        glibc = compiled["GLIBC"].replace(".", "_")
+        build_data["tag"] = f"py3-none-manylinux_{glibc}_{platform.machine()}"

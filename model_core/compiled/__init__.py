@@ -1,0 +1,61 @@
+"""Compiled kernels: the loops over readings, cells and windows, in C, called with the addresses of numpy arrays.
+
+One implementation each; the arrays stay numpy's and the columns stay `Columns`. A kernel gets plain addresses, so it
+must not be given an array that is not contiguous or of another type: `address` asserts both.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy._core._multiarray_umath import __cpu_features__ as _features  # type: ignore[import-not-found]
+
+from model_core.arrays import AnyArray
+from model_core.compiled import build
+
+ROWS_WITH_LOCK = 1024  # a call over fewer rows keeps the interpreter's lock: it is over before another thread woke up
+_NEEDED = {"x86_64_v3": "X86_V3", "x86_64_v2": "X86_V2"}  # numpy's names for them
+
+
+def _load() -> tuple[ctypes.CDLL, ctypes.CDLL]:
+    """(keeping the interpreter's lock, letting go of it), the same library."""
+    libraries = build.libraries()
+    offered = [libraries[level] for level in libraries if _features.get(_NEEDED.get(level, ""), True)]
+    if not offered:
+        raise RuntimeError("tidecast's kernels need a processor of level x86-64-v2 (SSE4.2) at least")
+    path = offered[0]
+    if not path.exists():
+        build.build()
+    return ctypes.PyDLL(str(path)), ctypes.CDLL(str(path))
+
+
+_KEEPING, _LETTING_GO = _load()
+
+INT = ctypes.c_int64
+REAL = ctypes.c_double
+ARRAY = ctypes.c_void_p  # the address of the first element
+
+
+class Kernel:
+    """A C function: `kernel(rows, …)`, the first argument the number of rows, which decides about the lock.
+
+    Its second form `kernel.unlocked(…)` always lets go of the interpreter's lock: worth it from about 100 µs on.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[Any], result: Any = None) -> None:
+        self.keeping, self.unlocked = (getattr(library, name) for library in (_KEEPING, _LETTING_GO))
+        for function in (self.keeping, self.unlocked):
+            function.argtypes = [INT, *arguments]
+            function.restype = result
+
+    def __call__(self, rows: int, *arguments: Any) -> Any:
+        return (self.keeping if rows < ROWS_WITH_LOCK else self.unlocked)(rows, *arguments)
+
+
+def address(array: AnyArray, dtype: type[np.generic]) -> int:
+    """Where a contiguous array of this type begins. The caller keeps the array alive, and lets nobody resize it."""
+    assert array.dtype == dtype, f"expected {dtype}, found {array.dtype}"
+    assert array.flags.c_contiguous, "expected a contiguous array"
+    where: int = array.__array_interface__["data"][0]
+    return where
