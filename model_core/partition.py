@@ -30,7 +30,8 @@ class PartitionState:
     """`spec` of its stream, columns a series, and `next_offset`, the first offset that is not in it yet.
 
     For each poll: iterate over `observe`, and pass each Observed with its raw forecasts to `settle_and_issue` before
-    asking for the next one.
+    asking for the next one. It has no length on purpose (`len(state.columns)` are its series): a partition whose last
+    series was deleted would be false, and `state or PartitionState(…)` would forget what its cohort has learned.
     """
 
     def __init__(self, spec: StreamSpec, partition: int, facts: ModelFacts | None = None) -> None:
@@ -64,10 +65,6 @@ class PartitionState:
     def waiting(self) -> int:
         """Readings whose jump of event time is not confirmed yet."""
         return self._readiness.clock.waiting
-
-    def __len__(self) -> int:
-        """Series."""
-        return len(self.columns)
 
     def observe(self, readings: Readings, *, windows_max: int = WINDOWS_MAX) -> Iterator[Observed]:
         """Place readings in time and remember them, in log order, tombstones in their place among them."""

@@ -112,7 +112,7 @@ class Assignment:
                 "assigned",
                 partitions=[str(owned.at) for owned in taken],
                 to_replay={str(owned.at): max(0, owned.emit_from - owned.start_offset) for owned in taken},
-                series=sum(len(owned.state) for owned in taken),
+                series=sum(len(owned.state.columns) for owned in taken),
                 seconds=round(time.monotonic() - started, 3),
             )
         return Assigned(taken)

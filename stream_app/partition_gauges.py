@@ -41,7 +41,7 @@ class PartitionGauges:
 
     def _show(self, consumer: Consumer, at: StreamPartition, owned: Owned) -> None:
         labels, state = (at.stream, str(at.partition)), owned.state
-        self._metrics.series.labels(*labels).set(len(state))
+        self._metrics.series.labels(*labels).set(len(state.columns))
         self._metrics.state_bytes.labels(*labels).set(
             sum(array.nbytes for array in list(state.columns.arrays.values()))
         )

@@ -47,7 +47,7 @@ class Run:
     ) -> None:
         self.spec = spec
         self.predictor = predictor or Predictor(spec, None, device="cpu")
-        self.state = state or PartitionState(spec, 0)
+        self.state = PartitionState(spec, 0) if state is None else state
         self.said = Said()
 
     def log(self, entries: list[Entry], cuts: list[int], *, windows_max: int = 8192) -> Run:

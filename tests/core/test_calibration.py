@@ -13,9 +13,9 @@ from model_core.ladder import Rung
 from model_core.quantiles import Levels
 from model_core.spec import StreamSpec
 from model_core.windows import window_fields
-from tests.core.oracle import Reading
+from tests.core.oracle import Reading, Tombstone
 from tests.core.oracle_quantiles import Judge, Mean
-from tests.core.partition_run import Run
+from tests.core.partition_run import Run, stopped_and_restored
 
 HOUR, START = 3_600_000, 480_000
 MEDIAN = 4  # of nine levels
@@ -101,6 +101,17 @@ def test_a_newcomer_starts_from_the_cohort_as_it_stood_when_the_watermark_last_c
     learner.columns.flat("calibrated")[2] = 0
     learner.calibration.prepare(newcomer, np.ones(1))
     np.testing.assert_allclose(learner.offsets(2), learner.offsets(0), rtol=1e-6)
+
+
+def test_what_the_cohort_learned_outlives_its_last_series_and_a_stop() -> None:
+    """The state of a partition without any series is a state, not none."""
+    stream = StreamSpec(topic="t", freq="1h", horizon=1, context_length=4, seasonality=("2h",), min_readings=1)
+    log = [Reading(hour, "a", (START + hour) * HOUR, float(hour % 7)) for hour in range(40)]
+    run = Run(stream).log([*log, Tombstone(40, "a")], [0, 13])
+    assert not len(run.state.columns)
+    assert np.any(run.state.meta()["cohort"]["offsets"])
+    again = Run(stream, state=stopped_and_restored(run.state, stream))
+    assert again.state.meta() == run.state.meta()
 
 
 def test_the_unit_is_the_rms_of_one_step_residuals_winsorised_at_eight_units(rng: np.random.Generator) -> None:
