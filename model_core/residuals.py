@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from model_core.bundle import ModelFacts
 from model_core.calibration import UNIT_FLOOR, update_unit
 from model_core.dataset import TrainingWindows
@@ -18,6 +18,7 @@ from model_core.quantiles import central_intervals, pinball, place
 from model_core.spec import StreamSpec
 
 RUN_CELLS_MAX = 12_000_000  # origins × series × horizons of one run; beyond, series are left out evenly
+WARM_SEASONS = 2  # seasons for which units learn before the first origin that counts
 CHUNK_ROWS = 4096
 OWN_TABLE_MIN = 500  # residuals of a series from which it gets quantiles of its own
 ONE_STEP_MIN = 2_000  # one-step residuals from which the drift threshold is learned
@@ -38,7 +39,12 @@ class Run:
         cut = slice(first, last)
         return Run(self.series, self.targets[cut], self.residuals[cut], self.units[cut])
 
+    def where(self, there: BoolArray) -> "Run":
+        """The same without the errors at which not there [n, S, H]."""
+        return Run(self.series, self.targets, np.where(there[:, :, None], self.residuals, np.nan), self.units)
+
     def __add__(self, other: "Run") -> "Run":
+        assert np.array_equal(self.series, other.series), "runs of different series are not one run"
         pairs = ((getattr(self, name), getattr(other, name)) for name in ("targets", "residuals", "units"))
         return Run(self.series, *(np.concatenate(pair) for pair in pairs))
 
@@ -49,16 +55,22 @@ def run_origins(spec: StreamSpec, windows: TrainingWindows, first: int, last: in
     return rows[(rows + windows.first_tick) % spec.forecast_every == 0]
 
 
-def run_series(windows: TrainingWindows, origins: int) -> IntArray:
-    """As many series, evenly spread, as a run over that many origins may hold."""
+def run_series(windows: TrainingWindows, rows: int) -> IntArray:
+    """As many series, evenly spread, as a run over that many rows may hold: int64 [S]."""
+    origins = -(-(rows + WARM_SEASONS * windows.spec.longest_season) // windows.spec.forecast_every)
     fit = max(1, RUN_CELLS_MAX // max(1, origins * windows.spec.horizon))
     return np.unique(np.linspace(0, len(windows) - 1, min(fit, len(windows))).round().astype(np.int64))
 
 
-def run(windows: TrainingWindows, predictor: Predictor, season: int, first: int, last: int, warm: int) -> Run:
-    """Forecasts at the origins of rows [first, last); the units have been learning for `warm` origins before."""
-    origins = run_origins(windows.spec, windows, max(first - warm, windows.first_origin()), last)
-    series = run_series(windows, len(origins))
+def run(
+    windows: TrainingWindows, predictor: Predictor, season: int, first: int, last: int, series: IntArray | None = None
+) -> Run:
+    """Forecasts of `series` [S] at the origins of rows [first, last); the units have been learning before.
+
+    Runs that are added or compared are of the same series: whoever begins asks `run_series`, once.
+    """
+    series = run_series(windows, last - first) if series is None else series
+    origins = run_origins(windows.spec, windows, max(first - WARM_SEASONS * season, windows.first_origin()), last)
     horizon = windows.spec.horizon
     residuals = np.empty((len(origins), len(series), TRACKED_RUNGS, horizon))
     targets = np.empty((len(origins), len(series), horizon))

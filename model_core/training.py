@@ -19,7 +19,7 @@ from model_core.errors import CoreError
 from model_core.ladder import Rung
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
-from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run
+from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run, run_series
 from model_core.ridge_training import Choice, RidgeTraining
 from model_core.season_search import SeasonSearch, find_season
 from model_core.spec import StreamSpec
@@ -115,6 +115,8 @@ class _Training:
         self._version, self._created_at, self._device = version, created_at, device
         self.tell = progress
         self.ridge: RidgeTraining
+        # Of every run the same: the errors of all of them are pooled.
+        self._series = run_series(windows, max(spans.held_out - spans.validation, spans.end - spans.held_out))
 
     def learn(self, season: SeasonSearch) -> tuple[Sums, Choice, Run]:
         """Fit on the first span, choose on the second, and run there: (sums of the first, choice, errors)."""
@@ -139,9 +141,8 @@ class _Training:
         return sums, self._run(model, season, spans.held_out, spans.end)
 
     def _run(self, model: Bundle, season: SeasonSearch, first: int, last: int) -> Run:
-        warm = 2 * season.ticks // self.spec.forecast_every
         predictor = Predictor(self.spec, model, device=self._device)
-        return run(self.windows, predictor, season.ticks, first, last, warm)
+        return run(self.windows, predictor, season.ticks, first, last, self._series)
 
     def bundle(
         self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables, threshold: tuple[float, float] | None

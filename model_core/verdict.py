@@ -1,7 +1,9 @@
 """Candidate against the model in charge, on the newest part of the history, which decided nothing else.
 
 This is where the full gate (rolling origins, bootstrap, stress inputs) takes its place; until then: lower mean scaled
-pinball over all series wins. Without a model in charge the naive forecasts are: the better of the two in each series.
+pinball over all series wins, a draw keeps the champion. Without a model in charge the naive forecasts are: the better
+of the two in each series. A champion that was trained on the newest part too has an advantage there, and may keep its
+place by it.
 """
 
 from dataclasses import dataclass
@@ -53,13 +55,13 @@ def judge(
     judged = np.isfinite(scaled).all(axis=1)
     candidate, seasonal, last = (_mean(scaled[judged, rung]) for rung in (0, 1, 2))
     rival, rival_name, version = float("nan"), "the naive forecasts", None
-    usable = champion is not None and champion.manifest.misfit(windows.spec) is None
-    if champion is not None and usable:
-        facts = champion.facts()
-        served = run(windows, Predictor(windows.spec, champion, device=device), facts.season, *span, warm=facts.season)
-        loss = score(served, Tables.of_facts(facts), windows).pinball[:, Rung.MODEL]
-        rival = _mean((2.0 * loss / np.where(moving, scale, np.nan))[judged])
-        rival_name, version = f"the champion {facts.version}", facts.version
+    if champion is not None and champion.manifest.misfit(windows.spec) is None:
+        mine, theirs = _against(champion, windows, late, span, tables, device)
+        both = judged & np.isfinite(theirs)
+        if both.any():
+            candidate, rival = (_mean(2.0 * loss[both] / scale[both]) for loss in (mine, theirs))
+            version = champion.manifest.version
+            rival_name = f"the champion {version}"
     against = rival if np.isfinite(rival) else _mean(scaled[judged][:, 1:].min(axis=1))
     passed = bool(np.isfinite(candidate) and candidate < against)
     compared = f"scaled pinball {candidate:.4f} against {against:.4f} of {rival_name}"
@@ -76,6 +78,18 @@ def judge(
         series={names[s]: tuple(scaled[s].tolist()) for s in np.flatnonzero(judged).tolist()},
         constant_series=int((~moving).sum()),
     )
+
+
+def _against(
+    champion: Bundle, windows: TrainingWindows, late: Run, span: tuple[int, int], tables: Tables, device: str
+) -> tuple[FloatArray, FloatArray]:
+    """Pinball float64 [S] of the candidate and of the champion, each with its own season and tables, on equal terms:
+    the targets that both have an answer for, and units that learned for as many seasons."""
+    facts = champion.facts()
+    served = run(windows, Predictor(windows.spec, champion, device=device), facts.season, *span, late.series)
+    both = np.isfinite(late.residuals[:, :, Rung.MODEL]) & np.isfinite(served.residuals[:, :, Rung.MODEL])
+    mine = score(late.where(both), tables, windows).pinball[:, Rung.MODEL]
+    return mine, score(served.where(both), Tables.of_facts(facts), windows).pinball[:, Rung.MODEL]
 
 
 def naive_losses(errors: Run, late: Run, windows: TrainingWindows) -> list[FloatArray]:

@@ -1,8 +1,11 @@
 """Training: history from readings, the season, what there is to learn and what is not, and who takes charge."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from model_core import residuals
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed, TrainingWindows, origin_chunks
@@ -10,10 +13,11 @@ from model_core.ladder import Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
-from model_core.residuals import Run, drift_threshold, learn_tables, run
-from model_core.season_search import find_season
+from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run
+from model_core.season_search import SeasonSearch, find_season
 from model_core.spec import StreamSpec
 from model_core.training import NotEnoughHistory, train
+from model_core.verdict import judge
 
 LENGTH, HORIZON, FIRST_TICK = 48, 6, 480_000
 MADE = {"version": "v1", "created_at": "2026-01-01T00:00:00Z"}
@@ -168,7 +172,7 @@ def test_shuffled_cells_give_no_skill(rng):
     spec = make_spec(calendar=())
     windows = TrainingWindows(spec, make_history(cells))
     bundle = train(make_history(cells[:2000]), spec, **MADE).bundle
-    done = run(windows, Predictor(spec, bundle, device="cpu"), 24, 2050, 2494, 50)
+    done = run(windows, Predictor(spec, bundle, device="cpu"), 24, 2050, 2494)
     error = np.sqrt(np.nanmean(done.residuals[:, :, Rung.MODEL] ** 2, axis=(0, 2)))
     # Against the mean, on the very targets that were forecast: their own spread is chance.
     of_mean = np.sqrt(np.nanmean((done.targets - cells.mean(axis=0)[None, :, None]) ** 2, axis=(0, 2)))
@@ -182,7 +186,7 @@ def test_a_short_noisy_history_is_not_overfitted(rng):
     spec = make_spec()
     bundle = train(make_history(cells[:300]), spec, **MADE).bundle
     windows = TrainingWindows(spec, make_history(cells))
-    done = run(windows, Predictor(spec, bundle, device="cpu"), 24, 310, 890, 20)
+    done = run(windows, Predictor(spec, bundle, device="cpu"), 24, 310, 890)
     assert np.sqrt(np.nanmean(done.residuals[:, :, Rung.MODEL] ** 2)) < 1.15
 
 
@@ -228,15 +232,65 @@ def test_training_twice_gives_the_same_bytes(rng):
 
 
 def test_a_better_champion_stays_and_a_worse_one_goes(rng):
-    cells = daily_waves(rng, ticks=3000)
+    """Neither has seen the waves that decide; one has learned from waves before, the other from noise."""
     spec = make_spec()
-    good = train(make_history(cells), spec, **MADE)
-    noise = train(make_history(rng.normal(size=(900, 3))), spec, version="noise", created_at="").bundle
-    short = make_history(cells[-500:])
-    challenger = train(short, spec, version="v2", created_at="", champion=good.bundle)
-    assert not challenger.verdict.passed  # the champion learned from six times as much, the newest part included
-    assert challenger.verdict.champion_version == "v1"
-    assert train(short, spec, version="v3", created_at="", champion=noise).verdict.passed
+    waves = daily_waves(rng, ticks=1400)
+    noise = rng.normal(waves.mean(), 3.0, waves.shape)
+    of_waves, of_noise = (train(make_history(cells), spec, **MADE).bundle for cells in (waves[:700], noise[:700]))
+    came = {"waves": waves[700:], "noise": np.concatenate([noise[700:1270], waves[1270:]])}
+    stays = train(make_history(came["noise"]), spec, version="v2", created_at="", champion=of_waves).verdict
+    assert not stays.passed
+    assert stays.champion_version == "v1"
+    goes = train(make_history(came["waves"]), spec, version="v2", created_at="", champion=of_noise).verdict
+    assert goes.passed
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_champion_is_judged_as_the_candidate_is(rng, every):
+    """The very same model twice: a draw, to the last bit, and the one in charge stays."""
+    spec = make_spec(forecast_every=every)
+    windows = TrainingWindows(spec, make_history(daily_waves(rng, ticks=700)))
+    model = train(make_history(daily_waves(rng, ticks=700)), spec, **MADE).bundle
+    predictor, facts = Predictor(spec, model, device="cpu"), model.facts()
+    errors, late = run(windows, predictor, facts.season, 100, 500), run(windows, predictor, facts.season, 500, 690)
+    season = SeasonSearch(facts.season, True, {})
+    verdict = judge(windows, errors, late, (500, 690), Tables.of_facts(facts), season, model, "cpu")
+    assert verdict.champion == verdict.candidate
+    assert not verdict.passed
+
+
+def test_where_the_champion_has_no_answer_nobody_is_judged(rng):
+    """A champion that looks back a week finds holes where the candidate, which looks back a day, does not."""
+    spec, span = make_spec(), (500, 690)
+    cells = daily_waves(rng, ticks=700)
+    model = train(make_history(cells), spec, **MADE).bundle
+    champion = replace(model, manifest=model.manifest.model_copy(update={"season": 168}))
+    cells[330:440] = np.nan
+    windows, tables, season = TrainingWindows(spec, make_history(cells)), Tables.of_facts(model.facts()), 24
+    predictor = Predictor(spec, model, device="cpu")
+    errors, late = run(windows, predictor, season, 100, 330), run(windows, predictor, season, *span)
+    silent = [np.isfinite(cells[origin - 167 : origin + 1, 0]).mean() < 0.5 for origin in range(*span)]
+    assert 0 < sum(silent) < len(silent)
+    spoiled = replace(late, residuals=np.where(np.array(silent)[:, None, None, None], 1e6, late.residuals))
+    found, same = (
+        judge(windows, errors, each, span, tables, SeasonSearch(season, True, {}), champion, "cpu")
+        for each in (late, spoiled)
+    )
+    assert found.champion_version == "v1"
+    assert (found.candidate, found.champion) == (same.candidate, same.champion)
+
+
+def test_a_history_too_large_for_one_run_is_judged_on_some_series(rng, monkeypatch):
+    """Evenly chosen ones, the same in every run: spans of other lengths must not choose others."""
+    monkeypatch.setattr(residuals, "RUN_CELLS_MAX", 20_000)
+    spec = make_spec()
+    history = make_history(daily_waves(rng, ticks=1000, series=12))
+    trained = train(history, spec, **MADE)
+    assert trained.verdict.passed
+    assert 1 < len(trained.verdict.series) < 12
+    again = train(history, spec, version="v2", created_at="", champion=trained.bundle).verdict
+    assert again.series.keys() == trained.verdict.series.keys()
+    assert again.champion_version == "v1"
 
 
 def test_a_champion_of_other_shapes_counts_as_none(rng):
