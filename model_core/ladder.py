@@ -24,7 +24,7 @@ RUNG_NAMES = ("model", "seasonal_naive", "last_value", "level")
 
 
 class Reason(IntEnum):
-    """Why the model does not answer."""
+    """Why the model does not answer; or, REBUILT, why its intervals are young."""
 
     OK = 0
     NO_MODEL = 1
@@ -34,6 +34,7 @@ class Reason(IntEnum):
     NON_FINITE = 5
     MODEL_FAILED = 6
     WARMING_UP = 7  # no forecast at all
+    REBUILT = 8  # the model answers; units and offsets were lost and are learned anew
 
 
 REASON_NAMES = tuple(reason.name.lower() for reason in Reason)

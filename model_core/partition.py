@@ -17,6 +17,7 @@ from model_core.errors import LayoutMismatch
 from model_core.outcomes import Observed, Outcome
 from model_core.readiness import Readiness
 from model_core.readings import Readings
+from model_core.rebuilt import Rebuilt
 from model_core.scaler import FIELDS as SCALER_FIELDS
 from model_core.settlement import Settlement, settlement_fields
 from model_core.spec import StreamSpec
@@ -42,6 +43,7 @@ class PartitionState:
         self.columns = Columns(fields)
         self.next_offset = 0
         self.model_version = facts.version
+        self.rebuilt: Rebuilt | None = None  # set when it begins with a part of its log
         self._readiness = Readiness(spec, self.columns)
         self._readiness.cells.season = facts.season
         self._settlement = Settlement(spec, self.columns, partition, facts)
@@ -90,7 +92,10 @@ class PartitionState:
 
     def settle_and_issue(self, observed: Observed, raw: RawForecast | None) -> Outcome:
         """Score, calibrate and issue, tick by tick; `raw` has one row a window of `observed`."""
-        return self._settlement.settle_and_issue(observed, raw)
+        outcome = self._settlement.settle_and_issue(observed, raw)
+        if self.rebuilt is None:
+            return outcome
+        return replace(outcome, forecasts=self.rebuilt.mark(outcome.forecasts))
 
     def swap_model(self, facts: ModelFacts) -> None:
         """Another model is in charge from the next reading on."""
@@ -125,6 +130,7 @@ class PartitionState:
             "cohort": self._settlement.calibration.snapshot(),
             "model_version": self.model_version,
             "next_offset": self.next_offset,
+            "rebuilt": self.rebuilt and self.rebuilt.snapshot(),
         }
 
     @classmethod
@@ -157,6 +163,8 @@ class PartitionState:
         state._settlement.calibration.restore(meta["cohort"])
         state.model_version = meta["model_version"]
         state.next_offset = meta["next_offset"]
+        if meta.get("rebuilt"):  # older states do not have it
+            state.rebuilt = Rebuilt(*meta["rebuilt"])
         return state
 
 

@@ -145,6 +145,12 @@ class StreamSpec(Strict):
         0.005, "rebuild", "Step of the interval tracker; .02 and more is unstable under delayed labels.", gt=0, lt=0.02
     )
     drift_report_every: DurationMs = setting(DAY_MS, "restart", "Event time between drift summaries.", ge=1000)
+    rebuild_context: DurationMs | None = setting(
+        None,
+        "restart",
+        "Log that a lost state is rebuilt from when its beginning is gone; default what fills the windows.",
+        ge=1,
+    )
     emit_from: int | None = setting(None, "restart", "Origins before this (ms since the epoch) build state only.")
     dead_letter_limit: float = setting(0.5, "restart", "Share of malformed input that pauses a partition.", gt=0, le=1)
     dead_letter_window: int = setting(1000, "restart", "Messages over which that share is taken.", ge=10)
@@ -265,6 +271,11 @@ class StreamSpec(Strict):
         """Rows of the ring: two ticks that may be alive at once never share one."""
         ahead = self.horizon + self.known_ahead + self.open_ticks + _SPARE_ROWS
         return self.needed_ticks + self.forecast_every + self.late_ticks + ahead
+
+    @cached_property
+    def rebuild_ms(self) -> int:
+        """How far before the newest answered reading a lost state is rebuilt from: all that a window can hold."""
+        return self.ring_capacity * self.freq if self.rebuild_context is None else self.rebuild_context
 
     def override_of(self, series_id: str) -> Override | None:
         return next((rule for rule in self.overrides if fnmatchcase(series_id, rule.match)), None)

@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicParti
 
 from model_core.columns import Piece
 from model_core.partition import PartitionState
+from model_core.rebuilt import Rebuilt
 from stream_app.assignment import Owned
 from stream_app.checkpoints import CheckpointStore, Identity, Restored, StateMismatch
 from stream_app.errors import KafkaAway
@@ -22,6 +23,7 @@ from stream_app.forecast_batches import ForecastBatches
 from stream_app.journal import Decision, Journaled, read_journals
 from stream_app.kafka.clients import describe_error, reader_properties
 from stream_app.poll_batch import StreamPartition
+from stream_app.rebuild import rebuild_from
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -67,8 +69,8 @@ class Restorer:
         restored = self._store.read(token, build)
         first, last = self._ends(consumer, at)
         if restored is None:
-            start, emit_from = self._without_state(at, committed, first, last)
             state, contained = PartitionState(spec, at.partition), 0
+            start, emit_from = self._without_state(at, state, committed, first, last)
             state.next_offset = start
         else:
             start, emit_from = self._with_state(at, restored, committed, first)
@@ -93,19 +95,34 @@ class Restorer:
                 "new application_id (and output prefix), which reprocesses the log."
             )
 
-    def _without_state(self, at: StreamPartition, committed: int | None, first: int, last: int) -> tuple[int, int]:
-        """(where to begin, where to emit from)"""
+    def _without_state(
+        self, at: StreamPartition, state: PartitionState, committed: int | None, first: int, last: int
+    ) -> tuple[int, int]:
+        """(where to begin, where to emit from); `state` is empty, and told when it will be of a part of its log."""
         if committed is None:
             start = first if self._settings.kafka.auto_offset_reset == "earliest" else last
             return start, start
-        if first > 0:
-            log.warning(
-                "rebuilt from what the log still has, calibration is learned anew",
-                partition=str(at),
-                first_offset=first,
+        if first == 0:
+            return first, committed
+        start, emit_from = first, max(first, committed)
+        if first < committed:
+            start = rebuild_from(
+                reader_properties(self._settings),
+                state.spec.topic,
+                at.partition,
+                first=first,
                 committed=committed,
+                context_ms=state.spec.rebuild_ms,
+                timeout_s=self._timeout_s,
             )
-        return first, max(first, committed)
+        state.rebuilt = Rebuilt(emit_from, state.spec.context_length)
+        log.warning(
+            "rebuilt from what the log still has, calibration is learned anew",
+            partition=str(at),
+            first_offset=start,
+            committed=committed,
+        )
+        return start, emit_from
 
     def _with_state(
         self, at: StreamPartition, restored: Restored[PartitionState], committed: int | None, first: int

@@ -42,7 +42,7 @@ class ForecastMessage(Message):
     model: str = Field(description="What answered: the model's name, or the rung of the ladder.")
     model_version: str | None = Field(description="Of the model; null when a rung below it answered.")
     status: Literal["ok", "fallback"]
-    reason: str | None = Field(description="Why the model did not answer; null when all is well.")
+    reason: str | None = Field(description="Why the model did not answer, or rebuilt: its state was lost. Else null.")
     revision: int = Field(ge=0, description="0, then one more for each correction of the same origin.")
     issued_at: AwareDatetime
     observed_share: float = Field(ge=0, le=1, description="Share of the context that was observed.")

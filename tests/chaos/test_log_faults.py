@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,11 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from tests.app.running_worker import TIDECAST, wait_until
+from stream_app.model_registry import ModelRegistry
+from stream_app.settings import Settings
+from tests.app.running_worker import START_MS, STEP_MS, TIDECAST, wait_until
+from tests.app.saved_states import saved_state
+from tests.app.small_bundle import small_bundle
 from tests.chaos.broken_world import (
     IMPATIENT,
     PATIENT_S,
@@ -130,6 +136,48 @@ def test_a_lost_state_and_a_log_that_is_cut_rebuild_from_what_is_left_and_say_so
     world.answered()
     assert worker.stop(PATIENT_S) == 0
     assert len(world.published("a", "forecasts")) == world.sent * SERIES
+
+
+def test_forecasts_of_a_rebuilt_state_see_the_same_windows_and_say_for_one_context_that_they_are_of_it(
+    world: BrokenWorld,
+) -> None:
+    config = world.configure()
+    spec = Settings.load(config, {}).streams["tides"]
+    registry = ModelRegistry(str(world.folder / "models"))
+    registry.publish("tides", small_bundle(spec, "first", 0.1), {})
+    registry.promote("tides", "first")
+    worker = world.start(config)
+    worker.wait_for("model swapped", PATIENT_S)
+    world.send_ticks(60)
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    world.redis().flushall()
+    delete_before(world, 20 * SERIES)
+    worker = world.start(config)
+    worker.wait_for("rebuilt from what the log still has, calibration is learned anew", PATIENT_S)
+    for _ in range(3):  # until forecasts do not look back before the rebuild any more
+        world.send_ticks(10)
+        world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    found = [json.loads(message.value()) for message in world.published("a", "forecasts")]
+    assert len(found) == world.sent * SERIES
+    by_origin = {(each["series_id"], tick_of(each["origin"])): each for each in found}
+    for tick in range(40, 90):
+        expected = "rebuilt" if 60 <= tick < 60 + spec.context_length else None
+        for series in range(SERIES):
+            forecast = by_origin[f"s{series}", tick]
+            assert (forecast["status"], forecast["reason"]) == ("ok", expected), tick
+            assert forecast["observed_share"] == 1
+    state = saved_state(world, config, 0)
+    rows = (START_MS // STEP_MS + np.arange(20, 90)) % spec.ring_capacity
+    for series in range(SERIES):
+        column = state.columns.index[f"s{series}"]
+        kept = state.columns.arrays["ring"][0, rows, column]
+        np.testing.assert_array_equal(kept, world.data[20:90, series].astype(np.float32))
+
+
+def tick_of(origin: str) -> int:
+    return (int(datetime.fromisoformat(origin).timestamp() * 1000) - START_MS) // STEP_MS
 
 
 def test_a_retention_shorter_than_the_window_is_said_by_the_check(world: BrokenWorld) -> None:

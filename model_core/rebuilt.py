@@ -1,0 +1,39 @@
+"""What a state owes its readers after it was rebuilt from a part of its log: the word that its intervals are young.
+
+Its windows are those of an undisturbed state, its units and offsets begin anew. The model's forecasts say so
+(`reason = rebuilt`) for one context length; the other rungs give a reason of their own already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model_core.ladder import Reason
+from model_core.outcomes import Forecasts
+
+
+@dataclass
+class Rebuilt:
+    """Part of the state: a value that a snapshot keeps."""
+
+    emit_from: int  # offset: what earlier readings caused was published before, by a state that knew more
+    ticks: int  # how long forecasts are marked
+    until: int | None = None  # first origin that is not; known with the first forecast from `emit_from` on
+
+    def mark(self, forecasts: Forecasts) -> Forecasts:
+        """Forecasts in the order of their readings, whatever the cuts: the first one decides until when."""
+        if self.until is None:
+            new = np.flatnonzero(forecasts.offsets >= self.emit_from)
+            if not len(new):
+                return forecasts
+            first = new[forecasts.offsets[new] == forecasts.offsets[new].min()]
+            self.until = int(forecasts.origins[first].min()) + self.ticks
+        young = (forecasts.origins < self.until) & (forecasts.reasons == Reason.OK)
+        if not young.any():
+            return forecasts
+        return replace(forecasts, reasons=np.where(young, np.int8(Reason.REBUILT), forecasts.reasons))
+
+    def snapshot(self) -> list[int | None]:
+        return [self.emit_from, self.ticks, self.until]
