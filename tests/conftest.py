@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="repeat a run with the seed that it printed")
     parser.addoption("--write-proofs", action="store_true", help="write what fault runs measured into docs/proofs/")
     parser.addoption("--soak-minutes", type=float, default=30.0, help="how long the faults at random go on")
+    parser.addoption("--soak-times", type=int, default=20, help="how often a soak kills or suspends in each step")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -29,6 +29,12 @@ def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
+def soak_times(request: pytest.FixtureRequest) -> int:
+    """How often the soaks do to each step what they do."""
+    return int(request.config.option.soak_times)
+
+
+@pytest.fixture
 def prove(request: pytest.FixtureRequest) -> Callable[[str, list[dict[str, Any]]], None]:
     """prove(name, runs): prints the numbers, and with --write-proofs keeps them in docs/proofs/."""
 

@@ -6,6 +6,8 @@ python -m tests.chaos.report        # prints the table
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ COLUMNS = {
     "p50": "recovery p50 s",
     "p95": "p95 s",
     "max": "max s",
+    "rss_growth_mb": "memory +MB",
     "seed": "seed",
+    "commit": "commit",
+    "load": "load",
 }
 
 
@@ -43,9 +48,18 @@ def combine(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write(name: str, numbers: Mapping[str, Any], folder: Path = PROOFS) -> Path:
+    """With the commit that was tried and how busy the machine was: recovery times mean little without."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"run": name, **numbers}, indent=1) + "\n")
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=PROOFS.parent, capture_output=True, text=True, check=False
+    )
+    where = {
+        "commit": described.stdout.strip(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[2], 1),  # of the last 15 minutes, this run included
+    }
+    path.write_text(json.dumps({"run": name, **numbers, **where}, indent=1) + "\n")
     return path
 
 

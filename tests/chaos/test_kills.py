@@ -15,7 +15,6 @@ from tests.chaos.killing_worker import PLACES
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = [name for name in PLACES if name != "past offsets"]
-SOAK_SEEDS = 20
 Prove = Callable[[str, list[dict[str, Any]]], None]
 
 
@@ -72,8 +71,10 @@ def test_another_worker_takes_over_after_a_kill(world: World, seed: int, prove: 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_of_twenty_kills_of_the_same_instance(world: World, seed: int, step: str, prove: Prove) -> None:
-    run = killed_again_and_again(world, seed, [step] * SOAK_SEEDS)
+def test_a_step_of_twenty_kills_of_the_same_instance(
+    world: World, seed: int, step: str, soak_times: int, prove: Prove
+) -> None:
+    run = killed_again_and_again(world, seed, [step] * soak_times)
     verdict = run.judge(run.survivors)
     prove(f"kills_same_instance_{step.replace(' ', '_')}", [run.numbers(verdict)])
     assert not verdict.problems, f"{verdict}\n{run.logs()}"
@@ -82,8 +83,8 @@ def test_a_step_of_twenty_kills_of_the_same_instance(world: World, seed: int, st
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_of_twenty_kills_taken_over(world: World, seed: int, step: str, prove: Prove) -> None:
-    run = taken_over_again_and_again(world, seed, [step] * SOAK_SEEDS)
+def test_a_step_of_twenty_kills_taken_over(world: World, seed: int, step: str, soak_times: int, prove: Prove) -> None:
+    run = taken_over_again_and_again(world, seed, [step] * soak_times)
     verdict = run.judge(run.survivors, workers=2)
     prove(f"kills_taken_over_{step.replace(' ', '_')}", [run.numbers(verdict)])
     assert not verdict.problems, f"{verdict}\n{run.logs()}"

@@ -16,7 +16,6 @@ from tests.chaos.test_negative_controls import suspended
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = ["flushed", "offsets sent", "before commit", "committed", "before flip"]
-SOAK_TURNS = 20
 Prove = Callable[[str, list[dict[str, Any]]], None]
 
 
@@ -64,8 +63,8 @@ def test_a_worker_that_slept_through_its_session_does_no_harm(world: World, seed
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("step", STEPS)
-def test_twenty_sleepers_do_no_harm(world: World, seed: int, step: str, prove: Prove) -> None:
-    run = wakes_too_late(world, seed, step, SOAK_TURNS)
+def test_twenty_sleepers_do_no_harm(world: World, seed: int, step: str, soak_times: int, prove: Prove) -> None:
+    run = wakes_too_late(world, seed, step, soak_times)
     verdict = run.judge(run.survivors, workers=2)
     prove(f"zombies_{step.replace(' ', '_')}", [run.numbers(verdict)])
     assert not verdict.problems, f"{verdict}\n{run.logs()}"
