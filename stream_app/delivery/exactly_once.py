@@ -78,10 +78,10 @@ class ExactlyOnce:
             TopicPartition(self._topics[at.stream], at.partition, offset) for at, (_, offset) in permit.offsets.items()
         ]
         if asked:
-            producer, timeout_s = self._there().client, self._commit_s
+            producer, timeout_s = self._there(), self._commit_s
             self._call(
                 "send_offsets_to_transaction",
-                lambda: producer.send_offsets_to_transaction(asked, metadata, timeout_s),
+                lambda: producer.client.send_offsets_to_transaction(asked, metadata, timeout_s),
                 timeout_s,
             )
         return frozenset(permit.offsets)

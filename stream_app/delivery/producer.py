@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -17,13 +18,47 @@ QUEUE_FULL_WAIT_S = 0.05
 log = structlog.get_logger(__name__)
 
 
+class _Reports:
+    """What the client says of records that it could not deliver.
+
+    Apart from OutputProducer: the client holds its callback, and must not hold whoever holds the client.
+    """
+
+    def __init__(self) -> None:
+        self.undelivered: KafkaError | None = None
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        known = self.undelivered
+        if known is None or (error.code() in HOPELESS and known.code() not in HOPELESS):
+            self.undelivered = error
+            log.error("not delivered", topic=message.topic(), error=error.str())
+
+
+@contextlib.contextmanager
+def _callbacks_served() -> Iterator[None]:
+    """Around calls that serve the client's callbacks: they raise when the client is broken for good, fenced say."""
+    try:
+        yield
+    except KafkaException as error:
+        raise failure_of(error.args[0], "the client has failed") from error
+    except SystemError as error:
+        # confluent-kafka loses its exception when delivery reports follow in the same call (seen in 2.16).
+        raise ProducerLost(f"the client has failed, and does not say why ({error})") from error
+
+
 class OutputProducer:
-    """One client; thrown away as a whole when it fails (`abandon`)."""
+    """One client; thrown away as a whole when it fails (`abandon`).
+
+    It is held here only. One that lived on would go on trying what it was asked for last, and `init_transactions` that
+    comes through late fences its successor (seen).
+    """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self.client = Producer({**properties, "on_delivery": self._on_delivery, "delivery.report.only.error": True})
+        self._reports = _Reports()
+        self.client = Producer({**properties, "on_delivery": self._reports, "delivery.report.only.error": True})
         self.calls = Calls("producer calls")
-        self._undelivered: KafkaError | None = None
 
     def produce(self, outbox: Outbox, deadline_s: float) -> None:
         """Hand over all records; the client retries by itself until its delivery timeout."""
@@ -37,23 +72,29 @@ class OutputProducer:
         for record in outbox.addressed:
             while not self._accepts(record):
                 self._make_room(deadline)
-        self.client.poll(0)
+        with _callbacks_served():
+            self.client.poll(0)
 
     def flush(self, deadline_s: float) -> None:
         """Until every record is acknowledged."""
-        left = self.client.flush(deadline_s)
+        with _callbacks_served():
+            left = self.client.flush(deadline_s)
         self.check()
         if left:
             raise ProducerLost(f"{left} records were not acknowledged within {deadline_s:g} s")
 
     def check(self) -> None:
         """Raises the failure of the first record that was not delivered."""
-        if self._undelivered is not None:
-            raise failure_of(self._undelivered, "an output was not delivered")
+        if self._reports.undelivered is not None:
+            raise failure_of(self._reports.undelivered, "an output was not delivered")
 
     def abandon(self) -> None:
-        """Whoever waits for it waits no more; it ends by itself, on a thread of its own, when it can."""
+        """Whoever waits for it waits no more; it ends by itself, on a thread of its own, when it can.
+
+        A failure that somebody still looks at, or that the client has leaked, holds this object, and so no client.
+        """
         client = self.client
+        del self.client
         self.calls.abandon(lambda: client.purge(blocking=False))
 
     def _accepts(self, record: Addressed) -> bool:
@@ -87,12 +128,5 @@ class OutputProducer:
             return
         if time.monotonic() > deadline:
             raise ProducerLost("the client's queue stays full: Kafka does not take outputs")
-        self.client.poll(QUEUE_FULL_WAIT_S)
-
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            return
-        worse = self._undelivered is None or (error.code() in HOPELESS and self._undelivered.code() not in HOPELESS)
-        if worse:
-            self._undelivered = error
-            log.error("not delivered", topic=message.topic(), error=error.str())
+        with _callbacks_served():
+            self.client.poll(QUEUE_FULL_WAIT_S)
