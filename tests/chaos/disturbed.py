@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import psutil
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
 from tests.app.running_worker import START_MS, STEP_MS, TIDECAST, WorkerProcess, World, wait_until
 from tests.chaos.checker import Accounting, Published, Verdict, check, compare_forecasts
@@ -129,6 +129,10 @@ class Feeder:
     def sent(self) -> int:
         return self.ticks * self.series
 
+    def __len__(self) -> int:
+        """Readings that the broker has not acknowledged."""
+        return len(self._producer)
+
     def stop(self) -> None:
         if not self._stopping.is_set():
             self._stopping.set()
@@ -212,9 +216,34 @@ class Disturbed:
         self.recoveries.append(self.wait_until_forecasting(since, timeout_s))
 
     def logs(self) -> str:
-        return "\n".join(
-            f"--- {each.log_path.name}\n{each.log_path.read_text()[-3000:]}" for each in self.world.workers
-        )
+        found = [f"--- {each.log_path.name}\n{each.log_path.read_text()[-3000:]}" for each in self.world.workers]
+        return "\n".join([*found, self.situation()])
+
+    def situation(self) -> str:
+        """Where it stands: what is in the log, what is committed, what readers of committed messages can see."""
+        world, group = self.world, f"{self.world.topic}.a"
+        lines = [
+            f"fed {self.feeder.sent}, {len(self.feeder)} of them not acknowledged; {len(self.arrivals.cells)} came"
+        ]
+        for isolation in ("read_uncommitted", "read_committed"):
+            consumer = Consumer({"bootstrap.servers": world.bootstrap, "group.id": group, "isolation.level": isolation})
+            for topic in (world.topic, f"{group}.forecasts"):
+                places = [TopicPartition(topic, each) for each in range(world.partitions)]
+                try:
+                    ends = [consumer.get_watermark_offsets(place, 10)[1] for place in places]
+                    lines.append(f"{topic} ends at {ends} ({isolation})")
+                except KafkaException as error:
+                    lines.append(f"{topic}: {error}")
+            if isolation == "read_committed":
+                try:
+                    offsets = consumer.committed(
+                        [TopicPartition(world.topic, each) for each in range(world.partitions)], 10
+                    )
+                    lines.append(f"committed {[place.offset for place in offsets]}")
+                except KafkaException as error:
+                    lines.append(f"committed: {error}")
+            consumer.close()
+        return "\n".join(lines)
 
     def quiesce(self, running: Iterable[WorkerProcess], timeout_s: float = 120) -> None:
         """Feeds no more, waits until all that is owed is there (or nothing more comes), stops all."""
