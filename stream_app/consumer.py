@@ -131,6 +131,7 @@ class PollThread:
         if self._rewinds.is_asked:
             self._rewind(consumer)
             return
+        self._resume()  # a hand-over that a rewind cut short left it paused, and nothing would come to hand over again
         if self._parked and time.monotonic() >= self._unpark_at:
             self._unpark(consumer)
         before = self._assignment.owned
@@ -230,8 +231,8 @@ class PollThread:
     def _resume(self) -> None:
         if self._paused and self._consumer is not None:
             self._paused = False
-            held = [self._place(at) for at in self._holding]
-            self._consumer.resume([place for place in self._consumer.assignment() if place not in held])
+            waiting = [self._place(at) for at in self._holding | self._parked]
+            self._consumer.resume([place for place in self._consumer.assignment() if place not in waiting])
             log.info("resumed")
 
     def _apply_holds(self, consumer: Consumer) -> None:
