@@ -288,8 +288,8 @@ class PollThread:
         consumer.incremental_assign(starts)
         if self._paused:
             consumer.pause(starts)
-        elif again:
-            # A pause outlives the assignment; whoever is held stays so through a rewind.
+        else:
+            # A pause outlives the assignment, also one in which they were lost; who is held stays so through a rewind.
             consumer.resume([start for start in starts if self._at(start) not in self._holding])
         self._announce(taken)
 

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 from stream_app.consumer import PollThread
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.metrics import Metrics
-from stream_app.poll_batch import PollBatch, Rewound, StreamPartition
+from stream_app.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
 from stream_app.rewinds import Rewinds
 from stream_app.settings.model import Limits
 
@@ -19,7 +19,7 @@ PLACES = [TopicPartition("in", each) for each in range(3)]
 
 
 class PausedConsumer:
-    """As the real one: what is paused is not fetched. It has no messages."""
+    """As the real one: what is paused stays so, whoever it is assigned to in between. It has no messages."""
 
     def __init__(self) -> None:
         self.paused: set[int] = set()
@@ -33,6 +33,8 @@ class PausedConsumer:
     def resume(self, places: Sequence[TopicPartition]) -> None:
         self.paused -= {place.partition for place in places}
 
+    def incremental_assign(self, places: Sequence[TopicPartition]) -> None: ...
+
     def consume(self, count: int, timeout_s: float) -> list[Any]:
         return []
 
@@ -45,6 +47,12 @@ class Owners:
 
     def rewind(self, number: int, reason: str) -> Rewound:
         return Rewound(number)
+
+    def lose(self, partitions: Sequence[StreamPartition]) -> Lost:
+        return Lost(frozenset(partitions))
+
+    def take(self, consumer: Any, partitions: Sequence[StreamPartition]) -> Assigned:
+        return Assigned(tuple(SimpleNamespace(at=at, start_offset=0) for at in partitions))  # type: ignore[misc]
 
 
 def poll_thread(consumer: PausedConsumer, rewinds: Rewinds, put: list[PollBatch]) -> PollThread:
@@ -84,6 +92,18 @@ def test_a_rewind_that_ends_the_wait_for_the_pipeline_leaves_nothing_paused() ->
     thread._turn(consumer)  # type: ignore[arg-type]
     assert any(isinstance(each.change, Rewound) for each in put)
     thread._turn(consumer)  # type: ignore[arg-type]
+    assert consumer.paused == set()
+
+
+def test_partitions_that_were_lost_while_paused_are_read_when_they_come_back() -> None:
+    consumer = PausedConsumer()
+    thread = poll_thread(consumer, Rewinds(), [])
+    thread._keep_polling(pause=True)
+    thread._on_lost(consumer, PLACES)  # type: ignore[arg-type]
+    consumer.assignment = list  # type: ignore[method-assign]
+    thread._resume()
+    assert consumer.paused == {0, 1, 2}, "none of them was there"
+    thread._on_assign(consumer, PLACES)  # type: ignore[arg-type]
     assert consumer.paused == set()
 
 
