@@ -1,326 +1,296 @@
 """Cells: open ones collect readings, settled ones are corrected, and what is ready settles into ring and scaler.
 
-Readings come in stretches in which the watermark closes nothing. A stretch is accumulated at once; only completeness
-(`readings_per_step`) and corrections depend on order: series with such events are taken in rounds, the r-th reading of
-each in round r. The result is that of taking the readings one by one.
+The walk over the readings is compiled/phase_a.c; here stand what it works on, what it has told so far, and the odd ways
+of time: its beginning, and the rest of a long gap. The result is that of taking the readings one by one.
 """
+
+import ctypes
 
 import numpy as np
 
-from model_core.arrays import BoolArray, FloatArray, IntArray
+from model_core.arrays import AnyArray, IntArray
 from model_core.batches import WindowBatch
-from model_core.columns import Columns
+from model_core.columns import BLOCK, Columns
+from model_core.compiled import address, phase_a
 from model_core.outcomes import Observed, Rejected, Wave, WaveKind
-from model_core.roster import Roster
-from model_core.rounds import by_column, last_of_each, rounds
-from model_core.scaler import half_life_decay, update_scaler
+from model_core.scaler import half_life_decay
 from model_core.spec import StreamSpec
-from model_core.spots import Spots
-from model_core.watermark import BEFORE_ALL, Placed
-from model_core.windows import NEVER, ROLE_CODES, Windows, accumulator_rows
+from model_core.watermark import Placed
+from model_core.windows import AGGREGATE_CODES, NEVER, ROLE_CODES, accumulator_rows
 
-TARGET, FUTURE = ROLE_CODES["target"], ROLE_CODES["future"]
+FUTURE = ROLE_CODES["future"]
 SCALER_HALF_LIVES = 4  # half-life of the scaler in contexts (L)
 COUNTS = ("accepted", "late", "duplicate", "corrected", "out_of_range", "settled", "missing", "warming_up")
+# Room for what the walk tells before Python takes it: more of it saves calls, and leaves the caches.
+CELLS_ROOM, WAVES_ROOM, REJECTED_ROOM, WINDOWS_ROOM_BYTES = 8192, 1024, 1024, 1 << 20
+FORGET_CHECK_TICKS = 256  # silent series are looked for at ticks that are a multiple of this
 _NONE = np.empty(0, np.int64)
-
-
-class Collected:
-    """What a stretch of the log has led to so far."""
-
-    def __init__(self) -> None:
-        self._empty()
-
-    def _empty(self) -> None:
-        self.waves: list[Wave] = []
-        self.windows: list[WindowBatch] = []
-        self.rejected: list[Rejected] = []
-        self.deleted: tuple[tuple[int, str], ...] = ()
-        self.counts = dict.fromkeys(COUNTS, 0)
-        self.due = 0
-
-    def take(self) -> Observed:
-        """What was collected; it is empty afterwards. (In place: whoever is collecting goes on with this one.)"""
-        windows = WindowBatch.concatenate(self.windows) if self.windows else None
-        observed = Observed(self.waves, windows, self.rejected, self.deleted, self.counts)
-        self._empty()
-        return observed
+_KINDS = {
+    phase_a.SETTLED: WaveKind.SETTLED,
+    phase_a.CORRECTED: WaveKind.CORRECTED,
+    phase_a.PASSED: WaveKind.PASSED,
+}
+_FIELDS: dict[str, type[np.generic]] = {
+    "ring": np.float32,
+    "open_count": np.int32,
+    "open_value": np.float64,
+    "open_stamp": np.int64,
+    **dict.fromkeys(("last_tick", "first_tick", "last_seen", "observed", "newest_origin", "revision"), np.int64),
+    **dict.fromkeys(("aggregate", "fill", "role"), np.int8),
+    "scaler": np.float64,
+    "covariates": np.int32,
+}
+_TOUCHED = {"ring": "ring", "count": "open_count", "value": "open_value", "stamp": "open_stamp", "hot": None}
 
 
 class Cells:
     """State beside its columns: the newest tick that the watermark has closed, and the season in force."""
 
-    def __init__(self, spec: StreamSpec, columns: Columns, roster: Roster) -> None:
+    def __init__(self, spec: StreamSpec, columns: Columns) -> None:
         self.spec = spec
         self.columns = columns
-        self.roster = roster
-        self.windows = Windows(spec, columns)
-        self.closed = NEVER  # NEVER: before the first reading
+        self.due = 0  # windows taken from the walk and not yet handed on
+        self._covariates = len(spec.past_covariates) + len(spec.future_covariates)
+        self._walk = phase_a.Partition(closed=NEVER, newest_ms=NEVER, goal=NEVER, first_wave=1, group=1)
+        self._walk.set = _settings(spec)
+        self._address = ctypes.addressof(self._walk)
+        self._counts = np.zeros(len(COUNTS), np.int64)
+        self._cells = np.empty((CELLS_ROOM, phase_a.CELL_WIDTH), np.int64)
+        self._waves = np.empty((WAVES_ROOM, phase_a.WAVE_WIDTH), np.int64)
+        self._rejected = np.empty((REJECTED_ROOM, phase_a.REJECTION_WIDTH), np.int64)
+        for name in ("counts", "cells", "waves", "rejected"):
+            setattr(self._walk, name, address(getattr(self, f"_{name}"), np.int64))
+        self._walk.cell_room, self._walk.wave_room = CELLS_ROOM, WAVES_ROOM
+        self._walk.rejected_room = REJECTED_ROOM
+        self._repeated: AnyArray | None = None
+        self._placed: Placed | None = None  # the poll in hand; kept alive, C has the addresses of its arrays
+        self._growths = -1  # of the columns when their addresses were noted
+        self._scratch: list[AnyArray] = []
         self.season = spec.default_season
-        self._empty = 0.0 if (spec.empty or ("zero" if spec.is_demand else "missing")) == "zero" else np.nan
-        self._decay = half_life_decay(SCALER_HALF_LIVES * spec.context_length)
-        self._level_decay = half_life_decay(spec.default_season)
+        self._empty_hands()
 
-    def begin(self, first_ms: int) -> None:
+    def _empty_hands(self) -> None:
+        self._told: list[Wave] = []
+        self._gathered: list[WindowBatch] = []
+        self._refused: list[Rejected] = []
+        self.due = 0
+
+    # --- where time stands ------------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> int:
+        """The newest tick that the watermark has closed; NEVER before the first reading."""
+        return int(self._walk.closed)
+
+    @closed.setter
+    def closed(self, tick: int) -> None:
+        self._walk.closed = tick
+
+    @property
+    def season(self) -> int:
+        return int(self._walk.season)
+
+    @season.setter
+    def season(self, ticks: int) -> None:
+        self._walk.season = ticks
+        floats = (1 + self._covariates) * self.spec.context_length + ticks + self.spec.horizon
+        self._window_room = max(1, WINDOWS_ROOM_BYTES // (4 * floats))
+        self._scratch = self._window_arrays(self._window_room)
+        _point(self._walk.windows, self._scratch)
+
+    @property
+    def at(self) -> int:
+        """How many readings of the poll in hand are done."""
+        return int(self._walk.at)
+
+    # --- the walk ---------------------------------------------------------------------------------------------------
+
+    def begin_poll(self, placed: Placed, repeated: AnyArray | None, windows_max: int) -> None:
+        """Take these readings next. `repeated` [n] uint8: which of them are duplicates."""
+        walk, self._placed = self._walk, placed
+        walk.index, walk.stamps = address(placed.index, np.int64), address(placed.timestamps_ms, np.int64)
+        walk.offsets, walk.values = address(placed.offsets, np.int64), address(placed.values, np.float64)
+        self._repeated = repeated
+        walk.repeated = None if repeated is None else address(repeated, np.uint8)
+        walk.newest_ms, walk.at = placed.newest_ms, 0
+        walk.window_room = max(1, min(self._window_room, windows_max))
+
+    def close_through(self, tick: int, offset: int, windows_max: int) -> None:
+        """Close ticks up to this one next, without readings."""
+        self._placed = None
+        self._walk.goal, self._walk.gap_from, self._walk.cause = tick, self._walk.closed, offset
+        self._walk.at = 0
+        self._walk.window_room = max(1, min(self._window_room, windows_max))
+
+    def run(self) -> int:
+        """Walk on: phase_a.DONE, or what must be done first. What was told until then is in `take`."""
+        if self._growths != self.columns.growths:
+            self._note_addresses()
+        self._walk.fields.used = self.columns.used
+        answer = phase_a.run(len(self._placed.index) if self._placed else 0, self._address)
+        if answer == phase_a.BEGINS:
+            assert self._placed is not None, "a reading begins time"
+            self._begin(int(self._placed.timestamps_ms[self.at]))
+        elif answer == phase_a.FULL:
+            self._collect()
+        elif answer == phase_a.GAP:
+            self._skip_gap()
+        return int(answer)
+
+    def take(self) -> Observed:
+        """What was told since the last time."""
+        self._collect()
+        windows = WindowBatch.concatenate(self._gathered) if self._gathered else None
+        counts = dict(zip(COUNTS, self._counts.tolist(), strict=True))
+        observed = Observed(self._told, windows, self._refused, (), counts)
+        self._counts[:] = 0
+        self._empty_hands()
+        return observed
+
+    def _note_addresses(self) -> None:
+        columns, fields = self.columns, self._walk.fields
+        for name, dtype in _FIELDS.items():
+            if name in columns.arrays:
+                setattr(fields, name, address(columns.arrays[name], dtype))
+        for name, field in _TOUCHED.items():
+            setattr(fields, f"{name}_touched", address(columns.touched(field), np.uint8))
+        fields.blocks = len(columns.touched(None))
+        self._last_wave = np.zeros(fields.blocks * BLOCK, np.int64)
+        self._listed = np.empty(fields.blocks * BLOCK, np.int64)
+        fields.last_wave, fields.listed = address(self._last_wave, np.int64), address(self._listed, np.int64)
+        self._growths = columns.growths
+
+    # --- the odd ways of time ---------------------------------------------------------------------------------------
+
+    def _begin(self, first_ms: int) -> None:
         """The first reading that moves the clock says where time begins."""
         self.closed = self.spec.grid.last_closed_tick(first_ms - self.spec.out_of_orderness_ms)
-        self.windows.clear_all_open()
+        for row in range(accumulator_rows(self.spec)):
+            phase_a.clear(row, self._address)
         last = self.columns.flat("last_tick")[: self.columns.used]
         last[(last == NEVER) & (self.columns.flat("role")[: len(last)] != FUTURE)] = self.closed
 
-    def take(self, placed: Placed, ticks: IntArray, future: BoolArray, kept: IntArray, out: Collected) -> None:
-        """Readings of one stretch, all accepted."""
-        if not (self.spec.future_covariates and future[kept].any()):
-            self._take_present(placed, ticks, kept, out)
-            return
-        runs = np.split(kept, np.flatnonzero(np.diff(future[kept].astype(np.int8))) + 1)
-        for run in runs:
-            if future[run[0]]:
-                self._take_future(placed, ticks, run, out)
-            else:
-                self._take_present(placed, ticks, run, out)
-
-    def _take_present(self, placed: Placed, ticks: IntArray, kept: IntArray, out: Collected) -> None:
-        index, at = placed.index[kept], ticks[kept]
-        complete_by = self.spec.readings_per_step
-        if complete_by == 1 and not self.spec.past_covariates and (order := by_column(index)) is not None:
-            kept = self._settle_at_once(placed, ticks, kept[order], out)
-            if not len(kept):
-                return
-            index, at = placed.index[kept], ticks[kept]
-        settled = at <= self.columns.flat("last_tick")[index]
-        # With covariates the readings of an entity keep their order: a forecast sees what came before its cause.
-        group = self.roster.group[placed.index] if self.spec.past_covariates else placed.index
-        if complete_by is None:
-            still_open = kept[~settled]
-            if len(still_open):
-                self._accumulate(placed, ticks, still_open)
-            turns = rounds(kept[settled], group)
-        elif not settled.any() and self._orderless(index, at, complete_by):
-            self._accumulate(placed, ticks, kept)
-            self._settle_complete(*last_of_each(index, placed.offsets[kept]), out)
-            return
-        else:
-            turns = rounds(kept, group)
-        for members in turns:
-            rest = members
-            if complete_by == 1 and (order := by_column(placed.index[members])) is not None:
-                rest = self._settle_at_once(placed, ticks, members[order], out)
-            if len(rest):
-                self._take_round(placed, ticks, rest, out)
-
-    def _settle_at_once(self, placed: Placed, ticks: IntArray, members: IntArray, out: Collected) -> IntArray:
-        """Of readings in distinct columns those that complete the very next cell, and nothing is open after it, as
-        from a regular sensor: straight into ring and scaler. Returns the others. Only with one reading a step."""
-        spots = Spots(placed.index[members], ticks[members])
-        last = self.columns.flat("last_tick")[spots.at]
-        prompt = (spots.ticks - last == 1) & self.windows.untouched(spots)
-        if not prompt.all():
-            rest, members = members[~prompt], members[prompt]
-            if len(rest) > len(members):
-                return np.concatenate([rest, members])
-            spots = Spots(placed.index[members], ticks[members])
-        else:
-            rest = _NONE
-        values = self.windows.hold_single(spots, placed.values[members], placed.timestamps_ms[members])
-        self._enter(spots, values, None, placed.offsets[members], out)
-        return rest
-
-    def _orderless(self, index: IntArray, ticks: IntArray, complete_by: int) -> bool:
-        """True when each series has readings of one cell only, and none can find it settled by another."""
-        if self.spec.past_covariates:
-            return False
-        order = np.argsort(index, kind="stable")
-        index, ticks = index[order], ticks[order]
-        starts = np.flatnonzero(np.diff(index, prepend=-1))
-        counts = np.diff(starts, append=len(index))
-        if len(starts) < len(index) and (ticks != np.repeat(ticks[starts], counts)).any():
-            return False
-        return bool((self.windows.counts(index[starts], ticks[starts]) + counts <= complete_by).all())
-
-    def _take_round(self, placed: Placed, ticks: IntArray, members: IntArray, out: Collected) -> None:
-        """At most one reading of a series."""
-        index, at = placed.index[members], ticks[members]
-        self._accumulate(placed, ticks, members)
-        settled = at <= self.columns.flat("last_tick")[index]
-        offsets = placed.offsets[members]
-        if settled.any():
-            started = self.columns.flat("first_tick")[index] != NEVER
-            for part, take in ((settled & ~started, self._start_late), (settled & started, self._correct)):
-                if part.any():
-                    take(index[part], at[part], offsets[part], out)
-        if self.spec.readings_per_step is not None:
-            self._settle_complete(index, offsets, out)
-
-    def _accumulate(self, placed: Placed, ticks: IntArray, kept: IntArray) -> None:
-        self.windows.accumulate(placed.index[kept], ticks[kept], placed.values[kept], placed.timestamps_ms[kept])
-
-    def _take_future(self, placed: Placed, ticks: IntArray, run: IntArray, out: Collected) -> None:
-        """Known-future values: the newest wins, the watermark does not move, nothing settles."""
-        limit = self.closed + self.spec.open_ticks + self.spec.known_ahead
-        for members in rounds(run, placed.index):
-            if self.closed > NEVER:
-                # What came before time began has no limit, also when it began in the same poll.
-                beyond = (ticks[members] > limit) & (placed.newest_after[members] > BEFORE_ALL)
-                for i in members[beyond].tolist():
-                    ahead = int(ticks[i]) - self.closed
-                    detail = f"{ahead} steps ahead of the watermark; kept: {self.spec.known_ahead}"
-                    out.rejected.append(Rejected(int(placed.positions[i]), "timestamp_out_of_range", detail))
-                out.counts["out_of_range"] += int(beyond.sum())
-                members = members[~beyond]
-            index = placed.index[members]
-            newer = ticks[members] > self.columns.flat("last_tick")[index]
-            update_scaler(self.columns, index[newer], placed.values[members][newer], self._decay, self._level_decay)
-            for i in members.tolist():
-                self.windows.put_known(int(placed.index[i]), int(ticks[i]), float(placed.values[i]))
-
-    def _start_late(self, index: IntArray, ticks: IntArray, offsets: IntArray, out: Collected) -> None:
-        """A new series whose first reading lies behind the watermark: its cells are ready as they come."""
-        for step in range(int((self.closed - ticks).max()) + 1):
-            passed = ticks + step <= self.closed
-            self._settle(index[passed], ticks[passed] + step, offsets[passed], out)
-
-    def _correct(self, index: IntArray, ticks: IntArray, offsets: IntArray, out: Collected) -> None:
-        """Readings for settled cells: accumulator and window change, the newest forecast is issued again."""
-        spots = Spots(index, ticks)
-        values, _ = self.windows.combined(spots, self._empty)
-        self.windows.put(spots, values)
-        seen = self.columns.flat("last_seen")
-        seen[index] = np.maximum(seen[index], ticks)  # whoever only ever comes late is not silent
-        self.columns.touch_hot(index)
-        out.counts["corrected"] += len(index)
-        origins = self.columns.flat("newest_origin")[index]
-        again = (origins >= ticks) & (origins - self.spec.context_length < ticks)
-        if not again.any():
-            return
-        spots = Spots(index[again], ticks[again])
-        self.columns.flat("revision")[spots.at] += 1
-        due = np.arange(len(spots))
-        self._add_wave(WaveKind.CORRECTED, spots, values[again], due, origins[again], offsets[again], out)
-
-    # --- cells that are ready ---------------------------------------------------------------------------------------
-
-    def _settle_complete(self, index: IntArray, offsets: IntArray, out: Collected) -> None:
-        """Settle cells that have all their readings, each series in the order of its ticks."""
-        wanted = self.spec.readings_per_step
-        assert wanted is not None, "only streams with readings_per_step complete cells"
-        while len(index):
-            ticks = self.columns.flat("last_tick")[index] + 1
-            complete = self.windows.counts(index, ticks) >= wanted
-            index, offsets = index[complete], offsets[complete]
-            if len(index):
-                self._settle(index, ticks[complete], offsets, out)
-
-    def close(self, tick: int, offset: int, out: Collected) -> None:
-        columns, used = self.columns, self.columns.used
-        last = columns.flat("last_tick")[:used]
-        lagging = np.flatnonzero((last < tick) & (last > NEVER) & (columns.flat("role")[:used] != FUTURE))
-        self.closed = tick
-        if tick % self.spec.report_ticks == 0:
-            # A wave of its own, so that a report leaves with the reading that made it due, whatever settles.
-            self._add_wave(WaveKind.PASSED, Spots(_NONE, _NONE), np.empty(0), _NONE, _NONE, _NONE, out, offset)
-        if len(lagging):
-            ticks = np.full(len(lagging), tick)
-            started = columns.flat("first_tick")[lagging] != NEVER
-            ready = started | (self.windows.counts(lagging, ticks) > 0)
-            columns.flat("last_tick")[lagging[~ready]] = tick
-            columns.touch_hot(lagging)
-            if ready.any():
-                self._settle(lagging[ready], ticks[ready], np.full(int(ready.sum()), offset), out)
-        self.windows.clear_open(tick + self.spec.open_ticks + 1)
-        if self.spec.readings_per_step is not None and len(lagging):
-            self._settle_complete(lagging, np.full(len(lagging), offset), out)
-
-    def skip_to(self, tick: int, offset: int, out: Collected) -> None:
+    def _skip_gap(self) -> None:
         """The rest of a gap in which every series has been silent: nothing is emitted for it."""
-        columns, used = self.columns, self.columns.used
-        last = columns.flat("last_tick")[:used]
-        index = np.flatnonzero((last < tick) & (last > NEVER) & (columns.flat("role")[:used] != FUTURE))
-        if tick - self.closed >= self.spec.ring_capacity:
-            self.windows.erase(index)
-        else:
-            for skipped in range(self.closed + 1, tick + 1):
-                self.windows.put(Spots(index, np.full(len(index), skipped)), np.full(len(index), np.nan))
+        self._collect()
+        columns, capacity, rows = self.columns, self.spec.ring_capacity, accumulator_rows(self.spec)
+        closed, tick, offset = self.closed, int(self._walk.goal), int(self._walk.cause)
+        last = columns.flat("last_tick")[: columns.used]
+        index = np.flatnonzero((last < tick) & (last > NEVER) & (columns.flat("role")[: len(last)] != FUTURE))
+        ring = columns.arrays["ring"]
+        for skipped in range(max(closed, tick - capacity) + 1, tick + 1):
+            ring[index >> 8, skipped % capacity, index & 255] = np.nan
+            columns.touch("ring", index, skipped % capacity)
         columns.flat("last_tick")[index] = tick
         columns.touch_hot(index)
         # Rows of the ticks skipped become free; those of ticks that may still be corrected stay.
-        for skipped in range(max(self.closed, tick - accumulator_rows(self.spec)) + 1, tick + 1):
-            self.windows.clear_open(skipped + self.spec.open_ticks + 1)
+        for skipped in range(max(closed, tick - rows) + 1, tick + 1):
+            phase_a.clear(skipped + self.spec.open_ticks + 1, self._address)
         self.closed = tick
-        spots = Spots(index, np.full(len(index), tick))
-        missing, offsets = np.full(len(index), np.nan), np.full(len(index), offset)
-        self._add_wave(WaveKind.SKIPPED, spots, missing, _NONE, _NONE, offsets, out, offset)
+        ticks, missing = np.full(len(index), tick), np.full(len(index), np.nan)
+        offsets, none = np.full(len(index), offset), _NONE
+        skipped_ = (index, ticks, missing, offsets, none, none, none, none, missing, tick, offset, WaveKind.SKIPPED)
+        self._told.append(Wave(*skipped_))
 
-    def _settle(self, index: IntArray, ticks: IntArray, offsets: IntArray, out: Collected) -> None:
-        """These cells, at most one of a series, are final: they enter ring and scaler, and forecasts become due."""
-        spots = Spots(index, ticks)
-        values, read = self.windows.combined(spots, self._empty)
-        self._enter(spots, values, None if read.all() else read, offsets, out)
+    # --- what was told ----------------------------------------------------------------------------------------------
 
-    def _enter(
-        self, spots: Spots, values: FloatArray, read: BoolArray | None, offsets: IntArray, out: Collected
-    ) -> None:
-        """Settled values [n] into ring and scaler. `read` [n]: which had a reading; None: all."""
-        columns, at = self.columns, spots.at
-        self.windows.put(spots, values)
-        first, seen = columns.flat("first_tick"), columns.flat("last_seen")
-        new = np.flatnonzero(first[at] == NEVER)
-        if len(new):
-            first[spots.index[new]] = spots.ticks[new]
-        columns.flat("last_tick")[at] = spots.tick
-        missing = 0
-        if read is None:
-            seen[at] = spots.tick
-            columns.flat("observed")[at] += 1
-            update_scaler(columns, at, values, self._decay, self._level_decay)
-        else:
-            seen[at] = np.where(read, spots.ticks, seen[at])
-            present = np.isfinite(values)
-            columns.flat("observed")[at] += present
-            update_scaler(columns, spots.index[present], values[present], self._decay, self._level_decay)
-            missing = int((~present).sum())
-        due = self._due(spots, read is None, out)
-        origins = spots.ticks[due]
-        columns.flat("newest_origin")[spots.index[due]] = origins
-        columns.flat("revision")[spots.index[due]] = 0
-        spots.touch_hot(columns)
-        out.counts["settled"] += len(spots)
-        out.counts["missing"] += missing
-        self._add_wave(WaveKind.SETTLED, spots, values, due, origins, offsets, out)
-
-    def _due(self, spots: Spots, all_read: bool, out: Collected) -> IntArray:
-        """Which of the cells have a forecast due: positions."""
-        columns, spec, at = self.columns, self.spec, spots.at
-        turn = spots.tick % spec.forecast_every == 0
-        if not np.any(turn):
-            return _NONE
-        wanted = (columns.flat("role")[at] == TARGET) & turn
-        if np.isnan(self._empty) and not all_read:
-            wanted &= spots.ticks - columns.flat("last_seen")[at] <= spec.dormant_ticks
-        warm = columns.flat("observed")[at] >= spec.min_readings
-        out.counts["warming_up"] += int((wanted & ~warm).sum())
-        return np.flatnonzero(wanted & warm)
-
-    def _add_wave(
-        self,
-        kind: WaveKind,
-        spots: Spots,
-        values: FloatArray,
-        due: IntArray,
-        origins: IntArray,
-        offsets: IntArray,
-        out: Collected,
-        cause: int | None = None,
-    ) -> None:
-        index = spots.index
-        before = self.windows.back(spots, self.season).astype(np.float64)
-        change = np.abs(values.astype(np.float32) - before)  # both as the ring holds them
-        revisions, settled = (self.columns.flat(name)[index[due]] for name in ("revision", "last_tick"))
-        cause = int(offsets[0]) if cause is None else cause
-        wave = Wave(
-            index, spots.ticks, values, offsets, due, origins, revisions, settled, change, self.closed, cause, kind
+    def _collect(self) -> None:
+        """Move what was told out of the walk's buffers, so that there is room again."""
+        walk = self._walk
+        if walk.rejected_count:
+            self._collect_rejected(walk.rejected_count)
+        n, d, waves = walk.cell_count, walk.window_count, walk.wave_count
+        cells, values, due = np.empty((3, n), np.int64), np.empty((2, n)), np.empty((4, d), np.int64)
+        out, arrays = phase_a.Windows(), self._window_arrays(d) if d else []
+        _point(out, arrays)
+        phase_a.take(
+            n,
+            self._address,
+            address(cells, np.int64),
+            address(values, np.float64),
+            address(due, np.int64),
+            ctypes.addressof(out),
         )
-        out.waves.append(wave)
-        if len(due):
-            out.windows.append(self.windows.gather(index[due], origins, self.season))
-            out.due += len(due)
+        self._tell(self._waves[:waves].tolist(), cells, values, due)
+        if d:
+            windows, known, season, center, scale, level, readings, fill = arrays
+            batch = WindowBatch(windows, known, season, due[1], center, scale, level, fill, readings)
+            self._gathered.append(batch)
+            self.due += d
+
+    def _tell(self, table: list[list[int]], cells: IntArray, values: AnyArray, due: IntArray) -> None:
+        """Cut arrays [., n] and [., d] into the waves of a table of phase_a.Wave."""
+        at = first = 0
+        for kind, closed, cause, count, turns, *_ in table:
+            here, turn = slice(at, at + count), slice(first, first + turns)
+            index, ticks, offsets = cells[:, here]
+            value, change = values[:, here]
+            positions, origins, revisions, settled = due[:, turn]
+            said = (index, ticks, value, offsets, positions - at, origins, revisions, settled, change, closed, cause)
+            self._told.append(Wave(*said, _KINDS[kind]))
+            at, first = at + count, first + turns
+
+    def _collect_rejected(self, count: int) -> None:
+        assert self._placed is not None, "only readings are rejected"
+        spec, positions = self.spec, self._placed.positions
+        for at, verdict, amount in self._rejected[:count].tolist():
+            if verdict == phase_a.TOO_LATE:
+                reason, detail = "too_late", f"its step ended {amount} ms before the watermark; allowed: "
+                detail += f"{spec.allowed_lateness} ms"
+            else:
+                reason = "timestamp_out_of_range"
+                detail = f"{amount} steps ahead of the watermark; kept: {spec.known_ahead}"
+            self._refused.append(Rejected(int(positions[at]), reason, detail))
+
+    def _window_arrays(self, rows: int) -> list[AnyArray]:
+        """Of WindowBatch, in the order of phase_a.Windows."""
+        spec, width = self.spec, 1 + self._covariates
+        return [
+            np.empty((rows, spec.context_length, width), np.float32),
+            np.empty((rows, spec.horizon, len(spec.future_covariates)), np.float32),
+            np.empty((rows, self.season), np.float32),
+            np.empty((rows, width)),
+            np.empty((rows, width)),
+            np.empty(rows),
+            np.empty(rows, np.int64),
+            np.empty(rows, np.int8),
+        ]
+
+
+def _point(windows: phase_a.Windows, arrays: list[AnyArray]) -> None:
+    for (name, *_), array in zip(phase_a.Windows._fields_, arrays, strict=False):
+        setattr(windows, name, address(array, array.dtype.type))
+
+
+def _settings(spec: StreamSpec) -> phase_a.Settings:
+    midnights = spec.grid.midnights
+    aggregates = {spec.aggregate, *(rule.aggregate for rule in spec.overrides)}
+    empty = spec.empty or ("zero" if spec.is_demand else "missing")
+    return phase_a.Settings(
+        length=spec.context_length,
+        horizon=spec.horizon,
+        capacity=spec.ring_capacity,
+        open_rows=accumulator_rows(spec),
+        past=len(spec.past_covariates),
+        future=len(spec.future_covariates),
+        forecast_every=spec.forecast_every,
+        min_readings=spec.min_readings,
+        dormant_ticks=spec.dormant_ticks,
+        open_ticks=spec.open_ticks,
+        known_ahead=spec.known_ahead,
+        report_ticks=spec.report_ticks,
+        silence_ticks=FORGET_CHECK_TICKS,
+        readings_per_step=spec.readings_per_step or 0,
+        stamped="last" in aggregates,
+        behind_ms=spec.out_of_orderness_ms,
+        lateness_ms=spec.allowed_lateness,
+        step_ms=spec.step_ms,
+        midnights=None if midnights is None else address(midnights, np.int64),
+        days=0 if midnights is None else len(midnights),
+        empty=0.0 if empty == "zero" else np.nan,
+        decay=half_life_decay(SCALER_HALF_LIVES * spec.context_length),
+        level_decay=half_life_decay(spec.default_season),
+    )
+
+
+assert list(AGGREGATE_CODES.values()) == list(range(6)), "as in phase_a.h"

@@ -74,6 +74,7 @@ class Columns:
         self._ids_bytes: dict[int, int] = {}  # length of a block's id table, until it changes
         self._free: list[int] = []  # a heap: which column a series gets depends on the set of free ones only
         self.used = 0  # columns ever handed out
+        self.growths = 0  # how often the arrays have moved
         self._allocate(0)
         assert all(f.rows > 1 for f in fields if f.ahead), "one row cannot be written ahead of itself"
 
@@ -135,21 +136,14 @@ class Columns:
             self._dirty[name][blocks, :] = _BOTH
         self._note_ids(columns)
 
+    def touched(self, name: str | None) -> AnyArray:
+        """Marks of a field, uint8 [blocks, rows], or of all hot ones [blocks]: for kernels, which write 3 where they
+        write. They move with the arrays."""
+        return self._hot if name is None else self._dirty[name]
+
     def touch(self, name: str, columns: IntArray, rows: IntArray | int = 0) -> None:
         """Note that these cells of a field change."""
         self._dirty[name][columns >> _SHIFT, rows] = _BOTH
-
-    def touch_blocks(self, name: str, blocks: slice | IntArray, row: int) -> None:
-        """Note that cells of one row change in these blocks."""
-        self._dirty[name][blocks, row] = _BOTH
-
-    def touch_hot_blocks(self, blocks: slice | IntArray) -> None:
-        """Like `touch_hot`, by block."""
-        self._hot[blocks] = _BOTH
-
-    def touch_rows(self, name: str, rows: IntArray | int) -> None:
-        """Note that these rows change in every block."""
-        self._dirty[name][:, rows] = _BOTH
 
     def touch_hot(self, columns: IntArray) -> None:
         """Note that any one-row field of these columns, slots apart, may have changed."""
@@ -170,6 +164,7 @@ class Columns:
     def _allocate(self, blocks: int, *, filled: bool = True) -> None:
         """Room for so many blocks. Not `filled`: whoever asks writes every row, which halves the time of a load."""
         old = len(self._ids_dirty)
+        self.growths += 1
         for name, field in self.fields.items():
             grown = np.empty((blocks, field.rows, BLOCK, *field.inner), field.dtype)
             if filled:

@@ -118,7 +118,7 @@ class HistoryFeed:
     def finish(self) -> None:
         """The end of the log: what is still open settles."""
         for partition, readiness in self._partitions.items():
-            for observed in readiness.close_idle():
+            for observed in readiness.close_idle(WINDOWS_MAX):
                 self._keep(partition, observed)
 
     def _keep(self, partition: int, observed: Observed) -> None:

@@ -35,19 +35,19 @@ class Grid:
     def __init__(self, step_ms: int, timezone: str | None = None) -> None:
         self.step_ms = step_ms
         self.timezone = timezone
-        self._midnights = _local_midnights_ms(timezone) if timezone and step_ms == DAY_MS else None
+        self.midnights = _local_midnights_ms(timezone) if timezone and step_ms == DAY_MS else None  # of local days
 
     def ticks(self, timestamps_ms: IntArray) -> IntArray:
         """int64 [n] milliseconds since the epoch → int64 [n] ticks."""
-        if self._midnights is None:
+        if self.midnights is None:
             return np.floor_divide(timestamps_ms, self.step_ms)
-        return np.searchsorted(self._midnights, timestamps_ms, side="right") - 1
+        return np.searchsorted(self.midnights, timestamps_ms, side="right") - 1
 
     def starts_ms(self, ticks: IntArray) -> IntArray:
         """int64 [n] ticks → int64 [n] milliseconds of their first moment."""
-        if self._midnights is None:
+        if self.midnights is None:
             return ticks * self.step_ms
-        return self._midnights[np.clip(ticks, 0, len(self._midnights) - 1)]
+        return self.midnights[np.clip(ticks, 0, len(self.midnights) - 1)]
 
     def tick(self, timestamp_ms: int) -> int:
         return int(self.ticks(np.array([timestamp_ms], np.int64))[0])

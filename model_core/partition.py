@@ -88,7 +88,7 @@ class PartitionState:
 
     def close_idle(self) -> Iterator[Observed]:
         """Close through the newest tick seen; the caller has decided so, and journals it."""
-        return self._readiness.close_idle()
+        return self._readiness.close_idle(WINDOWS_MAX)
 
     def settle_and_issue(self, observed: Observed, raw: RawForecast | None) -> Outcome:
         """Score, calibrate and issue, tick by tick; `raw` has one row a window of `observed`."""

@@ -15,15 +15,13 @@ ORDER_PAUSE_MAX = 256  # calls without a try, where the order never holds
 
 
 class Roster:
-    """Gives series their columns. `group[c]`: readings of one group keep their order (an entity with covariates)."""
+    """Gives series their columns."""
 
     def __init__(self, spec: StreamSpec, columns: Columns) -> None:
         self._spec = spec
         self._columns = columns
         self._covariates = spec.past_covariates + spec.future_covariates
         self._entities: dict[str, dict[str, int]] = {}  # entity → variable → column; only with covariates
-        self._entity_number: dict[str, int] = {}
-        self.group = np.empty(0, np.int64)
         self._order = _Order(columns)
         self._enrol([(column, name) for column, name in enumerate(columns.ids) if name is not None])
 
@@ -67,16 +65,11 @@ class Roster:
         flat("last_tick")[made] = np.where(flat("role")[made] == ROLE_CODES["future"], NEVER, closed)
 
     def _enrol(self, members: list[tuple[int, str]]) -> None:
-        if len(self.group) < self._columns.used:
-            grown = np.arange(max(self._columns.used, 2 * len(self.group)), dtype=np.int64)
-            grown[: len(self.group)] = self.group
-            self.group = grown
         if not self._covariates:
             return
         for column, name in members:
             entity, variable = self._spec.split(name)
             self._entities.setdefault(entity, {})[variable] = column
-            self.group[column] = self._entity_number.setdefault(entity, len(self._entity_number))
             self._link(entity)
 
     def _leave(self, entity: str, variable: str) -> None:

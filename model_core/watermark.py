@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_core.arrays import FloatArray, IntArray
+from model_core.compiled import address, phase_a
 
 WAITING_MAX = 1000  # unconfirmed readings kept; older ones are given up and counted
 READINGS_TO_CONFIRM = 3
@@ -29,7 +30,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Placed:
-    """Readings in the order in which they count. `newest_*`: newest event time seen before and after each, BEFORE_ALL
+    """Readings in the order in which they count. `newest_ms`: event time seen before the first of them, BEFORE_ALL
     while nothing has moved the clock."""
 
     index: IntArray  # int64 [n], columns
@@ -37,8 +38,8 @@ class Placed:
     values: FloatArray  # float64 [n]
     offsets: IntArray  # int64 [n]: of the reading, or of the one that confirmed it
     positions: IntArray  # int64 [n] in the poll's readings, -1 for those that waited since an earlier poll
-    newest_before: IntArray  # int64 [n]
-    newest_after: IntArray  # int64 [n]
+    moves: IntArray  # int64 [n], as in Arrived
+    newest_ms: int
 
 
 @dataclass
@@ -64,19 +65,20 @@ class EventClock:
         `known` series were there before, the columns `newcomers` appear with these readings.
         """
         first = BEFORE_ALL if self.newest_ms is None else self.newest_ms
-        newest = np.maximum.accumulate(np.concatenate(([first], arrived.moves)))
         positions = np.arange(len(arrived.index))
-        if self._waiting or ((np.diff(newest) > self._jump_ms) & (newest[:-1] > BEFORE_ALL)).any():
+        moves = np.ascontiguousarray(arrived.moves)
+        if self._waiting or phase_a.jumps(len(moves), address(moves, np.int64), first, self._jump_ms):
             rows = self._admit_one_by_one(arrived, newcomers, known)
             index, stamps, offsets, positions, moves = (
                 np.array([row[i] for row in rows], np.int64) for i in (0, 1, 3, 4, 5)
             )
             arrived = Arrived(index, stamps, np.array([row[2] for row in rows], np.float64), offsets, moves)
-            newest = np.maximum.accumulate(np.concatenate(([first], arrived.moves)))
-        if newest[-1] > BEFORE_ALL:
-            self.newest_ms = int(newest[-1])
-        kept = (arrived.index, arrived.timestamps_ms, arrived.values, arrived.offsets)
-        return Placed(*kept, positions, newest[:-1], newest[1:])
+        newest = max(first, int(moves.max(initial=BEFORE_ALL)))
+        if newest > BEFORE_ALL:
+            self.newest_ms = newest
+        return Placed(
+            arrived.index, arrived.timestamps_ms, arrived.values, arrived.offsets, positions, arrived.moves, first
+        )
 
     def forget_column(self, column: int) -> None:
         """Its series was deleted."""

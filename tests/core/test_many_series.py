@@ -1,17 +1,15 @@
-"""What a regular stream takes short cuts for comes out as it does the long way round, to the last bit."""
+"""More series than a block has, regular or not: cells as a plain loop settles them, whatever the polls and buffers."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from model_core.cells import Cells
+from model_core import cells
 from model_core.columns import BLOCK
-from model_core.partition import PartitionState
 from model_core.spec import StreamSpec
-from model_core.windows import Windows
-from tests.core.oracle import Reading
-from tests.core.partition_run import Run, assert_same_bytes, final, readings_of, said_bytes
+from tests.core.oracle import Oracle, Reading
+from tests.core.partition_run import Run, assert_same_bytes, final, said_bytes
 
 STEP_MS = 600_000
 SERIES, TICKS = BLOCK + 40, 26
@@ -37,8 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def regular_log(rng: np.random.Generator, arrival: str) -> list[Reading]:
-    """Every series sends once a step, most of the time."""
+def regular_log(rng: np.random.Generator, arrival: str, largest: int = 42) -> list[Reading]:
+    """Every series sends once a step, most of the time, values up to this power of ten."""
     of, tick = np.tile(np.arange(SERIES), TICKS), np.repeat(np.arange(TICKS), SERIES)
     stamps = 1_774_000_200_000 + tick * STEP_MS
     sent = np.ones(len(of), bool)
@@ -52,7 +50,7 @@ def regular_log(rng: np.random.Generator, arrival: str) -> list[Reading]:
         arrived += (rng.random(len(of)) < 0.003) * 4.0 * STEP_MS
     order = np.argsort(arrived, kind="stable")
     values = np.where(
-        rng.random(len(of)) < 0.02, -0.0, rng.normal(size=len(of)) * 10.0 ** rng.integers(-3, 42, len(of))
+        rng.random(len(of)) < 0.02, -0.0, rng.normal(size=len(of)) * 10.0 ** rng.integers(-3, largest, len(of))
     )
     names = [f"s{i}" if i % 7 else f"e{i // 35}-{i // 7 % 5}" for i in range(SERIES)]
     picked = order[sent[order]].tolist()
@@ -63,46 +61,48 @@ def cuts_of(rng: np.random.Generator, length: int) -> list[int]:
     return sorted(rng.integers(0, length, 6).tolist())
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # values that no float32 holds
+class NoJudge:
+    """The oracle's cells alone: what they lead to has tests of its own."""
+
+    def __init__(self, _settings: Any) -> None:
+        pass
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_arguments: None
+
+
 @pytest.mark.parametrize("arrival", ["aligned", "staggered", "jittered"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_cells_that_settle_at_once_are_those_of_the_long_way(
+def test_cells_are_those_of_a_plain_loop(variant: str, arrival: str, rng: np.random.Generator) -> None:
+    settings = PLAIN | VARIANTS[variant]
+    log = regular_log(rng, arrival, largest=3)
+    said = Run(StreamSpec(**settings)).log(log, cuts_of(rng, len(log))).said
+    oracle = Oracle(settings, NoJudge).run(log)
+    expected: dict[str, list[tuple[int, float | None, int]]] = {}
+    for name, *cell in oracle.settled:
+        expected.setdefault(name, []).append(tuple(cell))
+    assert said.settled == expected
+    assert sorted(said.corrected) == sorted(oracle.reissued)
+    assert said.counts["duplicate"] == oracle.duplicates
+    assert said.counts["late"] == len(oracle.rejected)
+    assert sum(map(len, said.forecasts.values())) > 1000
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # values that no float32 holds
+@pytest.mark.parametrize("arrival", ["aligned", "jittered"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_buffers_that_run_full_change_nothing(
     variant: str, arrival: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     spec = StreamSpec(**PLAIN | VARIANTS[variant])
     log = regular_log(rng, arrival)
-    short = Run(spec).log(log, cuts_of(rng, len(log)))
-    monkeypatch.setattr(Cells, "_settle_at_once", lambda self, placed, ticks, members, out: members)
-    monkeypatch.setattr(
-        Windows,
-        "_recent",
-        lambda self, index, origins, count: self._span(index, origins[:, None] + np.arange(1 - count, 1)),
-    )
-    long = Run(spec).log(log, cuts_of(rng, len(log)))
-    assert short.said.counts == long.said.counts
-    assert_same_bytes(final(short.state), final(long.state), "state")
-    assert_same_bytes(said_bytes(short), said_bytes(long), "said")
-
-
-def test_most_cells_of_a_regular_stream_settle_at_once(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch):
-    """Also where series send at phases of their own and out of order; otherwise the short cut is for nobody."""
-    taken = {"at once": 0}
-    way = Cells._settle_at_once
-
-    def counted(self: Cells, placed: Any, ticks: Any, members: Any, out: Any) -> Any:
-        rest = way(self, placed, ticks, members, out)
-        taken["at once"] += len(members) - len(rest)
-        return rest
-
-    monkeypatch.setattr(Cells, "_settle_at_once", counted)
-    for arrival in ("aligned", "staggered"):
-        log = regular_log(rng, arrival)
-        taken["at once"] = 0
-        state = PartitionState(StreamSpec(**PLAIN), 0)
-        for start in range(0, len(log), 2000):
-            part = log[start : start + 2000]
-            list(state.observe(readings_of(part)))
-        assert taken["at once"] > 0.85 * len(log), (arrival, taken, len(log))
+    wide = Run(spec).log(log, cuts_of(rng, len(log)))
+    for name, room in (("CELLS_ROOM", 100), ("WAVES_ROOM", 70), ("REJECTED_ROOM", 2), ("WINDOWS_ROOM_BYTES", 5000)):
+        monkeypatch.setattr(cells, name, room)
+    narrow = Run(spec).log(log, cuts_of(rng, len(log)), windows_max=64)
+    assert narrow.said.counts == wide.said.counts
+    assert_same_bytes(final(narrow.state), final(wide.state), "state")
+    assert_same_bytes(said_bytes(narrow), said_bytes(wide), "said")
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
