@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.calendar_features import calendar_features, calendar_of
@@ -42,7 +41,6 @@ def main() -> None:
     parser.add_argument("--ticks", type=int, default=48, help="measured, after the windows are full")
     parser.add_argument("--ticks-a-poll", type=int, default=4)
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
     for name, shape in SHAPES.items():
         spec = StreamSpec.model_validate(COMMON | shape)
         print(f"{name}; {chosen.series} series, {chosen.ticks_a_poll} ticks a poll")

@@ -3,8 +3,6 @@
 from datetime import date
 from functools import lru_cache
 
-import holidays
-
 from model_core.grid import Calendar, Grid
 from model_core.spec import CalendarFeature, StreamSpec
 
@@ -23,4 +21,6 @@ def calendar_of(grid: Grid, features: tuple[CalendarFeature, ...], country: str 
 
 @lru_cache(maxsize=8)
 def _public_holidays(country: str) -> frozenset[date]:
+    import holidays  # a tenth of a second, for streams that name a country
+
     return frozenset(holidays.country_holidays(country, years=range(FIRST_YEAR, LAST_YEAR + 1)))

@@ -7,7 +7,6 @@ choice of the rung and the bounds are the partition's.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from model_core.arrays import AnyArray, BoolArray, CodeArray, FloatArray
 from model_core.batches import RawForecast, WindowBatch
@@ -15,6 +14,7 @@ from model_core.bundle import Bundle
 from model_core.calendar_features import calendar_of
 from model_core.errors import LayoutMismatch, ModelFailed
 from model_core.ladder import TRACKED_RUNGS, Reason, Rung
+from model_core.libraries import CPU, Array, Library, library_of
 from model_core.models import build_model
 from model_core.models.naive import last_value, seasonal_naive
 from model_core.preparation import Prepared, prepare
@@ -45,9 +45,9 @@ class Predictor:
         self.spec = spec
         self.name = bundle.manifest.model if bundle else None
         self.version = bundle.manifest.version if bundle else None
-        self.device = choose_device(device)
+        self._library = library_of(device)
         self.devices_lost = 0
-        self._buckets: tuple[int, ...] = _strict_buckets(spec, self.device) if strict else BUCKETS
+        self._buckets: tuple[int, ...] = _strict_buckets(spec, self._library) if strict else BUCKETS
         self._block = STRICT_ROWS if strict else None
         self._bundle = bundle
         if bundle is not None:
@@ -55,7 +55,7 @@ class Predictor:
             if misfit:
                 raise LayoutMismatch(misfit)
             self._calendar = calendar_of(spec.grid, bundle.manifest.calendar, bundle.manifest.holidays)
-            self._model = build_model(bundle.manifest.model, bundle.tensors, self.device)
+            self._model = build_model(bundle.manifest.model, bundle.tensors, self._library)
 
     def raw(self, batch: WindowBatch) -> RawForecast:
         """One row for each window. Never raises for bad rows: they say with `reason` why the model does not answer."""
@@ -95,7 +95,7 @@ class Predictor:
         while True:
             try:
                 parts = [self._pass(part, size) for part, size in _cut(batch, self._buckets)]
-            except torch.OutOfMemoryError:
+            except self._library.out_of_memory:
                 self._shrink()
             else:
                 return _Answers(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
@@ -104,16 +104,16 @@ class Predictor:
         rows = len(batch)
         padded = batch if rows == size else batch.rows(np.minimum(np.arange(size), rows - 1))
         try:
-            with torch.inference_mode():
-                prepared = prepare(padded, self._calendar, self.device, block=self._block)
-                answers = self._locate(prepared).cpu().numpy()[:rows]
-                return answers, prepared.suspicious.cpu().numpy()[:rows]
-        except (torch.OutOfMemoryError, ModelFailed):
+            with np.errstate(all="ignore"):  # what comes of it is looked at: a row that is not finite says so
+                prepared = prepare(padded, self._calendar, self._library, block=self._block)
+                answers = self._library.numpy(self._locate(prepared))[:rows]
+                return answers, self._library.numpy(prepared.suspicious)[:rows]
+        except (self._library.out_of_memory, ModelFailed):
             raise
         except Exception as error:  # whatever a model does wrong, the next rung of the ladder answers
             raise ModelFailed(f"model {self.version} failed on {rows} windows: {error}") from error
 
-    def _locate(self, prepared: Prepared) -> torch.Tensor:
+    def _locate(self, prepared: Prepared) -> Array:
         outputs = self._model(prepared.inputs)
         expected = (len(prepared.center), self.spec.horizon)
         if outputs.shape != expected:
@@ -123,25 +123,18 @@ class Predictor:
     def _shrink(self) -> None:
         """Halve the work of a pass; on the CPU there is nothing left to give up, the failure is the model's."""
         self.devices_lost += 1
-        if self.device.type == "cpu" or self._bundle is None:
+        if self._library.is_cpu or self._bundle is None:
             raise ModelFailed(f"model {self.version}: out of memory on the CPU")
         if len(self._buckets) > 1:
             self._buckets = self._buckets[1:]
             return
-        self.device = torch.device("cpu")
-        self._model = build_model(self._bundle.manifest.model, self._bundle.tensors, self.device)
+        self._library = CPU
+        self._model = build_model(self._bundle.manifest.model, self._bundle.tensors, self._library)
 
 
-def choose_device(name: str) -> torch.device:
-    """auto | cpu | cuda → the device; auto takes CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def _strict_buckets(spec: StreamSpec, device: torch.device) -> tuple[int, ...]:
+def _strict_buckets(spec: StreamSpec, library: Library) -> tuple[int, ...]:
     """Multiples of STRICT_ROWS: only the products need one shape, preparing more rows at once costs less."""
-    cells = PASS_CELLS_MAX if device.type == "cpu" else max(STRICT_BUCKETS) * spec.context_length
+    cells = PASS_CELLS_MAX if library.is_cpu else max(STRICT_BUCKETS) * spec.context_length
     fitting = tuple(rows for rows in STRICT_BUCKETS if rows * spec.context_length <= cells)
     return fitting or STRICT_BUCKETS[-1:]
 
@@ -157,4 +150,4 @@ def _cut(batch: WindowBatch, buckets: tuple[int, ...]) -> list[tuple[WindowBatch
     return parts
 
 
-__all__ = ["BUCKETS", "STRICT_ROWS", "Predictor", "choose_device"]
+__all__ = ["BUCKETS", "STRICT_ROWS", "Predictor"]

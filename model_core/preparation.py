@@ -1,4 +1,4 @@
-"""Raw windows → what a model sees: filled, centred and scaled. Torch, one code path for every device.
+"""Raw windows → what a model sees: filled, centred and scaled. One text for every device (libraries.py).
 
 Targets are centred and scaled by the window's own observed mean and standard deviation, covariates by the incremental
 scaler as it stood at the origin. No row looks at another one.
@@ -7,12 +7,11 @@ scaler as it stood at the origin. No row looks at another one.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.batches import FILL_CODES, WindowBatch
 from model_core.grid import Calendar
+from model_core.libraries import Array, Library
 
 # A window that varies less than this share of its level (plus a trace) is constant: float32 resolves no more.
 SCALE_FLOOR_SHARE, SCALE_FLOOR = 1e-6, 1e-12
@@ -27,19 +26,21 @@ OUTLIER_SCALES, SPREAD_RATIO_MAX = 8.0, 5.0
 class ModelInputs:
     """What a model sees of B windows. L context, H horizon, C covariates (past, then future), F of them future."""
 
-    target: Tensor  # float32 [B, L], filled, centred, scaled
-    roughness: Tensor  # float32 [B], about -1 (smooth) to 1 (noise)
-    covariates: Tensor  # float32 [B, L, C], scaled, 0 where missing
-    known: Tensor  # float32 [B, H, F], future covariates of the target ticks, likewise
-    calendar: Tensor  # float32 [U, H, K], calendar of the targets of each of U distinct origins
-    calendar_row: Tensor  # int64 [B], which of them a window has
+    library: Library
+    target: Array  # float32 [B, L], filled, centred, scaled
+    roughness: Array  # float32 [B], about -1 (smooth) to 1 (noise)
+    covariates: Array  # float32 [B, L, C], scaled, 0 where missing
+    known: Array  # float32 [B, H, F], future covariates of the target ticks, likewise
+    calendar: Array  # float32 [U, H, K], calendar of the targets of each of U distinct origins
+    calendar_row: Array  # int64 [B], which of them a window has
     block: int | None = None  # rows a matrix product has, of which B is a multiple; None: all at once
 
-    def product(self, rows: Tensor, weights: Tensor) -> Tensor:
+    def product(self, rows: Array, weights: Array) -> Array:
         """[B, N] @ [N, H]; in blocks, since libraries choose their order of summing by the shape of a product."""
         if self.block is None or len(rows) == self.block:
             return rows @ weights
-        return torch.cat([rows[i : i + self.block] @ weights for i in range(0, len(rows), self.block)])
+        parts = [rows[i : i + self.block] @ weights for i in range(0, len(rows), self.block)]
+        return self.library.xp.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -47,72 +48,84 @@ class Prepared:
     """Inputs, and what leads back to the units of the target."""
 
     inputs: ModelInputs
-    center: Tensor  # float64 [B]
-    scale: Tensor  # float64 [B], floored: never 0
-    constant: Tensor  # bool [B], the window did not vary
-    suspicious: Tensor  # bool [B], out of distribution at this origin
+    center: Array  # float64 [B]
+    scale: Array  # float64 [B], floored: never 0
+    constant: Array  # bool [B], the window did not vary
+    suspicious: Array  # bool [B], out of distribution at this origin
 
-    def inverse(self, outputs: Tensor) -> Tensor:
+    def inverse(self, outputs: Array) -> Array:
         """Model outputs float32 [B, H] → float64 [B, H] in the units of the target."""
-        return self.center[:, None] + self.scale[:, None] * outputs.double()
+        return self.center[:, None] + self.scale[:, None] * self.inputs.library.float64(outputs)
 
 
-def prepare(batch: WindowBatch, calendar: Calendar, device: torch.device, *, block: int | None = None) -> Prepared:
+def prepare(batch: WindowBatch, calendar: Calendar, library: Library, *, block: int | None = None) -> Prepared:
     """Windows with at least one observed cell each → inputs on the device; `block` as in ModelInputs."""
-    raw = _tensor(batch.windows[:, :, 0], device)
-    observed = torch.isfinite(raw)
+    xp = library.xp
+    raw = library.array(batch.windows[:, :, 0])
+    observed = xp.isfinite(raw)
     complete = bool(observed.all())
-    filled = raw if complete else _fill(raw, observed, _tensor(batch.fill, device))
+    filled = raw if complete else _fill(library, raw, observed, library.array(batch.fill))
     # Shifted by one of its own values, a window keeps its digits: float32 would lose them on a high level.
     anchor = filled[:, -1:]
     shifted = filled - anchor
-    seen = shifted if complete else torch.where(observed, shifted, 0.0)
-    count = observed.sum(dim=1, keepdim=True).clamp(min=1)
-    mean = seen.sum(dim=1, keepdim=True) / count
+    seen = shifted if complete else xp.where(observed, shifted, 0.0)
+    count = library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
+    mean = seen.sum(axis=1, keepdims=True) / count
     deviation = shifted - mean
-    squares = deviation.square() if complete else torch.where(observed, deviation.square(), 0.0)
-    spread = (squares.sum(dim=1, keepdim=True) / count).sqrt()
-    floor = SCALE_FLOOR_SHARE * (anchor + mean).abs() + SCALE_FLOOR
-    scale = torch.maximum(spread, floor)
+    squares = xp.square(deviation) if complete else xp.where(observed, xp.square(deviation), 0.0)
+    spread = xp.sqrt(squares.sum(axis=1, keepdims=True) / count)
+    floor = SCALE_FLOOR_SHARE * xp.abs(anchor + mean) + SCALE_FLOOR
+    scale = xp.maximum(spread, floor)
     target = deviation / scale
-    center = (anchor.double() + mean.double())[:, 0]
+    center = (library.float64(anchor) + library.float64(mean))[:, 0]
     rows, origins = _distinct(batch.origins)
     ticks = origins[:, None] + np.arange(1, batch.known.shape[1] + 1)
     dates = calendar.matrix(ticks.reshape(-1)).reshape(*ticks.shape, -1)
-    covariates, known = _scaled_covariates(batch, device)
+    covariates, known = _scaled_covariates(batch)
     inputs = ModelInputs(
-        target, _roughness(target, observed), covariates, known, _tensor(dates, device), _tensor(rows, device), block
+        library,
+        target,
+        _roughness(library, target, None if complete else observed),
+        library.array(covariates),
+        library.array(known),
+        library.array(dates),
+        library.array(rows),
+        block,
     )
-    suspicious = _suspicious(batch, raw, observed, complete, spread[:, 0].double())
-    return Prepared(inputs, center, scale[:, 0].double(), (spread <= floor)[:, 0], suspicious)
+    suspicious = _suspicious(library, batch, raw, None if complete else observed, library.float64(spread[:, 0]))
+    return Prepared(inputs, center, library.float64(scale[:, 0]), (spread <= floor)[:, 0], suspicious)
 
 
-def _fill(raw: Tensor, observed: Tensor, codes: Tensor) -> Tensor:
+def _fill(library: Library, raw: Array, observed: Array, codes: Array) -> Array:
     """Holes of each row by its code; leading ones take the first observed value (zero: all take 0)."""
-    length = raw.shape[1]
-    position = torch.arange(length, device=raw.device).expand_as(raw)
-    before = torch.where(observed, position, -1).cummax(dim=1).values
-    after = torch.where(observed, position, length).flip(1).cummin(dim=1).values.flip(1)
-    left, right = before.clamp(min=0), after.clamp(max=length - 1)
-    left, right = torch.where(before < 0, right, left), torch.where(after >= length, left, right)
-    start, end = raw.gather(1, left), raw.gather(1, right)
-    share = (position - left) / (right - left).clamp(min=1)
+    xp, length = library.xp, raw.shape[1]
+    position = library.array(np.arange(length))
+    before = library.running_max(xp.where(observed, position, -1))
+    after = -xp.flip(library.running_max(xp.flip(xp.where(observed, -position, -length), (1,))), (1,))
+    left, right = before.clip(min=0), after.clip(max=length - 1)
+    left, right = xp.where(before < 0, right, left), xp.where(after >= length, left, right)
+    start, end = library.take(raw, left), library.take(raw, right)
+    share = library.float32(position - left) / library.float32((right - left).clip(min=1))
     code = codes[:, None]
-    filled = torch.where(code == FILL_CODES["interpolate"], start + (end - start) * share, start)
-    filled = torch.where(code == FILL_CODES["zero"], torch.zeros_like(filled), filled)
-    return torch.where(observed, raw, filled)
+    filled = xp.where(code == FILL_CODES["interpolate"], start + (end - start) * share, start)
+    filled = xp.where(code == FILL_CODES["zero"], 0.0, filled)
+    return xp.where(observed, raw, filled)
 
 
-def _roughness(target: Tensor, observed: Tensor) -> Tensor:
-    """How much a window moves from step to step for its spread; steps across holes do not count."""
-    both = observed[:, 1:] & observed[:, :-1]
-    steps = torch.where(both, (target[:, 1:] - target[:, :-1]).square(), 0.0)
-    ratio = steps.sum(dim=1) / both.sum(dim=1).clamp(min=1)
-    rough = (0.5 * torch.log(ratio + 1e-12)).clamp(ROUGHNESS_MIN, ROUGHNESS_MAX)
+def _roughness(library: Library, target: Array, observed: Array | None) -> Array:
+    """How much a window moves from step to step for its spread; steps across holes do not count. None: no holes."""
+    xp = library.xp
+    steps = xp.square(target[:, 1:] - target[:, :-1])
+    if observed is None:
+        ratio = steps.sum(axis=1) / max(steps.shape[1], 1)
+    else:
+        both = observed[:, 1:] & observed[:, :-1]
+        ratio = xp.where(both, steps, 0.0).sum(axis=1) / library.float32(both.sum(axis=1).clip(min=1))
+    rough = (0.5 * xp.log(ratio + 1e-12)).clip(ROUGHNESS_MIN, ROUGHNESS_MAX)
     return (rough + ROUGHNESS_MIDDLE) / ROUGHNESS_MIDDLE
 
 
-def _scaled_covariates(batch: WindowBatch, device: torch.device) -> tuple[Tensor, Tensor]:
+def _scaled_covariates(batch: WindowBatch) -> tuple[AnyArray, AnyArray]:
     """(float32 [B, L, C], float32 [B, H, F]) in running standard deviations; 0, the usual, where nothing is known."""
     future = batch.known.shape[2]
     first = batch.windows.shape[2] - future
@@ -125,21 +138,20 @@ def _scaled_covariates(batch: WindowBatch, device: torch.device) -> tuple[Tensor
 
     past = scaled(batch.windows[:, :, 1:], batch.center[:, 1:], batch.scale[:, 1:])
     known = scaled(batch.known, batch.center[:, first:], batch.scale[:, first:])
-    return _tensor(past, device), _tensor(known, device)
+    return past, known
 
 
-def _suspicious(batch: WindowBatch, raw: Tensor, observed: Tensor, complete: bool, spread: Tensor) -> Tensor:
+def _suspicious(library: Library, batch: WindowBatch, raw: Array, observed: Array | None, spread: Array) -> Array:
     """Rows whose newest cells lie far outside the running scaler, or whose spread is not at all the running one."""
-    center, scale = _tensor(batch.center[:, 0], raw.device), _tensor(batch.scale[:, 0], raw.device)
+    xp = library.xp
+    center, scale = library.array(batch.center[:, 0]), library.array(batch.scale[:, 0])
     known = scale > 0  # an unknown scale says nothing
-    safe = torch.where(known, scale, 1.0)
-    if complete:
-        newest, enough = raw[:, -RECENT:], torch.ones_like(known)
-    else:
-        position = torch.arange(raw.shape[1], device=raw.device).expand_as(raw)
-        recent = torch.where(observed, position, -1).topk(RECENT, dim=1).values
-        newest, enough = raw.gather(1, recent.clamp(min=0)), (recent >= 0).all(dim=1)
-    outside = ((newest.double() - center[:, None]).abs() / safe[:, None] > OUTLIER_SCALES).all(dim=1) & enough
+    safe = xp.where(known, scale, 1.0)
+    newest, enough = raw[:, -RECENT:], xp.ones_like(known)
+    if observed is not None:
+        recent = library.largest(xp.where(observed, library.array(np.arange(raw.shape[1])), -1), RECENT)
+        newest, enough = library.take(raw, recent.clip(min=0)), (recent >= 0).all(axis=1)
+    outside = (xp.abs(library.float64(newest) - center[:, None]) / safe[:, None] > OUTLIER_SCALES).all(axis=1) & enough
     ratio = spread / safe
     strange = (ratio > SPREAD_RATIO_MAX) | (ratio < 1 / SPREAD_RATIO_MAX)
     return known & (outside | strange)
@@ -149,7 +161,3 @@ def _distinct(origins: IntArray) -> tuple[IntArray, IntArray]:
     """(row of each window, distinct origins): the windows of a batch share few origins."""
     distinct, rows = np.unique(origins, return_inverse=True)
     return rows.reshape(-1), distinct
-
-
-def _tensor(array: AnyArray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)

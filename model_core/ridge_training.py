@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.calendar_features import calendar_features, calendar_of
 from model_core.dataset import TrainingWindows, origin_chunks
+from model_core.libraries import CPU
 from model_core.models.ridge import target_features, window_features
 from model_core.models.ridge_fit import PRIORS, Sums, Weights, design
 from model_core.predictor import CONTEXT_SHARE_MIN
@@ -101,14 +101,14 @@ class RidgeTraining:
         targets = self._windows.targets(series, origins)
         usable &= np.isfinite(targets).any(axis=1)
         index = np.flatnonzero(usable)
-        prepared = prepare(batch.rows(index), self._calendar, torch.device("cpu"))
-        varied = ~prepared.constant.numpy()
-        center, scale = prepared.center.numpy()[varied], prepared.scale.numpy()[varied]
+        prepared = prepare(batch.rows(index), self._calendar, CPU)
+        varied = ~prepared.constant
+        center, scale = prepared.center[varied], prepared.scale[varied]
         index = index[varied]
         scaled = (targets[index] - center[:, None]) / scale[:, None]
         return _Rows(
-            self.design.pool(window_features(prepared.inputs).numpy()[varied]),
-            target_features(prepared.inputs).numpy()[varied],
+            self.design.pool(window_features(prepared.inputs)[varied]),
+            target_features(prepared.inputs)[varied],
             np.clip(scaled, -TARGET_CLIP, TARGET_CLIP),
             scale / self._steps[series[index]],
         )

@@ -2,24 +2,22 @@
 
 from collections.abc import Callable, Mapping
 
-import torch
-from torch import Tensor
-
 from model_core.arrays import AnyArray
 from model_core.errors import CorruptBundle
+from model_core.libraries import Array, Library
 from model_core.models.ridge import Ridge
 from model_core.preparation import ModelInputs
 
 # What a model is: inputs of B windows → float32 [B, H], centred and scaled as the inputs are.
-Model = Callable[[ModelInputs], Tensor]
+Model = Callable[[ModelInputs], Array]
 
-MODELS: dict[str, Callable[[Mapping[str, AnyArray], torch.device], Model]] = {
+MODELS: dict[str, Callable[[Mapping[str, AnyArray], Library], Model]] = {
     "ridge": Ridge.from_tensors,
 }
 
 
-def build_model(name: str, tensors: Mapping[str, AnyArray], device: torch.device) -> Model:
+def build_model(name: str, tensors: Mapping[str, AnyArray], library: Library) -> Model:
     """The named model with its weights on the device; CorruptBundle when it is unknown or lacks a tensor."""
     if name not in MODELS:
         raise CorruptBundle(f"expected one of the models {', '.join(MODELS)}, found {name!r}; a newer version wrote it")
-    return MODELS[name](tensors, device)
+    return MODELS[name](tensors, library)

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from model_core.arrays import AnyArray
 from model_core.errors import CorruptBundle
+from model_core.libraries import Array, Library
 from model_core.preparation import ModelInputs
 
 ROUGH_LAGS = 36  # newest cells that roughness interacts with
@@ -25,42 +24,43 @@ def window_width(length: int, covariates: int) -> int:
     return 2 + length + min(length, ROUGH_LAGS) + covariates * length
 
 
-def window_features(inputs: ModelInputs) -> Tensor:
+def window_features(inputs: ModelInputs) -> Array:
     """float32 [B, 2 + L + R + C·L]: one, roughness, the target, its newest R cells times roughness, covariates."""
     target, rough = inputs.target, inputs.roughness[:, None]
     recent = target[:, -min(target.shape[1], ROUGH_LAGS) :]
-    past = inputs.covariates.transpose(1, 2).reshape(len(target), -1)
-    return torch.cat([torch.ones_like(rough), rough, target, recent * rough, past], dim=1)
+    xp, (_, length, covariates) = inputs.library.xp, inputs.covariates.shape
+    past = xp.swapaxes(inputs.covariates, 1, 2).reshape(len(target), covariates * length)
+    return xp.concatenate([xp.ones_like(rough), rough, target, recent * rough, past], axis=1)
 
 
-def target_features(inputs: ModelInputs) -> Tensor:
+def target_features(inputs: ModelInputs) -> Array:
     """float32 [B, H, K + F]: calendar and known covariates of each target tick."""
-    return torch.cat([inputs.calendar[inputs.calendar_row], inputs.known], dim=2)
+    return inputs.library.xp.concatenate([inputs.calendar[inputs.calendar_row], inputs.known], axis=2)
 
 
 @dataclass(frozen=True)
 class Ridge:
     """The fitted map."""
 
-    window: Tensor  # float32 [2 + L + R + C·L, H]
-    target: Tensor  # float32 [K + F, H]
+    window: Array  # float32 [2 + L + R + C·L, H]
+    target: Array  # float32 [K + F, H]
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, AnyArray], device: torch.device) -> "Ridge":
+    def from_tensors(cls, tensors: Mapping[str, AnyArray], library: Library) -> "Ridge":
         """CorruptBundle when a weight is missing or not finite."""
         weights = []
         for name in (WINDOW_WEIGHT, TARGET_WEIGHT):
             weight = tensors.get(name)
             if weight is None or weight.dtype != np.float32 or weight.ndim != 2 or not np.isfinite(weight).all():
                 raise CorruptBundle(f"ridge needs finite float32 weights {name} of two dimensions; train again")
-            weights.append(torch.from_numpy(weight.copy()).to(device))
+            weights.append(library.array(weight.copy()))
         return cls(*weights)
 
-    def __call__(self, inputs: ModelInputs) -> Tensor:
+    def __call__(self, inputs: ModelInputs) -> Array:
         """float32 [B, H]."""
         outputs = inputs.product(window_features(inputs), self.window)
         # The calendar is the same for all windows of an origin; adding column by column keeps a row's bytes its own.
-        dates = torch.zeros(inputs.calendar.shape[:2], device=outputs.device)
+        dates = inputs.library.array(np.zeros(inputs.calendar.shape[:2], np.float32))
         for column in range(inputs.calendar.shape[2]):
             dates = dates + inputs.calendar[:, :, column] * self.target[column]
         outputs = outputs + dates[inputs.calendar_row]

@@ -1,18 +1,23 @@
 """The predictor: both naive forecasts, when the model is asked, and that a strict row depends on itself alone."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
-import torch
 
 from model_core.batches import FILL_CODES, WindowBatch
 from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.calendar_features import calendar_features, calendar_of
 from model_core.errors import CorruptBundle, LayoutMismatch
 from model_core.ladder import Reason, Rung
+from model_core.libraries import CPU
+from model_core.models import build_model
 from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.predictor import STRICT_ROWS, Predictor
 from model_core.preparation import prepare
 from model_core.spec import StreamSpec
+from model_core.torch_library import TorchLibrary
 
 LENGTH, HORIZON, SEASON = 40, 5, 12
 
@@ -183,8 +188,8 @@ def test_holes_are_filled_as_a_plain_loop_would(rng):
     batch.windows[0, :3, 0] = np.nan
     batch.windows[1, -3:, 0] = np.nan
     calendar = calendar_of(spec.grid, calendar_features(spec), None)
-    prepared = prepare(batch, calendar, torch.device("cpu"))
-    found = prepared.inputs.target.double() * prepared.scale[:, None] + prepared.center[:, None]
+    prepared = prepare(batch, calendar, CPU)
+    found = prepared.inputs.target.astype(float) * prepared.scale[:, None] + prepared.center[:, None]
     for row in range(len(batch)):
         cells = batch.windows[row, :, 0].astype(float)
         observed = np.flatnonzero(~np.isnan(cells))
@@ -195,7 +200,7 @@ def test_holes_are_filled_as_a_plain_loop_would(rng):
             expected = np.interp(np.arange(LENGTH), observed, cells[observed])
         else:
             expected = np.array([cells[observed[max(0, np.sum(observed <= i) - 1)]] for i in range(LENGTH)])
-        np.testing.assert_allclose(found[row].numpy(), expected, rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-3)
         np.testing.assert_allclose(float(prepared.center[row]), cells[observed].mean(), rtol=1e-5)
         np.testing.assert_allclose(float(prepared.scale[row]), cells[observed].std(), rtol=1e-4)
 
@@ -240,25 +245,35 @@ def test_unknown_covariates_say_nothing(rng):
 # --- strict mode ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_strict_rows_do_not_depend_on_their_neighbours(rng, threads):
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_strict_rows_do_not_depend_on_their_neighbours(threads, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)  # read when numpy is imported, so in a process of its own
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        assert process.submit(strict_rows_that_depend_on_their_neighbours).result() == []
+
+
+def strict_rows_that_depend_on_their_neighbours() -> list[int]:
+    rng = np.random.default_rng(0)
     spec = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE")
     predictor = Predictor(spec, make_bundle(rng, spec), device="cpu", strict=True)
     pool = make_batch(rng, 700, covariates=2, known=1, holes=0.1)
     pool.windows[rng.random(700) < 0.5] = np.nan_to_num(pool.windows[0])
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        alone = predictor.raw(pool)
-        for _ in range(25):
-            size = int(rng.integers(1, 3 * STRICT_ROWS))
-            rows = rng.integers(0, 700, size)
-            raw = predictor.raw(pool.rows(rows))
-            assert raw.locations.tobytes() == alone.locations[rows].tobytes()
-            assert raw.reason.tobytes() == alone.reason[rows].tobytes()
-            assert raw.suspicious.tobytes() == alone.suspicious[rows].tobytes()
-    finally:
-        torch.set_num_threads(before)
+    alone = predictor.raw(pool)
+    different: list[int] = []
+    for _ in range(25):
+        rows = rng.integers(0, 700, int(rng.integers(1, 3 * STRICT_ROWS)))
+        raw = predictor.raw(pool.rows(rows))
+        same = [
+            found[i].tobytes() == expected[row].tobytes()
+            for i, row in enumerate(rows.tolist())
+            for found, expected in (
+                (raw.locations, alone.locations),
+                (raw.reason, alone.reason),
+                (raw.suspicious, alone.suspicious),
+            )
+        ]
+        different += [int(rows[i // 3]) for i, equal in enumerate(same) if not equal]
+    return different
 
 
 def test_without_strict_rows_agree_closely(rng):
@@ -268,3 +283,25 @@ def test_without_strict_rows_agree_closely(rng):
     fast = Predictor(spec, bundle, device="cpu").raw(batch)
     strict = Predictor(spec, bundle, device="cpu", strict=True).raw(batch)
     np.testing.assert_allclose(fast.locations, strict.locations, rtol=1e-5, atol=1e-3)
+
+
+# --- the libraries --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.15])
+def test_torch_says_what_numpy_says(rng, holes):
+    spec = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE")
+    bundle, batch = make_bundle(rng, spec), make_batch(rng, 300, covariates=2, known=1, holes=holes)
+    batch.windows[0, -6:, 0] += 1e4
+    batch.scale[1] = 0.0
+    calendar = calendar_of(spec.grid, bundle.manifest.calendar, "DE")
+    found = {}
+    for library in (CPU, TorchLibrary("cpu")):
+        prepared = prepare(batch, calendar, library, block=100)
+        answers = build_model("ridge", bundle.tensors, library)(prepared.inputs)
+        inputs = (prepared.inputs.target, prepared.inputs.roughness, answers, prepared.suspicious, prepared.constant)
+        found[type(library)] = [library.numpy(each) for each in inputs]
+    for ours, torchs in zip(*found.values(), strict=True):
+        assert ours.dtype == torchs.dtype
+        np.testing.assert_allclose(ours, torchs, rtol=1e-4, atol=1e-4)
+    assert 0 < found[TorchLibrary][3].sum() < 300

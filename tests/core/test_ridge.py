@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
+from model_core.libraries import CPU
 from model_core.models.ridge import Ridge, target_features, window_features, window_width
 from model_core.models.ridge_fit import Sums, design
 from model_core.preparation import ModelInputs
@@ -116,19 +116,24 @@ def test_there_is_no_seasonal_prior_for_a_season_beyond_the_window():
 
 def test_the_model_computes_what_was_fitted(rng):
     length, covariates, known, calendar = 60, 2, 1, 5
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
     inputs = ModelInputs(
-        target=torch.randn(20, length),
-        roughness=torch.randn(20),
-        covariates=torch.randn(20, length, covariates),
-        known=torch.randn(20, HORIZON, known),
-        calendar=torch.randn(3, HORIZON, calendar),
-        calendar_row=torch.from_numpy(rng.integers(0, 3, 20)),
+        library=CPU,
+        target=normal(20, length),
+        roughness=normal(20),
+        covariates=normal(20, length, covariates),
+        known=normal(20, HORIZON, known),
+        calendar=normal(3, HORIZON, calendar),
+        calendar_row=rng.integers(0, 3, 20),
     )
     layout = design(length, HORIZON, covariates, 24)
-    features, extra = window_features(inputs).numpy(), target_features(inputs).numpy()
+    features, extra = window_features(inputs), target_features(inputs)
     sums = Sums.empty(len(layout.starts), HORIZON, calendar + known)
     sums.add(layout.pool(features), extra, rng.normal(size=(20, HORIZON)))
     weights = sums.solve(0.1, layout.prior("last", HORIZON))
-    model = Ridge.from_tensors(weights.tensors(layout), torch.device("cpu"))
+    model = Ridge.from_tensors(weights.tensors(layout), CPU)
     expected = weights.apply(layout.pool(features), extra)
-    np.testing.assert_allclose(model(inputs).numpy(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model(inputs), expected, rtol=1e-4, atol=1e-4)

@@ -312,8 +312,8 @@ def gaussian_run(rng, origins: int = 4000, series: int = 3) -> Run:
 
 def test_quantiles_of_gaussian_errors_are_those_of_the_normal_distribution(rng):
     tables = learn_tables(gaussian_run(rng), make_spec(), ["a", "b", "c"])
-    np.testing.assert_allclose(tables.base[..., 8], 1.2816, atol=0.05)
-    np.testing.assert_allclose(tables.base[..., 4], 0, atol=0.05)
+    np.testing.assert_allclose(tables.base[..., 8], 1.2816, atol=0.08)  # five standard errors
+    np.testing.assert_allclose(tables.base[..., 4], 0, atol=0.08)
     assert tables.series == ("a", "b", "c")
     few = learn_tables(gaussian_run(rng, origins=499), make_spec(), ["a", "b", "c"])
     assert few.series == ()  # below 500 residuals the cohort's count
