@@ -47,6 +47,7 @@ class Predictor:
         self.version = bundle.manifest.version if bundle else None
         self._library = library_of(device)
         self.devices_lost = 0
+        strict |= self._library.is_cpu  # there it costs nothing
         self._buckets: tuple[int, ...] = _strict_buckets(spec, self._library) if strict else BUCKETS
         self._block = STRICT_ROWS if strict else None
         self._bundle = bundle

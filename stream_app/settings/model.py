@@ -157,7 +157,8 @@ class Settings(BaseSettings):
     strict: bool = setting(
         False,
         "restart",
-        "Same bytes of a forecast whatever else is in its batch, at some speed; exactly_once implies it.",
+        "On a GPU: same bytes of a forecast whatever else is in its batch, at some speed; exactly_once implies it. "
+        "On the CPU it is always so.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "restart", "Least level that is logged.")
     log_format: Literal["json", "text"] = setting("json", "restart", "Form of a log line.")
