@@ -11,7 +11,7 @@ side whether it changed since that side was written. Fields written `ahead` exis
 import hashlib
 import heapq
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,17 @@ class Piece:
     block: int
     row: int
     data: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Coming:
+    """The same, its bytes on their way still: `read` fills a place of `length` bytes with them, once."""
+
+    field: str
+    block: int
+    row: int
+    length: int
+    read: Callable[[memoryview], None]
 
 
 class Columns:
@@ -247,7 +258,7 @@ class Columns:
         self._ids_bytes[block] = len(data)
         return data
 
-    def load(self, ids_pieces: Iterable[bytes], pieces: Iterable[Piece]) -> None:
+    def load(self, ids_pieces: Iterable[bytes], pieces: Iterable[Piece | Coming]) -> None:
         """Fill empty columns: the id tables of the blocks in order, then pieces in any order, a later one winning.
 
         Rows that no piece names stay at their fill value. Raises LayoutMismatch for a piece that does not fit.
@@ -270,20 +281,25 @@ class Columns:
                 self.arrays[name].reshape(-1, BLOCK, *field.inner)[rest] = field.fill
         self.touch_all()
 
-    def _place(self, piece: Piece, named: dict[str, BoolArray]) -> None:
+    def _place(self, piece: Piece | Coming, named: dict[str, BoolArray]) -> None:
         field = self.fields.get(piece.field)
         if field is None:
             raise LayoutMismatch(f"Expected one of the fields {sorted(self.fields)}, found {piece.field!r}.")
-        rows, rest = divmod(len(piece.data), field.row_bytes)
+        length = piece.length if isinstance(piece, Coming) else len(piece.data)
+        rows, rest = divmod(length, field.row_bytes)
         first = piece.block * field.rows + piece.row
         if rest or first + rows > self.blocks * field.rows:
             raise LayoutMismatch(
                 f"Expected whole rows of {field.row_bytes} bytes within {self.blocks} blocks of {piece.field!r}, "
-                f"found {len(piece.data)} bytes from block {piece.block}, row {piece.row}."
+                f"found {length} bytes from block {piece.block}, row {piece.row}."
             )
         array = self.arrays[piece.field].reshape(-1, BLOCK, *field.inner)
         named[piece.field][first : first + rows] = True
-        array[first : first + rows] = np.frombuffer(piece.data, field.dtype).reshape(rows, BLOCK, *field.inner)
+        place = array[first : first + rows].reshape(-1).view(np.uint8).data
+        if isinstance(piece, Coming):
+            piece.read(place)
+        else:
+            place[:] = piece.data
 
 
 def _runs(marked: BoolArray) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from model_core.batches import RawForecast
 from model_core.bundle import ModelFacts
-from model_core.columns import Columns, Piece
+from model_core.columns import Columns, Coming, Piece
 from model_core.errors import LayoutMismatch
 from model_core.outcomes import Observed, Outcome
 from model_core.readiness import Readiness
@@ -140,7 +140,7 @@ class PartitionState:
         partition: int,
         meta: dict[str, Any],
         ids_pieces: list[bytes],
-        pieces: Iterable[Piece],
+        pieces: Iterable[Piece | Coming],
         facts: ModelFacts | None = None,
     ) -> "PartitionState":
         """The state whose `meta()` and pieces these are. `facts` of the model that was in charge.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
-from model_core.columns import Piece
+from model_core.columns import Coming, Piece
 from model_core.partition import PartitionState
 from model_core.rebuilt import Rebuilt
 from stream_app.assignment import Owned
@@ -62,7 +62,7 @@ class Restorer:
         spec = self._settings.streams[at.stream]
         token = self._store.acquire(at.stream, at.partition, spec, self._identities[at.stream])
 
-        def build(meta: dict[str, Any], ids: list[bytes], pieces: Iterable[Piece]) -> PartitionState:
+        def build(meta: dict[str, Any], ids: list[bytes], pieces: Iterable[Piece | Coming]) -> PartitionState:
             facts = self._forecasts.load(at.stream, meta["model_version"]).facts
             return PartitionState.restore(spec, at.partition, meta, ids, pieces, facts)
 

@@ -16,12 +16,12 @@ from typing import Any
 import redis
 import redis.exceptions
 
+from stream_app.checkpoints.bulk_read import Answer, Range, read_ranges
 from stream_app.checkpoints.cut import Write
 from stream_app.checkpoints.header import label_of_key
 from stream_app.errors import TidecastError
 
-READ_CHUNK_BYTES = 4 << 20  # larger answers are slower to take apart (*measured* 1.4 GB/s against 1.1 at 16 MiB)
-READ_CHUNK_COMMANDS = 2048
+GROUP_KEYS = 2048
 SWEEP_KEYS = 512
 
 
@@ -168,18 +168,11 @@ class PartitionKeys:
         """Bytes under each key, 0 where there is none."""
         return [length for some in _groups(keys) for length in self._pipeline([("STRLEN", self.name(k)) for k in some])]
 
-    def read(self, ranges: Sequence[tuple[str, int, int]]) -> Iterator[bytes]:
-        """Bytes of (key, start, length), in order, so many at a time that memory stays bounded."""
-        commands: list[tuple[Any, ...]] = []
-        waiting = 0
-        for key, start, length in ranges:
-            if commands and (waiting + length > READ_CHUNK_BYTES or len(commands) >= READ_CHUNK_COMMANDS):
-                yield from self._pipeline(commands)
-                commands, waiting = [], 0
-            commands.append(("GETRANGE", self.name(key), start, start + length - 1))
-            waiting += length
-        if commands:
-            yield from self._pipeline(commands)
+    def read(self, ranges: Sequence[Range]) -> Iterator[Answer]:
+        """Their bytes, each to be read before the next is asked for. Raises WrongLength."""
+        self.commands += len(ranges)
+        with reaching(self.where):
+            yield from read_ranges(self._client, [each._replace(key=self.name(each.key)) for each in ranges])
 
     def delete_all(self) -> None:
         """Everything, the owner and the header first: nobody writes or reads what is half gone."""
@@ -221,8 +214,8 @@ def _digest(script: str) -> str:
 
 
 def _groups(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(keys), READ_CHUNK_COMMANDS):
-        yield keys[start : start + READ_CHUNK_COMMANDS]
+    for start in range(0, len(keys), GROUP_KEYS):
+        yield keys[start : start + GROUP_KEYS]
 
 
 # What a person does about it, by the beginning of Redis's own words.

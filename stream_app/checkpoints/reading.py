@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from model_core.columns import Piece
+from model_core.columns import Coming, Piece
 from model_core.errors import LayoutMismatch
 from stream_app.checkpoints import cut as checkpoint_cut
+from stream_app.checkpoints.bulk_read import Range, WrongLength
 from stream_app.checkpoints.commands import PartitionKeys
 from stream_app.checkpoints.cut import CheckpointedState
 from stream_app.checkpoints.header import (
@@ -28,7 +29,7 @@ from stream_app.checkpoints.header import (
 
 State = TypeVar("State", bound=CheckpointedState)
 # build(meta, id tables, pieces): a state of exactly these; it changes no column beyond loading them.
-Build = Callable[[dict[str, Any], list[bytes], Iterable[Piece]], State]
+Build = Callable[[dict[str, Any], list[bytes], Iterable[Piece | Coming]], State]
 
 
 class Unusable(Exception):
@@ -57,9 +58,11 @@ def load(keys: PartitionKeys, fingerprint: str, identity: Identity, build: Build
     check_source(header, keys.where, fingerprint, identity)
     _check_lengths(keys, header)
     overlay = checkpoint_cut.decode_overlay(header, _read_overlay(keys, header))
-    tables = [(piece_key(header.side_label, "ids", block), 0, length) for block, length in enumerate(header.ids)]
+    tables = [Range(piece_key(header.side_label, "ids", block), 0, length) for block, length in enumerate(header.ids)]
     try:
-        state = build(header.meta, list(_read_exactly(keys, tables)), _read_pieces(keys, header, overlay))
+        state = build(header.meta, _read_bytes(keys, tables), _read_pieces(keys, header, overlay))
+    except WrongLength as error:
+        raise Unusable(str(error)) from error
     except LayoutMismatch as error:
         raise StateMismatch(f"{error} This is the state under {keys.where}. Remedy: {REBUILD}.") from error
     check_layout(header, keys.where, state.columns.layout)
@@ -79,30 +82,35 @@ def _check_lengths(keys: PartitionKeys, header: Header) -> None:
 def _read_overlay(keys: PartitionKeys, header: Header) -> bytes:
     if not header.overlay:
         return b""
-    return next(_read_exactly(keys, [(overlay_key(header.side_label), 0, header.overlay)]))
+    try:
+        return _read_bytes(keys, [Range(overlay_key(header.side_label), 0, header.overlay)])[0]
+    except WrongLength as error:
+        raise Unusable(str(error)) from error
 
 
-def _read_pieces(keys: PartitionKeys, header: Header, overlay: list[Piece]) -> Iterator[Piece]:
+def _read_bytes(keys: PartitionKeys, ranges: list[Range]) -> list[bytes]:
+    found = []
+    for answer in keys.read(ranges):
+        data = bytearray(answer.length)
+        answer.read(memoryview(data))
+        found.append(bytes(data))
+    return found
+
+
+def _read_pieces(keys: PartitionKeys, header: Header, overlay: list[Piece]) -> Iterator[Piece | Coming]:
     """All rows that mean something, straight from the store, then those of the overlay, which win."""
     places: list[tuple[str, int, int]] = []  # field, block, row
-    ranges: list[tuple[str, int, int]] = []  # key, start, bytes
+    ranges: list[Range] = []
     for name, shape in header.fields.items():
         for number, length in shape.key_lengths(header.blocks):
             key, block = piece_key(header.label_of(name), name, number), number * shape.blocks_per_key
             if not shape.ahead:
                 places.append((name, block, 0))
-                ranges.append((key, 0, length))
+                ranges.append(Range(key, 0, length))
                 continue
             for first, last in header.live.runs(shape.rows):
                 places.append((name, block, first))
-                ranges.append((key, first * shape.row_bytes, (last - first) * shape.row_bytes))
-    for (name, block, row), data in zip(places, _read_exactly(keys, ranges), strict=True):
-        yield Piece(name, block, row, data)
+                ranges.append(Range(key, first * shape.row_bytes, (last - first) * shape.row_bytes))
+    for (name, block, row), answer in zip(places, keys.read(ranges), strict=True):
+        yield Coming(name, block, row, answer.length, answer.read)
     yield from overlay
-
-
-def _read_exactly(keys: PartitionKeys, ranges: list[tuple[str, int, int]]) -> Iterator[bytes]:
-    for (key, _, expected), data in zip(ranges, keys.read(ranges), strict=True):
-        if len(data) != expected:
-            raise Unusable(f"piece {key}: expected {expected} bytes, found {len(data)} when it was read")
-        yield data
