@@ -23,7 +23,7 @@ from model_core.settlement import Settlement, settlement_fields
 from model_core.spec import StreamSpec
 from model_core.windows import NEVER, window_fields
 
-STATE_LAYOUT = 1  # raised with every change of what a snapshot means
+STATE_LAYOUT = 2  # raised with every change of what a snapshot means
 WINDOWS_MAX = 8192  # windows that are gathered before they must be forecast
 
 

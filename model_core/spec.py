@@ -211,7 +211,7 @@ class StreamSpec(Strict):
 
     @cached_property
     def longest_season(self) -> int:
-        """Longest season in ticks that the ring must hold twice. A year of seconds is not held: bounded by 8 L."""
+        """Longest season in ticks that the ring must hold. A year of seconds is not held: bounded by 4 L."""
         calendar = 7 * DAY_MS // self.freq
         hinted = max(self.season_ticks, default=0)
         return max(hinted, min(max(calendar, self.default_season), max(4 * self.context_length, self.default_season)))
@@ -263,8 +263,8 @@ class StreamSpec(Strict):
 
     @cached_property
     def needed_ticks(self) -> int:
-        """Settled ticks that windows and seasonal naive look back at."""
-        return max(self.context_length, 2 * self.longest_season)
+        """Settled ticks that are looked back at: by windows, and by a settled cell at the one a season before it."""
+        return max(self.context_length, self.longest_season + 1)
 
     @cached_property
     def ring_capacity(self) -> int:
