@@ -10,7 +10,7 @@ import numpy as np
 
 from model_core.arrays import AnyArray, IntArray
 from model_core.batches import WindowBatch
-from model_core.columns import BLOCK, Columns
+from model_core.columns import BLOCK, HOT, Columns
 from model_core.compiled import address, phase_a
 from model_core.outcomes import Observed, Rejected, Wave, WaveKind
 from model_core.scaler import half_life_decay
@@ -40,7 +40,7 @@ _FIELDS: dict[str, type[np.generic]] = {
     "scaler": np.float64,
     "covariates": np.int32,
 }
-_TOUCHED = {"ring": "ring", "count": "open_count", "value": "open_value", "stamp": "open_stamp", "hot": None}
+_TOUCHED = {"ring": "ring", "count": "open_count", "value": "open_value", "stamp": "open_stamp"}
 
 
 class Cells:
@@ -154,7 +154,8 @@ class Cells:
                 setattr(fields, name, address(columns.arrays[name], dtype))
         for name, field in _TOUCHED.items():
             setattr(fields, f"{name}_touched", address(columns.touched(field), np.uint8))
-        fields.blocks = len(columns.touched(None))
+        fields.hot_touched = address(columns.touched_group(HOT), np.uint8)
+        fields.blocks = len(columns.touched_group(HOT))
         self._last_wave = np.zeros(fields.blocks * BLOCK, np.int64)
         self._listed = np.empty(fields.blocks * BLOCK, np.int64)
         fields.last_wave, fields.listed = address(self._last_wave, np.int64), address(self._listed, np.int64)

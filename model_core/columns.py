@@ -4,8 +4,9 @@ Every field is one array [blocks, rows, 256, *inner]: a row of a block is contig
 series is one piece of bytes. Fields of one row ("hot": scalers, counters, offsets) are also seen as [columns, *inner].
 
 Two generations of a snapshot exist outside (sides A and B, written in turns), so each row remembers with one bit a
-side whether it changed since that side was written. Fields written `ahead` exist outside once, and are asked for by
-`take_changed`. This module knows nothing of where the pieces go.
+side whether it changed since that side was written. One-row fields that change together are a group and share their
+marks. Fields written `ahead` exist outside once, and are asked for by `take_changed`. This module knows nothing of
+where the pieces go.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ BLOCK = 256
 _SHIFT, _OFFSET = 8, 255
 SIDES = 2
 _BOTH = np.uint8(3)
+HOT = "hot"  # the group of what changes with every cell
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Field:
 
     `ahead`: rows are addressed by tick (tick mod rows) and most changes go into rows that were free before, so that a
     snapshot keeps one copy of the rows instead of two. What such a row holds while no live tick is in it is undefined.
-    `slots`: whoever writes it touches it by name, also where a setting leaves it one row; `touch_hot` passes it by.
+    `group`: the one-row fields that are touched together. `slots`: whoever writes it touches it by name, also where a
+    setting leaves it one row; it is in no group.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Field:
     fill: float = 0
     ahead: bool = False
     slots: bool = False
+    group: str = HOT
 
     @property
     def row_bytes(self) -> int:
@@ -80,7 +84,8 @@ class Columns:
         self.arrays: dict[str, AnyArray] = {}
         self._flat: dict[str, AnyArray] = {}
         self._dirty: dict[str, AnyArray] = {}
-        self._hot: AnyArray = np.zeros(0, np.uint8)  # stands for all one-row fields of a block
+        # Of each group [blocks]: stands for all its one-row fields.
+        self._groups: dict[str, AnyArray] = {field.group: np.zeros(0, np.uint8) for field in fields}
         self._ids_dirty: AnyArray = np.zeros(0, np.uint8)
         self._ids_bytes: dict[int, int] = {}  # length of a block's id table, until it changes
         self._free: list[int] = []  # a heap: which column a series gets depends on the set of free ones only
@@ -128,7 +133,7 @@ class Columns:
         if self.blocks > len(self._ids_dirty):
             self._allocate(max(self.blocks, 2 * len(self._ids_dirty)))
         # Blocks allocated in advance come into use whole, whatever of them is touched later.
-        for dirty in (*self._dirty.values(), self._hot):
+        for dirty in (*self._dirty.values(), *self._groups.values()):
             dirty[before : self.blocks] = _BOTH
         self._note_ids(columns)
         return columns
@@ -147,24 +152,27 @@ class Columns:
             self._dirty[name][blocks, :] = _BOTH
         self._note_ids(columns)
 
-    def touched(self, name: str | None) -> AnyArray:
-        """Marks of a field, uint8 [blocks, rows], or of all hot ones [blocks]: for kernels, which write 3 where they
-        write. They move with the arrays."""
-        return self._hot if name is None else self._dirty[name]
+    def touched(self, name: str) -> AnyArray:
+        """Marks of a field, uint8 [blocks, rows]: for kernels, which write 3 where they write. They move with the
+        arrays."""
+        return self._dirty[name]
+
+    def touched_group(self, group: str) -> AnyArray:
+        """Marks of all one-row fields of a group [blocks], likewise."""
+        return self._groups[group]
 
     def touch(self, name: str, columns: IntArray, rows: IntArray | int = 0) -> None:
         """Note that these cells of a field change."""
         self._dirty[name][columns >> _SHIFT, rows] = _BOTH
 
-    def touch_hot(self, columns: IntArray) -> None:
-        """Note that any one-row field of these columns, slots apart, may have changed."""
-        self._hot[columns >> _SHIFT] = _BOTH
+    def touch_hot(self, columns: IntArray, group: str = HOT) -> None:
+        """Note that any one-row field of a group may have changed in these columns."""
+        self._groups[group][columns >> _SHIFT] = _BOTH
 
     def touch_all(self) -> None:
         """Everything is new to both sides: the next snapshot is a full one."""
-        for dirty in self._dirty.values():
+        for dirty in (*self._dirty.values(), *self._groups.values()):
             dirty[...] = _BOTH
-        self._hot[...] = _BOTH
         self._ids_dirty[...] = _BOTH
 
     def _note_ids(self, columns: IntArray) -> None:
@@ -188,7 +196,8 @@ class Columns:
             self.arrays[name], self._dirty[name] = grown, dirty
             if field.rows == 1:
                 self._flat[name] = grown.reshape(blocks * BLOCK, *field.inner)
-        self._hot = np.concatenate([self._hot, np.full(blocks - old, _BOTH)])
+        for group, dirty in self._groups.items():
+            self._groups[group] = np.concatenate([dirty, np.full(blocks - old, _BOTH)])
         self._ids_dirty = np.concatenate([self._ids_dirty, np.full(blocks - old, _BOTH)])
 
     # --- snapshots ------------------------------------------------------------------------------------------------
@@ -206,12 +215,13 @@ class Columns:
                 continue
             marked = (self._dirty[name][:used] & bit) != 0
             if field.rows == 1 and not field.slots:
-                marked[:, 0] |= (self._hot[:used] & bit) != 0
+                marked[:, 0] |= (self._groups[field.group][:used] & bit) != 0
             pieces += self.copy(name, marked)
             self._dirty[name][:used] &= ~bit
         for block in np.flatnonzero(self._ids_dirty[:used] & bit).tolist():
             pieces.append(Piece("ids", block, 0, self._ids_piece(block)))
-        self._hot[:used] &= ~bit
+        for dirty in self._groups.values():
+            dirty[:used] &= ~bit
         self._ids_dirty[:used] &= ~bit
         return pieces
 
@@ -237,7 +247,8 @@ class Columns:
         bit = np.uint8(1 << side)
         for name, field in self.fields.items():
             self._dirty[name][: self.blocks] &= np.uint8(0) if field.ahead else ~bit
-        self._hot[: self.blocks] &= ~bit
+        for dirty in self._groups.values():
+            dirty[: self.blocks] &= ~bit
         self._ids_dirty[: self.blocks] &= ~bit
 
     def lengths(self) -> dict[str, int]:

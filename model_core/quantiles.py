@@ -2,6 +2,8 @@
 
 `base` are residual quantiles in units of u, `spread` is their width as standard deviations of a Gaussian, Δ is what the
 tracker has learned since (Angelopoulos, Candès and Tibshirani 2023, conformal PID control: its quantile tracker).
+
+`place` and `pinball` are for whole histories, in training; of single forecasts compiled/issue.c and settle.c take care.
 """
 
 from statistics import NormalDist
@@ -58,10 +60,3 @@ def pinball(actual: AnyArray, quantiles: AnyArray, levels: FloatArray) -> FloatA
     """Mean over levels of ρτ(y − q) = max(τ d, (τ − 1) d): actual […], quantiles […, Q] → […] (Koenker 1978)."""
     difference = actual[..., None] - quantiles
     return np.maximum(levels * difference, (levels - 1) * difference).mean(axis=-1)
-
-
-def covered(actual: AnyArray, quantiles: AnyArray, intervals: tuple[tuple[int, int], ...]) -> AnyArray:
-    """Is the actual value in each central interval: bool […, I]."""
-    low = quantiles[..., [pair[0] for pair in intervals]]
-    high = quantiles[..., [pair[1] for pair in intervals]]
-    return (low <= actual[..., None]) & (actual[..., None] <= high)

@@ -1,6 +1,6 @@
 """What a model's errors look like: every rung run over a span of origins, residuals in units of u, and what follows.
 
-Units, quantiles and pinball are those of the worker (calibration.py, quantiles.py), without what it learns online.
+Units, quantiles and pinball are those of the worker (compiled/settle.c, issue.c), without what it learns online.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from model_core.bundle import ModelFacts
-from model_core.calibration import UNIT_FLOOR, update_unit
+from model_core.calibration import UNIT_FLOOR
+from model_core.calibration import WINSOR as UNIT_WINSOR
 from model_core.dataset import TrainingWindows
 from model_core.drift.cusum import DRIFT_SLACK, WINSOR
 from model_core.ladder import TRACKED_RUNGS, Rung
@@ -100,6 +101,20 @@ def _units(one_step: FloatArray, decay: float, floor: FloatArray) -> FloatArray:
         learned, counted = update_unit(square, updates, np.where(there, residual, 0.0), decay, least)
         square, updates = np.where(there, learned, square), np.where(there, counted, updates)
     return np.maximum(units, least)
+
+
+def update_unit(
+    square: FloatArray, updates: FloatArray, residual: FloatArray, decay: float, floor: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Exponentially weighted mean square of one-step residuals, innovations winsorised at 8 units.
+
+    All arrays of one shape; `updates` counts them so that the first ones average plainly. `floor` is the smallest unit:
+    a series that stood still so long that its unit is nothing must be able to move again. Returns both, updated.
+    """
+    unit = np.maximum(np.sqrt(square), floor)
+    size = np.where(updates >= 1, np.minimum(np.abs(residual), UNIT_WINSOR * unit), np.abs(residual))
+    gain = np.maximum(1.0 - decay, 1.0 / (updates + 1.0))
+    return square + gain * (size * size - square), updates + 1.0
 
 
 def _spread(windows: TrainingWindows, series: IntArray) -> FloatArray:

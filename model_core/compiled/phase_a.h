@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-#define BLOCK 256
+#include "columns.h"
+
 #define NEVER (INT64_MIN / 4)  // before all ticks and times, with room to subtract from
-#define TOUCHED 3              // changed for both sides of a snapshot
 
 enum role { TARGET, PAST, FUTURE };
 enum aggregate { MEAN_OF, SUM_OF, LAST_OF, MIN_OF, MAX_OF, COUNT_OF };
@@ -104,19 +104,9 @@ typedef struct {
     Windows windows;
 } Partition;
 
-static inline int64_t floor_div(int64_t a, int64_t b) {
-    int64_t quotient = a / b;
-    return quotient - (a % b < 0);
-}
-
-static inline int64_t floor_mod(int64_t a, int64_t b) {
-    int64_t rest = a % b;
-    return rest < 0 ? rest + b : rest;
-}
-
 // Which row of a field addressed by tick, counted through all blocks.
 static inline int64_t row_at(int64_t column, int64_t tick, int64_t rows) {
-    return column / BLOCK * rows + floor_mod(tick, rows);
+    return row_of(column, floor_mod(tick, rows), rows);
 }
 
 static inline int64_t cell_at(int64_t column, int64_t tick, int64_t rows) {

@@ -1,19 +1,43 @@
-// Running scores of a series, updated cell by cell. Arrays are those of Columns; `index` names columns, each once.
+// What the running scores of series, and the results of their single forecasts, say to whoever asks.
 
-#include <math.h>
-#include <stdint.h>
+#include "phase_c.h"
 
-// Exponentially weighted mean after one more value: a plain average until the count outweighs the decay.
-static inline double updated_mean(double mean, double updates, double value, double decay) {
-    return mean + fmax(1.0 - decay, 1.0 / (updates + 1.0)) * (value - mean);
+// → mase [rows], coverage [rows, I], pinball [rows], skill [rows] of columns; NaN where nothing is known.
+void phase_c_scores(int64_t rows, const Settlement *s, const int64_t *index, double *mase, double *coverage,
+                    double *pinball, double *skill) {
+    for (int64_t row = 0; row < rows; row++) {
+        const int64_t column = index[row];
+        const double *loss = loss_of(s, column, ISSUED), *change = s->season_change + 2 * column;
+        const bool known = loss[1] > 0.0;
+        double naive = INFINITY;
+        for (int64_t r = SEASONAL_NAIVE; r <= LAST_VALUE; r++) {
+            if (loss_of(s, column, r)[1] > 0.0) naive = smaller(naive, loss_of(s, column, r)[0]);
+        }
+        const double scaled = s->error[column] / change[0];  // MASE (Hyndman and Koehler 2006)
+        mase[row] = known && change[1] > 0.0 && isfinite(scaled) ? scaled : NAN;
+        pinball[row] = known ? loss[0] : NAN;
+        skill[row] = known && isfinite(naive) && naive > 0.0 ? 1.0 - loss[0] / naive : NAN;
+        for (int64_t j = 0; j < s->I; j++) coverage[row * s->I + j] = known ? s->coverage[column * s->I + j] : NAN;
+    }
 }
 
-// state [columns, 2]: running mean of |y_t − y_{t−m}| and its updates; change [rows], NaN where unknown.
-void season_change(int64_t rows, const int64_t *index, const double *change, double decay, double *state) {
+// Results of the forecasts of these origins: actual, error, pinball [rows, K], that of both naive rungs [rows, K, 2],
+// and which central intervals covered it [rows, K, I].
+void phase_c_results(int64_t rows, const Settlement *s, const int64_t *index, const int64_t *origins, double *actual,
+                      double *error, double *pinball, double *baselines, uint8_t *covered) {
     for (int64_t row = 0; row < rows; row++) {
-        if (!isfinite(change[row])) continue;
-        double *mean = state + 2 * index[row];
-        mean[0] = updated_mean(mean[0], mean[1], change[row], decay);
-        mean[1] += 1.0;
+        const int64_t turn = floor_mod(floor_div(origins[row], s->every), s->result_rows);
+        const double *results = s->results + cell_of(index[row], turn, s->result_rows) * s->K * RESULT_WIDTH;
+        for (int64_t k = 0; k < s->K; k++) {
+            const double *result = results + k * RESULT_WIDTH;
+            const int64_t at = row * s->K + k;
+            const int64_t bits = isnan(result[5]) ? 0 : (int64_t)result[5];
+            actual[at] = result[0];
+            error[at] = result[1];
+            pinball[at] = result[2];
+            baselines[2 * at] = result[3];
+            baselines[2 * at + 1] = result[4];
+            for (int64_t j = 0; j < s->I; j++) covered[at * s->I + j] = (bits >> j) & 1;
+        }
     }
 }

@@ -7,40 +7,51 @@ import numpy as np
 import pytest
 
 from model_core.bundle import ModelFacts
-from model_core.calibration import Calibration, calibration_fields, update_unit
-from model_core.columns import Columns
-from model_core.ladder import Rung
+from model_core.ladder import Reason, Rung
 from model_core.quantiles import Levels
+from model_core.residuals import update_unit
 from model_core.spec import StreamSpec
-from model_core.windows import window_fields
 from tests.core.oracle import Reading, Tombstone
 from tests.core.oracle_quantiles import Judge, Mean
 from tests.core.partition_run import Run, stopped_and_restored
+from tests.core.waves import Waves
 
 HOUR, START = 3_600_000, 480_000
 MEDIAN = 4  # of nine levels
 
 
-class Learner:
+class Learner(Waves):
     """A calibration of a few series with one scored horizon; `learn` takes actual values against issued quantiles."""
 
     def __init__(self, series: int = 3, bounds: tuple[float, float] = (-np.inf, np.inf), **settings: Any) -> None:
-        self.spec = StreamSpec(**({"topic": "t", "freq": "1h", "horizon": 1, "seasonality": ("4h",)} | settings))
-        self.columns = Columns((*window_fields(self.spec), *calibration_fields(self.spec)))
-        self.columns.add([f"s{i}" for i in range(series)])
-        self.columns.flat("bounds")[:] = bounds
-        facts = ModelFacts.none(self.spec)
-        self.calibration = Calibration(self.spec, self.columns, Levels(self.spec), facts)
-        self.calibration.prepare(np.arange(series), np.ones(series))
+        super().__init__(series, bounds, **({"horizon": 1, "seasonality": ("4h",)} | settings))
+        self.calibration = self.settlement.calibration
+        self.tick = 1000
+        self.forecast(list(range(series)))
+
+    def forecast(self, columns: list[int]) -> None:
+        self.issue(columns, self.tick, np.zeros((len(columns), 3, self.spec.horizon)))
+        self.drop(columns)
 
     def learn(self, actual: list[float], issued: np.ndarray, frozen: bool = False) -> None:
         rows = len(actual)
-        quantiles = np.broadcast_to(issued.astype(np.float32), (rows, 1, 3, 9))
-        valid, stuck = np.ones((rows, 1, 3), bool), np.full((rows, 3), frozen)
-        self.calibration.learn(np.arange(rows), np.array(actual), quantiles, valid, stuck)
+        self.learn_of(np.array(actual), np.broadcast_to(issued.astype(np.float32), (rows, 1, 3, 9)), frozen)
+
+    def learn_of(self, actual: np.ndarray, quantiles: np.ndarray, frozen: bool = False) -> None:
+        """Actual values [n] against quantiles [n, K, 3, Q]; where they are NaN a rung had none."""
+        self.tick += 1
+        columns = list(range(len(actual)))
+        self.enter(columns, self.tick, quantiles)
+        self.columns.flat("cusum")[:] = self.facts.cusum_threshold if frozen else 0.0
+        self.settle(columns, self.tick, actual)
 
     def offsets(self, column: int = 0) -> np.ndarray:
         return self.columns.flat("offsets")[column, Rung.LAST_VALUE, 0].astype(np.float64)
+
+    def unit(self, column: int = 0) -> tuple[float, float]:
+        """(mean square of residuals, updates)"""
+        square, updates = self.columns.flat("unit")[column, Rung.LAST_VALUE].tolist()
+        return square, updates
 
 
 ISSUED = np.arange(1.0, 10.0)
@@ -73,7 +84,7 @@ def test_a_quantile_held_at_its_bound_does_not_wind_up_behind_it(bound: float) -
 
 def test_offsets_keep_quantiles_rising_and_stay_bounded(rng: np.random.Generator) -> None:
     learner = Learner(calibration_rate=0.019)
-    table = learner.calibration._scored[Rung.LAST_VALUE, 0]
+    table = Levels(learner.spec).normal
     for _ in range(3000):
         learner.learn([float(rng.normal(0, 50))], np.full(9, 3.0))
         assert (np.diff(table + learner.offsets()) >= -1e-6).all()
@@ -93,13 +104,12 @@ def test_what_a_series_learns_does_not_depend_on_who_learns_with_it(rng: np.rand
 def test_a_newcomer_starts_from_the_cohort_as_it_stood_when_the_watermark_last_closed_a_tick() -> None:
     learner = Learner()
     learner.learn([9.5, 9.5], ISSUED)
-    newcomer = np.array([2])
     learner.columns.flat("calibrated")[2] = 0
-    learner.calibration.prepare(newcomer, np.ones(1))
+    learner.forecast([2])
     assert (learner.offsets(2) == 0).all()
     learner.calibration.close(7)
     learner.columns.flat("calibrated")[2] = 0
-    learner.calibration.prepare(newcomer, np.ones(1))
+    learner.forecast([2])
     np.testing.assert_allclose(learner.offsets(2), learner.offsets(0), rtol=1e-6)
 
 
@@ -115,20 +125,31 @@ def test_what_the_cohort_learned_outlives_its_last_series_and_a_stop() -> None:
 
 
 def test_the_unit_is_the_rms_of_one_step_residuals_winsorised_at_eight_units(rng: np.random.Generator) -> None:
-    plain, square, updates, judge = Mean(), np.zeros(1), np.zeros(1), Judge.learn_unit
-    holder = type("Holder", (), {"decay": 0.9})()
+    learner, plain, decay = Learner(1), Mean(), 0.5 ** (1 / 4)
+    holder = type("Holder", (), {"decay": decay})()
     for residual in [*rng.normal(0, 2, 100), 1e6, *rng.normal(0, 2, 5)]:
-        square, updates = update_unit(square, updates, np.array([residual]), 0.9, np.zeros(1))
-        judge(holder, plain, float(residual), 0.0)
-    np.testing.assert_allclose(square, plain.value, rtol=1e-12)
-    assert np.sqrt(square[0]) < 2 * 8
+        seen = float(np.float32(residual))
+        learner.learn([seen], np.zeros(9))
+        Judge.learn_unit(holder, plain, seen, 1e-3)
+    np.testing.assert_allclose(learner.unit(), (plain.value, plain.updates), rtol=1e-12)
+    assert np.sqrt(learner.unit()[0]) < 2 * 8
 
 
 def test_a_series_that_stood_still_gets_its_unit_back_when_it_moves(rng: np.random.Generator) -> None:
-    square, updates = np.zeros(1), np.zeros(1)
+    learner = Learner(1, seasonality=("69h",))
     for residual in [*np.zeros(300), *rng.normal(0, 2, 60)]:
-        square, updates = update_unit(square, updates, np.array([residual]), 0.99, np.full(1, 2e-3))
-    assert 0.5 < np.sqrt(square[0]) < 4
+        learner.learn([float(residual)], np.zeros(9))
+    assert 0.5 < np.sqrt(learner.unit()[0]) < 4
+
+
+def test_training_sees_the_units_that_the_worker_will_have(rng: np.random.Generator) -> None:
+    learner, square, updates, decay = Learner(), np.zeros(3), np.zeros(3), 0.5 ** (1 / 4)
+    for size in [*rng.exponential(2, 50), 1e4, 0.0, 0.0]:
+        residuals = (size * rng.normal(size=3)).astype(np.float32).astype(np.float64)
+        learner.learn(residuals.tolist(), np.zeros(9))
+        square, updates = update_unit(square, updates, residuals, decay, np.full(3, 1e-3))
+    for column in range(3):
+        np.testing.assert_allclose(learner.unit(column), (square[column], updates[column]), rtol=1e-12)
 
 
 def test_the_unit_keeps_its_value_while_drift_is_being_decided() -> None:
@@ -167,16 +188,19 @@ def test_intervals_cover_what_they_promise(seed: int) -> None:
 def test_learning_some_horizons_is_learning_all_with_the_others_unknown(rng: np.random.Generator) -> None:
     settings: dict[str, Any] = {"horizon": 6, "calibration_rate": 0.019}
     some, every = Learner(5, **settings), Learner(5, **settings)
-    count, index, stuck = len(some.spec.scored_horizons), np.arange(5), np.zeros((5, 3), bool)
+    count = len(some.spec.scored_horizons)
     for _ in range(200):
-        horizons = np.flatnonzero(rng.random(count) < 0.4)
-        if not len(horizons):
+        known = rng.random(count) < 0.4
+        if not known.any():
             continue
         quantiles = np.sort(rng.normal(0, 1, (5, count, 3, 9)), axis=-1).astype(np.float32)
-        actual, valid = rng.normal(0, 2, 5), rng.random((5, count, 3)) < 0.8
-        valid[:, np.setdiff1d(np.arange(count), horizons)] = False
-        every.calibration.learn(index, actual, quantiles, valid, stuck)
-        some.calibration.learn(index, actual, quantiles[:, horizons], valid[:, horizons], stuck, horizons)
+        quantiles[rng.random((5, count, 3)) < 0.2] = np.nan
+        actual = rng.normal(0, 2, 5)
+        every.learn_of(actual, np.where(known[:, None, None], quantiles, np.nan))
+        some.tick += 1
+        some.enter(range(5), some.tick, quantiles, known)
+        some.columns.flat("cusum")[:] = 0.0
+        some.settle(range(5), some.tick, actual)
     for name in ("offsets", "unit"):
         assert some.columns.flat(name).tobytes() == every.columns.flat(name).tobytes()
     assert some.calibration.snapshot() == every.calibration.snapshot()
@@ -188,15 +212,14 @@ def test_tables_of_its_own_change_a_series_and_nothing_about_its_neighbours(rng:
     facts = ModelFacts.none(mixed.spec)
     own = {"series_base": {"s1": 0}, "series_tables": facts.base[:1] * 2.0}
     mixed.calibration.swap(type(facts)(**(vars(facts) | own)))
-    index, unit = np.arange(3), rng.random((3, 3)) + 0.5
-    locations, rungs = rng.normal(size=(3, 3, 6)), np.array([Rung.MODEL, Rung.MODEL, Rung.LAST_VALUE])
+    unit, locations = rng.random((3, 3)) + 0.5, rng.normal(size=(3, 3, 6))
     made = []
     for learner in (shared, mixed):
-        calibration = learner.calibration
-        rows = calibration.table_rows(index)
-        scored = calibration.scored_quantiles(index, rows, locations, unit)
-        full = calibration.full_quantiles(index, rows, rungs, locations[index, rungs], unit[index, rungs])
-        made.append((scored, full))
+        learner.columns.flat("unit")[:3, :, 0], learner.columns.flat("unit")[:3, :, 1] = unit**2, 1.0
+        said = learner.issue([0, 1, 2], 1000, locations, reasons=[Reason.OK, Reason.OK, Reason.NO_MODEL]).forecasts
+        assert said.rungs.tolist() == [Rung.MODEL, Rung.MODEL, Rung.LAST_VALUE]
+        scored = np.array([list(learner.waiting(column).values()) for column in range(3)])  # [3, K, 3, Q]
+        made.append((scored, said.quantiles))
     for one, other in zip(*made, strict=True):
         assert one[[0, 2]].tobytes() == other[[0, 2]].tobytes()
         assert one[1].tobytes() != other[1].tobytes()

@@ -3,19 +3,33 @@
 import numpy as np
 
 from model_core.columns import Columns
-from model_core.drift import cusum, pit
+from model_core.drift import pit
+from model_core.ladder import Rung
+from tests.core.waves import Waves
 
 DECILES = np.arange(1, 10) / 10
 
 
+class Watched(Waves):
+    """Series with a forecast for each tick, and a unit of one."""
+
+    def __init__(self, series: int, threshold: float, rest: int) -> None:
+        super().__init__(series, facts={"cusum_threshold": threshold, "season": rest}, horizon=1)
+        self.tick = 0
+
+    def see(self, values: list[float], quantiles: np.ndarray) -> list[tuple[int, str]]:
+        """Actual values against quantiles [9] that were issued for them → (tick, state) of what was said."""
+        columns = list(range(len(values)))
+        self.columns.flat("unit")[:, Rung.LAST_VALUE] = 1.0, 1.0
+        self.enter(columns, self.tick, np.broadcast_to(quantiles, (len(values), 1, 3, 9)))
+        drift = self.settle(columns, self.tick, values).drift
+        self.tick += 1
+        return [(record.tick, record.state) for record in drift]
+
+
 def watched(residuals: list[float], threshold: float = 5.0, rest: int = 10) -> list[tuple[int, str]]:
-    columns = Columns(cusum.FIELDS)
-    columns.add(["a"])
-    detector, said = cusum.Cusum(columns, threshold, rest), []
-    for tick, residual in enumerate(residuals):
-        _, alarm, ended = detector.update(np.array([0]), np.array([tick]), np.array([residual]))
-        said += [(tick, "drift")] * int(alarm[0]) + [(tick, "ok")] * int(ended[0])
-    return said
+    series = Watched(1, threshold, rest)
+    return [said for residual in residuals for said in series.see([residual], np.zeros(9))]
 
 
 def test_a_shift_alarms_at_the_exact_tick_in_both_directions() -> None:
@@ -34,21 +48,19 @@ def test_a_single_spike_counts_as_four_units() -> None:
     assert watched([1e9, 1e9]) == [(1, "drift")]
 
 
-def test_a_decision_is_under_way_above_half_the_threshold() -> None:
-    columns = Columns(cusum.FIELDS)
-    columns.add(["a", "b"])
-    detector = cusum.Cusum(columns, 5.0, 10)
-    detector.update(np.array([0, 1]), np.array([0, 0]), np.array([3.1, 3.0]))
-    assert detector.deciding(np.array([0, 1])).tolist() == [True, False]
+def test_while_a_decision_is_under_way_above_half_the_threshold_the_unit_keeps_its_value() -> None:
+    series = Watched(2, 5.0, 10)
+    series.see([3.1, 3.0], np.zeros(9))
+    series.see([4.0, 4.0], np.zeros(9))
+    updates = series.columns.flat("unit")[:2, Rung.LAST_VALUE, 1]
+    assert updates.tolist() == [1.0, 2.0]
 
 
 def histogram(actual: np.ndarray) -> float:
-    columns = Columns(pit.pit_fields(9))
-    columns.add(["a"])
-    detector = pit.PitHistogram(columns, DECILES)
-    for value in actual:
-        detector.update(np.array([0]), np.array([value]), DECILES[None], 1.0)
-    divergence, weight = detector.divergence(np.array([0]))
+    series = Watched(1, 1e9, 10**9)  # a season so long that nothing is forgotten
+    for value in actual.tolist():
+        series.see([value], DECILES)
+    divergence, weight = pit.PitHistogram(series.columns, DECILES).divergence(np.array([0]))
     assert weight == len(actual)
     return divergence
 

@@ -3,28 +3,32 @@
 import numpy as np
 import pytest
 
-from model_core.columns import Columns
-from model_core.ledger import NOT_ISSUED, Ledger, ledger_fields
-from model_core.spec import StreamSpec
+from tests.core.waves import Waves
+
+HORIZONS = (1, 2, 3, 6, 7)
 
 
-def ledger(**settings: object) -> Ledger:
-    spec = StreamSpec(**({"topic": "t", "freq": "1h", "horizon": 7, "quantile_levels": (0.5,)} | settings))
-    columns = Columns(ledger_fields(spec))
-    columns.add(["a", "b"])
-    return Ledger(spec, columns)
+def ledger(**settings: object) -> Waves:
+    return Waves(2, **({"horizon": 7, "quantile_levels": (0.5,)} | settings))
 
 
-def put(book: Ledger, origin: int, value: float, settled: int | None = None, column: int = 0) -> None:
-    quantiles = np.full((1, 5, 3, 1), value, np.float32)
-    at = [np.array([x], np.int64) for x in (column, origin, origin if settled is None else settled)]
-    book.put(*at, quantiles, np.array([2]))
+def put(book: Waves, origin: int, value: float, settled: int | None = None, column: int = 0) -> None:
+    book.issue([column], origin, np.full((1, 3, 7), value), settled=settled)
 
 
-def take(book: Ledger, tick: int, column: int = 0) -> list[tuple[int, float]]:
-    """(scored horizon, value) of what was there."""
-    quantiles, _, there = book.take(np.array([column]), np.array([tick]))
-    return [(int(h), float(quantiles[0, k, 2, 0])) for k, h in enumerate((1, 2, 3, 6, 7)) if there[0, k]]
+def taken(book: Waves, ticks: list[int], columns: list[int]) -> list[list[tuple[int, float]]]:
+    """Of each column (scored horizon, value) of what its tick took out. The cells are missing: nothing is learned."""
+    before = [book.waiting(column) for column in columns]
+    book.settle(columns, ticks, np.nan)
+    after = [book.waiting(column) for column in columns]
+    return [
+        sorted((place[0], float(found[2, 0])) for place, found in had.items() if place not in has)
+        for had, has in zip(before, after, strict=True)
+    ]
+
+
+def take(book: Waves, tick: int, column: int = 0) -> list[tuple[int, float]]:
+    return taken(book, [tick], [column])[0]
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5])
@@ -35,7 +39,7 @@ def test_every_origin_and_scored_horizon_comes_out_exactly_once(every: int) -> N
         if tick % every == 0:
             put(book, tick, tick)
     origins = [tick for tick in range(1000, 1060) if tick % every == 0]
-    assert sorted(found) == sorted((o, h) for o in origins for h in (1, 2, 3, 6, 7) if o + h < 1060)
+    assert sorted(found) == sorted((o, h) for o in origins for h in HORIZONS if o + h < 1060)
 
 
 def test_a_revision_replaces_only_what_still_waits() -> None:
@@ -50,32 +54,45 @@ def test_a_revision_replaces_only_what_still_waits() -> None:
 def test_what_is_dropped_never_comes_out_and_others_stay() -> None:
     book = ledger()
     put(book, 1000, 1.0), put(book, 1000, 3.0, column=1)
-    book.drop(np.array([0]))
+    book.drop([0])
     assert take(book, 1001) == []
     assert take(book, 1001, column=1) == [(1, 3.0)]
-    assert book.take(np.array([0]), np.array([1002]))[1].tolist() == [[NOT_ISSUED] * 5]
+    assert book.waiting(0) == {}
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 7, 12])
-def test_looking_only_where_something_can_be_due_finds_all_there_is(rng: np.random.Generator, every: int) -> None:
-    """Two books with the same entries, one asked for all horizons, series settling ticks of their own."""
-    all_, due = ledger(forecast_every=every), ledger(forecast_every=every)
-    both, apart = np.array([0, 1]), rng.integers(0, 2 * every, 2)
+def test_who_settles_together_and_at_which_ticks_changes_nothing(rng: np.random.Generator, every: int) -> None:
+    """Two books with the same entries: series with ticks of their own in one wave, and each in a wave of its own."""
+    together, single = ledger(forecast_every=every), ledger(forecast_every=every)
+    apart, found = rng.integers(0, 2 * every, 2), 0
     for step in range(80):
-        ticks = 1000 + step + apart
-        found = all_.take(both, ticks)
-        horizons = due.due(ticks)
-        quantiles, rungs, there = due.take(both, ticks, horizons)
-        assert np.array_equal(np.flatnonzero(found[2].any(axis=0)), horizons[there.any(axis=0)])
-        assert np.array_equal(found[1][:, horizons], rungs)
-        assert np.array_equal(found[0][:, horizons][there], quantiles[there])
-        for column in both[ticks % every == 0].tolist():
+        ticks = (1000 + step + apart).tolist()
+        came = taken(together, ticks, [0, 1])
+        assert came == [take(single, tick, column) for column, tick in enumerate(ticks)]
+        found += sum(map(len, came))
+        for column, tick in enumerate(ticks):
             value = float(rng.normal())
-            for book in (all_, due):
-                put(book, int(ticks[column]), value, column=column)
+            for book in (together, single):
+                if tick % every == 0:
+                    put(book, tick, value, column=column)
+    assert found
 
 
 def test_nothing_is_due_at_most_ticks_between_forecasts() -> None:
     book = ledger(forecast_every=12)
-    due = [book.due(np.full(3, tick)).tolist() for tick in range(1200, 1212)]
-    assert due == [[], [0], [1], [2], [], [], [3], [4], [], [], [], []]
+    put(book, 1188, 1.0)
+    due = []
+    for tick in range(1189, 1212):
+        due.append([HORIZONS.index(h) for h, _ in take(book, tick)])
+        if tick == 1200:
+            put(book, 1200, 1.0)
+    assert due[11:] == [[], [0], [1], [2], [], [], [3], [4], [], [], [], []]
+
+
+def test_ticks_before_1970_are_ticks_like_all_others() -> None:
+    book, found = ledger(forecast_every=3), []
+    for tick in range(-40, 10):
+        found += [(tick - h, h) for h, value in take(book, tick) if value == tick - h]
+        if tick % 3 == 0:
+            put(book, tick, tick)
+    assert sorted(found) == sorted((o, h) for o in range(-39, 10, 3) for h in HORIZONS if o + h < 10)

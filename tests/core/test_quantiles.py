@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model_core.quantiles import Levels, central_intervals, covered, pinball, place
+from model_core.quantiles import Levels, central_intervals, pinball, place
 from model_core.spec import StreamSpec
 from tests.core.oracle_quantiles import pinball as plain_pinball
 
@@ -42,9 +42,6 @@ def test_pinball_is_the_mean_over_levels_of_the_tilted_distance(rng: np.random.G
 def test_intervals_are_the_levels_symmetric_about_the_median_widest_first() -> None:
     assert central_intervals(DECILES) == ((0, 8), (1, 7), (2, 6), (3, 5))
     assert central_intervals((0.05, 0.25, 0.5, 0.75)) == ((1, 3),)
-    inside = covered(np.array([3.0]), np.arange(9.0)[None], central_intervals(DECILES))
-    assert inside.tolist() == [[True, True, True, True]]
-    assert covered(np.array([0.5]), np.arange(9.0)[None], central_intervals(DECILES)).tolist() == [[True] + [False] * 3]
 
 
 def test_each_step_of_the_horizon_has_the_bucket_of_the_next_scored_one() -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_core.scoring import update_mean
 from model_core.spec import StreamSpec
 from tests.core.oracle import Reading
 from tests.core.partition_run import Run, Said
+from tests.core.waves import Waves
 
 HOUR, START = 3_600_000, 480_000
 
@@ -23,11 +23,26 @@ def told(values: list[float | None], **settings: Any) -> Said:
 
 
 def test_a_running_mean_averages_first_and_forgets_later() -> None:
-    mean = np.zeros(1)
-    for updates, value in enumerate([2.0, 4.0, 9.0]):
-        mean = update_mean(mean, np.array([updates]), np.array([value]), 0.9)
-    assert mean[0] == pytest.approx(5.0)
-    assert update_mean(mean, np.array([1000]), np.array([15.0]), 0.9)[0] == pytest.approx(6.0)
+    waves = Waves(seasonality=("4h",))
+    mean = waves.columns.flat("season_change")[0]
+    for tick, change in enumerate([2.0, 4.0, np.nan, 9.0]):
+        waves.settle([0], tick, 1.0, change)
+    assert mean.tolist() == [pytest.approx(5.0), 3]
+    mean[1] = 1000
+    waves.settle([0], 4, 1.0, 15.0)
+    assert mean[0] == pytest.approx(5.0 + (1 - 0.5 ** (1 / 4)) * 10.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "inside"), [(3.0, [True] * 4), (0.5, [True, False, False, False]), (9.0, [False] * 4)]
+)
+def test_an_interval_covers_what_lies_between_its_ends_and_on_them(value: float, inside: list[bool]) -> None:
+    waves = Waves(horizon=1, accuracy="records")
+    waves.enter([0], 1001, np.broadcast_to(np.arange(9.0), (1, 1, 3, 9)))
+    scored = waves.settle([0], 1001, value).scored
+    assert scored is not None
+    assert scored.covered.tolist() == [[inside]]
+    assert scored.coverage.tolist() == [inside]
 
 
 def test_mase_is_the_error_in_units_of_the_season_s_change() -> None:

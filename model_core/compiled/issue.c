@@ -1,0 +1,194 @@
+// Forecasts that are due: which rung answers, and the quantiles of all that are tracked, one series at a time.
+
+#include "phase_c.h"
+
+#define BORROWED_UPDATES 20.0  // how many updates a unit taken over from another rung counts for
+#define LEVEL_WIDTH 1.5        // standard deviations a unit of the level's quantiles: wide on purpose
+#define UNIT_MIN 1e-9
+#define DUST 1e-6  // of a count, relative: what float32 offsets leave on a whole number
+
+// What the predictor has answered, and room for what becomes of it. B windows.
+typedef struct {
+    const double *locations;     // [B, 3, H], NaN where a rung has no answer
+    const int8_t *reason;        // [B], why the model has none
+    const uint8_t *suspicious;   // [B]
+    const double *scale;         // [B]
+    const double *level;         // [B]
+    int8_t *rungs, *reasons;     // [B]
+    float *quantiles;            // [B, Q, H]
+    float *mean;                 // [B, H], or null where nobody asks
+} Answers;
+
+// Units [3] of a column about to be forecast; a new one gets the cohort's offsets.
+static void prepare(const Settlement *s, int64_t column, double scale, double *unit) {
+    if (!s->calibrated[column]) {
+        float *offsets = s->offsets + offsets_at(s, column, MODEL, 0);
+        for (int64_t i = 0; i < TRACKED * s->K * s->Q; i++) offsets[i] = (float)s->cohort_offsets[i];
+        s->calibrated[column] = 1;
+        mark(s->scored_marks, column);
+    }
+    const double least = larger(s->unit_floor_share * scale, UNIT_MIN);
+    s->unit_floor[column] = least;
+    double *state = s->unit + column * TRACKED * 2;
+    double *model = state + 2 * MODEL, *last = state + 2 * LAST_VALUE;
+    if (s->trained && model[UPDATES] == 0.0 && last[UPDATES] > 0.0) {
+        // A model without residuals of its own starts with the unit of the last value's.
+        model[SQUARE] = last[SQUARE];
+        model[UPDATES] = smaller(last[UPDATES], BORROWED_UPDATES);
+        mark(s->scored_marks, column);
+    }
+    for (int64_t r = 0; r < TRACKED; r++) {
+        unit[r] = larger(state[2 * r + UPDATES] > 0.0 ? sqrt(state[2 * r + SQUARE]) : 0.5 * scale, least);
+    }
+}
+
+static bool all_finite(const double *values, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        if (!isfinite(values[i])) return false;
+    }
+    return true;
+}
+
+// The naive rung in favour; it stays so for a season. Whichever had the luckier week also believes in the smaller
+// errors: following every turn of the running losses would publish intervals that are too narrow (77 % instead of 80 %
+// on white noise).
+static int64_t favourite(const Settlement *s, int64_t column, int64_t origin) {
+    const double *seasonal = loss_of(s, column, SEASONAL_NAIVE), *last = loss_of(s, column, LAST_VALUE);
+    const double of_seasonal = seasonal[1] > 0.0 ? seasonal[0] : INFINITY;
+    const double of_last = last[1] > 0.0 ? last[0] : INFINITY;
+    const int8_t better = of_seasonal < of_last ? SEASONAL_NAIVE : LAST_VALUE;
+    if (origin >= s->naive_since[column] + s->season && better != s->naive_rung[column]) {
+        s->naive_rung[column] = better;
+        s->naive_since[column] = origin;
+    }
+    return s->naive_rung[column];
+}
+
+// The rung that answers; `reason` becomes why the model does not.
+static int64_t choose(const Settlement *s, int64_t column, int64_t origin, const double *locations, bool suspicious,
+                      int8_t *reason) {
+    if (*reason == OK) {
+        if (suspicious) s->resting_until[column] = origin + s->season;
+        if (origin <= s->resting_until[column]) *reason = OUT_OF_DISTRIBUTION;
+    }
+    const int64_t favoured = favourite(s, column, origin);
+    if (*reason == OK) return MODEL;
+    const bool seasonal = all_finite(locations + SEASONAL_NAIVE * s->H, s->H);
+    const bool last = all_finite(locations + LAST_VALUE * s->H, s->H);
+    if (seasonal && (favoured == SEASONAL_NAIVE || !last)) return SEASONAL_NAIVE;
+    return last ? LAST_VALUE : LEVEL;
+}
+
+static inline double whole(double quantile) {
+    return ceil(quantile - DUST * larger(1.0, fabs(quantile))) + 0.0;  // + 0: no minus zero
+}
+
+// q[τ] = ŷ + u · (base[τ] + spread · Δ[τ]), rising with τ and within the bounds. → quantiles [Q]
+static void place(const Settlement *s, double location, double unit, const double *base, double spread,
+                  const float *offsets, const double *bounds, double *quantiles) {
+    for (int64_t i = 0; i < s->Q; i++) {
+        quantiles[i] = location + unit * (base[i] + spread * (double)offsets[i]);
+    }
+    for (int64_t i = 1; i < s->Q; i++) quantiles[i] = larger(quantiles[i - 1], quantiles[i]);
+    for (int64_t i = 0; i < s->Q; i++) {
+        const double quantile = clipped(quantiles[i], bounds[0], bounds[1]);
+        quantiles[i] = s->whole ? whole(quantile) : quantile;
+    }
+}
+
+// The same around the level, for every step of the horizon.
+static void place_wide(const Settlement *s, double level, double scale, const double *bounds, double *quantiles) {
+    for (int64_t i = 0; i < s->Q; i++) {
+        const double quantile = clipped(level + LEVEL_WIDTH * scale * s->normal[i], bounds[0], bounds[1]);
+        quantiles[i] = s->whole ? whole(quantile) : quantile;
+    }
+}
+
+// The quantiles of the rung that answers at every step of the horizon → published [Q, H].
+static void publish(const Settlement *s, int64_t column, int64_t rung, const double *location, double unit,
+                    float *published) {
+    const int64_t table = table_of(s, column, rung) * s->H;
+    const float *offsets = s->offsets + offsets_at(s, column, rung, 0);
+    const double *bounds = s->bounds + 2 * column;
+    double *quantiles = s->table;
+    for (int64_t h = 0; h < s->H; h++) {
+        place(s, location[h], unit, s->tables + (table + h) * s->Q, s->spread[table + h],
+              offsets + s->bucket[h] * s->Q, bounds, quantiles);
+        for (int64_t i = 0; i < s->Q; i++) published[i * s->H + h] = (float)quantiles[i];
+    }
+}
+
+static void publish_level(const Settlement *s, const double *wide, float *published) {
+    for (int64_t i = 0; i < s->Q; i++) {
+        for (int64_t h = 0; h < s->H; h++) published[i * s->H + h] = (float)wide[i];
+    }
+}
+
+// Enters the quantiles of all tracked rungs, at the scored horizons whose target has not settled yet. `wide` [Q] are the
+// level's where it answered, else null.
+static void enter(const Settlement *s, int64_t column, int64_t origin, int64_t settled, int64_t rung,
+                  const double *locations, const double *unit, const double *wide) {
+    const double *bounds = s->bounds + 2 * column;
+    for (int64_t k = 0; k < s->K; k++) {
+        if (origin + s->horizons[k] <= settled) continue;  // of a corrected forecast the first have had their score
+        const int64_t slot = s->first_slot[k] + floor_mod(floor_div(origin, s->every), s->slot_count[k]);
+        const int64_t cell = cell_of(column, slot, s->ledger_rows);
+        for (int64_t r = 0; r < TRACKED; r++) {
+            const double *quantiles = wide;
+            if (!wide || r != MODEL) {
+                const int64_t table = table_of(s, column, r) * s->K + k;
+                place(s, locations[r * s->H + s->horizons[k] - 1], unit[r], s->scored_tables + table * s->Q,
+                      s->scored_spread[table], s->offsets + offsets_at(s, column, r, k), bounds, s->table);
+                quantiles = s->table;
+            }
+            float *entered = s->issued + (cell * TRACKED + r) * s->Q;
+            for (int64_t i = 0; i < s->Q; i++) entered[i] = (float)quantiles[i];
+        }
+        s->issued_rung[cell] = (int8_t)rung;
+        mark_row(s->issued_marks, column, slot, s->ledger_rows);
+        mark_row(s->issued_rung_marks, column, slot, s->ledger_rows);
+    }
+}
+
+// The row of a forecast that is issued for the first time is empty.
+static void begin_results(const Settlement *s, int64_t column, int64_t origin) {
+    const int64_t row = floor_mod(floor_div(origin, s->every), s->result_rows);
+    double *results = s->results + cell_of(column, row, s->result_rows) * s->K * RESULT_WIDTH;
+    for (int64_t i = 0; i < s->K * RESULT_WIDTH; i++) results[i] = NAN;
+    mark_row(s->results_marks, column, row, s->result_rows);
+}
+
+static void publish_mean(const Settlement *s, int64_t column, const double *location, bool steady, float *mean) {
+    const double *bounds = s->bounds + 2 * column;
+    for (int64_t h = 0; h < s->H; h++) mean[h] = (float)clipped(location[steady ? 0 : h], bounds[0], bounds[1]);
+}
+
+// Forecasts of distinct columns [rows], made from the answers at `start` and after. `settled` [rows] are the newest
+// settled ticks; `corrected`: they have been issued before.
+void phase_c_issue(int64_t rows, const Settlement *s, const Answers *answers, int64_t start, const int64_t *index,
+           const int64_t *origins, const int64_t *settled, int64_t corrected) {
+    for (int64_t row = 0; row < rows; row++) {
+        const int64_t at = start + row, column = index[row], origin = origins[row];
+        const double *locations = answers->locations + at * TRACKED * s->H;
+        const double scale = answers->scale[at], level = answers->level[at];
+        double unit[TRACKED];
+        prepare(s, column, scale, unit);
+        answers->reasons[at] = answers->reason[at];
+        const int64_t rung =
+            choose(s, column, origin, locations, answers->suspicious[at], answers->reasons + at);
+        answers->rungs[at] = (int8_t)rung;
+        mark(s->issuing_marks, column);
+        float *published = answers->quantiles + at * s->Q * s->H;
+        const bool on_level = rung == LEVEL;
+        const double *location = on_level ? &level : locations + rung * s->H;
+        if (on_level) {
+            place_wide(s, level, scale, s->bounds + 2 * column, s->sorted);
+            publish_level(s, s->sorted, published);
+        } else {
+            publish(s, column, rung, location, unit[rung], published);
+        }
+        enter(s, column, origin, settled[row], rung, locations, unit, on_level ? s->sorted : 0);
+        if (s->result_rows && !corrected) begin_results(s, column, origin);
+        if (answers->mean) publish_mean(s, column, location, on_level, answers->mean + at * s->H);
+    }
+}

@@ -1,0 +1,126 @@
+// Phase C of a partition: cells that settle meet what was issued for them, and forecasts that are due are issued.
+//
+// The structs are those of phase_c.py, filled by model_core/settlement_kernel.py; all their members are eight bytes wide,
+// so that both sides agree where each is. Nothing here allocates.
+
+#ifndef TIDECAST_PHASE_C_H
+#define TIDECAST_PHASE_C_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "columns.h"
+
+enum { MODEL, SEASONAL_NAIVE, LAST_VALUE, LEVEL };  // model_core/ladder.py: Rung
+enum { TRACKED = 3, ISSUED = TRACKED };              // rungs that are scored; the running loss of what was published
+enum { OK = 0, OUT_OF_DISTRIBUTION = 4 };            // Reason
+enum { SQUARE, UPDATES };                            // of `unit`
+enum { UP, DOWN };                                   // of `cusum`
+enum { NOT_ISSUED = -1, RESULT_WIDTH = 6 };          // model_core/ledger.py, model_core/scoring.py
+enum { HORIZONS_MAX = 16 };                          // more than StreamSpec.scored_horizons can have
+#define NO_ALARM INT64_MIN                           // model_core/drift/cusum.py
+#define OFFSET_MAX 5.0                               // of an offset, in spreads of its table
+
+// K scored horizons, Q levels, H steps of the horizon, I central intervals, N series with tables of their own.
+typedef struct {
+    // The stream.
+    int64_t K, Q, H, I;
+    int64_t median;       // position of the level 0.5
+    int64_t every;        // ticks between forecasts
+    int64_t whole;        // counts: quantiles are whole numbers
+    int64_t ledger_rows;  // of a block
+    int64_t result_rows;  // of a block; 0: results of single forecasts are not kept
+    const int64_t *horizons, *first_slot, *slot_count;  // [K]
+    const int64_t *bucket;                              // [H]
+    const int64_t *intervals;                           // [I, 2]
+    const double *levels, *normal;                      // [Q]
+    double rate;                                        // by which a miss moves an offset
+    double unit_floor_share, unit_winsor, drift_slack, drift_winsor;
+
+    // The model in charge.
+    int64_t trained;                       // there is one
+    int64_t season;                        // ticks
+    double decay, threshold;               // of running means, of the CUSUM
+    const double *tables, *spread;         // [3 + N, H, Q], [3 + N, H]
+    const double *scored_tables;           // [3 + N, K, Q]: at the scored horizons
+    const double *scored_spread;           // [3 + N, K]
+
+    // The cohort.
+    double *cohort_offsets;                 // [3, K, Q]
+    int64_t *cohort_above, *cohort_counted;  // [3, K, Q]
+
+    // Columns of one row, [columns, …].
+    const int8_t *role;
+    const double *bounds;              // [2]
+    float *offsets;                    // [3, K, Q]
+    double *unit;                      // [3, 2]
+    double *unit_floor;
+    int8_t *calibrated;
+    const int32_t *base_row;
+    double *loss;                      // [4, 2]
+    double *error;
+    double *season_change;             // [2]
+    double *coverage;                  // [max(I, 1)]
+    int64_t *scored;
+    double *cusum;                     // [2]
+    int64_t *cusum_rest, *cusum_alarms;
+    float *pit;                        // [Q + 1]
+    int64_t *resting_until;
+    int8_t *naive_rung;
+    int64_t *naive_since;
+
+    // Columns of many rows, [blocks, rows, 256, …].
+    float *issued;                     // [3, Q]
+    int8_t *issued_rung;
+    double *results;                   // [K, 6]
+
+    // What of them has changed, [blocks] or [blocks, rows].
+    uint8_t *season_change_marks, *scored_marks, *issuing_marks, *issued_marks, *issued_rung_marks, *results_marks;
+
+    double *table, *sorted;            // [Q] each, room for the arithmetic of one row
+} Settlement;
+
+// Like numpy's maximum and minimum: NaN when either is.
+static inline double larger(double a, double b) {
+    return a > b || a != a ? a : b;
+}
+
+static inline double smaller(double a, double b) {
+    return a < b || a != a ? a : b;
+}
+
+static inline double clipped(double value, double low, double high) {
+    return smaller(larger(value, low), high);
+}
+
+// Exponentially weighted mean after one more value: a plain average until the count outweighs the decay.
+static inline double updated_mean(double mean, double updates, double value, double decay) {
+    return mean + larger(1.0 - decay, 1.0 / (updates + 1.0)) * (value - mean);
+}
+
+static inline void mark(uint8_t *marks, int64_t column) {
+    marks[column / BLOCK] = TOUCHED;
+}
+
+static inline void mark_row(uint8_t *marks, int64_t column, int64_t row, int64_t rows) {
+    marks[row_of(column, row, rows)] = TOUCHED;
+}
+
+// Which residual table counts for a rung of a column.
+static inline int64_t table_of(const Settlement *s, int64_t column, int64_t rung) {
+    const int64_t own = s->base_row[column];
+    return rung == MODEL && own >= 0 ? TRACKED + own : rung;
+}
+
+// Where a rung's offsets at a scored horizon begin.
+static inline int64_t offsets_at(const Settlement *s, int64_t column, int64_t rung, int64_t k) {
+    return ((column * TRACKED + rung) * s->K + k) * s->Q;
+}
+
+// Of a column: [running pinball, updates] of a rung, or of what was ISSUED.
+static inline double *loss_of(const Settlement *s, int64_t column, int64_t rung) {
+    return s->loss + (column * (TRACKED + 1) + rung) * 2;
+}
+
+#endif

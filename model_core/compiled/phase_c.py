@@ -1,0 +1,66 @@
+"""The structs of phase_c.h, settle.c and issue.c as ctypes sees them, and their functions. What they mean is written
+there."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from model_core.compiled import ARRAY, INT, REAL, Kernel
+
+HORIZONS_MAX = 16
+
+# Fields of the columns, of one row and of many.
+ONE_ROW: dict[str, type[np.generic]] = {
+    "role": np.int8,
+    "bounds": np.float64,
+    "offsets": np.float32,
+    **dict.fromkeys(("unit", "unit_floor"), np.float64),
+    "calibrated": np.int8,
+    "base_row": np.int32,
+    **dict.fromkeys(("loss", "error", "season_change", "coverage"), np.float64),
+    "scored": np.int64,
+    "cusum": np.float64,
+    **dict.fromkeys(("cusum_rest", "cusum_alarms"), np.int64),
+    "pit": np.float32,
+    "resting_until": np.int64,
+    "naive_rung": np.int8,
+    "naive_since": np.int64,
+}
+MANY_ROWS: dict[str, type[np.generic]] = {"issued": np.float32, "issued_rung": np.int8, "results": np.float64}
+
+
+def _members(text: str, kind: Any) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in text.split()]
+
+
+class Settlement(ctypes.Structure):
+    _fields_ = [
+        *_members("K Q H I median every whole ledger_rows result_rows", INT),
+        *_members("horizons first_slot slot_count bucket intervals levels normal", ARRAY),
+        *_members("rate unit_floor_share unit_winsor drift_slack drift_winsor", REAL),
+        *_members("trained season", INT),
+        *_members("decay threshold", REAL),
+        *_members("tables spread scored_tables scored_spread cohort_offsets cohort_above cohort_counted", ARRAY),
+        *_members(" ".join([*ONE_ROW, *MANY_ROWS]), ARRAY),
+        *_members("season_change_marks scored_marks issuing_marks", ARRAY),
+        *_members("issued_marks issued_rung_marks results_marks table sorted", ARRAY),
+    ]
+
+
+class Found(ctypes.Structure):
+    _fields_ = [
+        *_members("turned completed summarised", INT),
+        *_members("turned_rows completed_rows summarised_rows statistic alarmed", ARRAY),
+    ]
+
+
+class Answers(ctypes.Structure):
+    _fields_ = _members("locations reason suspicious scale level rungs reasons quantiles mean", ARRAY)
+
+
+settle = Kernel("phase_c_settle", [ARRAY] * 6)  # (cells, settlement, found, index, ticks, values, change)
+close = Kernel("phase_c_close", [ARRAY])  # (rungs, settlement)
+issue = Kernel("phase_c_issue", [ARRAY, ARRAY, INT, ARRAY, ARRAY, ARRAY, INT])
+scores = Kernel("phase_c_scores", [ARRAY] * 6)  # (columns, settlement, index, …)
+results = Kernel("phase_c_results", [ARRAY] * 8)  # (forecasts, settlement, index, origins, …)

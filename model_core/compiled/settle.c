@@ -1,0 +1,295 @@
+// Cells that settle meet what was issued for them: scores, drift, offsets and units move, one series at a time.
+
+#include "phase_c.h"
+
+// What Python has to tell, as rows of the wave: CUSUMs that turned, forecasts whose last target has settled, series
+// whose season is over.
+typedef struct {
+    int64_t turned, completed, summarised;  // how many
+    int64_t *turned_rows, *completed_rows, *summarised_rows;
+    double *statistic;  // of the CUSUMs that turned
+    int8_t *alarmed;    // 1: it alarms, 0: its rest is over
+} Found;
+
+// The forecasts that can wait for one tick: which of the scored horizons, and where they lie.
+typedef struct {
+    int64_t tick, count;
+    int64_t k[HORIZONS_MAX], slot[HORIZONS_MAX], result[HORIZONS_MAX];
+} Due;
+
+// A forecast that was issued for the cell.
+typedef struct {
+    int64_t k, result, rung;
+    const float *quantiles;     // [3, Q]
+    const float *issued;        // [Q], those that were published
+    double loss[TRACKED + 1];   // pinball
+    bool tracked[TRACKED];      // the rung had an answer of its own
+} Entry;
+
+static void find_due(const Settlement *s, int64_t tick, Due *due) {
+    due->tick = tick;
+    due->count = 0;
+    for (int64_t k = 0; k < s->K; k++) {
+        const int64_t origin = tick - s->horizons[k];
+        if (floor_mod(origin, s->every)) continue;
+        const int64_t turn = floor_div(origin, s->every), i = due->count++;
+        due->k[i] = k;
+        due->slot[i] = s->first_slot[k] + floor_mod(turn, s->slot_count[k]);
+        due->result[i] = s->result_rows ? floor_mod(turn, s->result_rows) : 0;
+    }
+}
+
+// Mean over levels of ρτ(y − q) = max(τ d, (τ − 1) d) (Koenker 1978).
+static double pinball(const Settlement *s, double y, const float *quantiles) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < s->Q; i++) {
+        const double d = y - (double)quantiles[i];
+        sum += larger(s->levels[i] * d, (s->levels[i] - 1.0) * d);
+    }
+    return sum / (double)s->Q;
+}
+
+// Takes out what waits for the cell, with what it costs. Returns how many there were.
+static int64_t take(const Settlement *s, const Due *due, int64_t column, double y, Entry *entries) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < due->count; i++) {
+        const int64_t cell = cell_of(column, due->slot[i], s->ledger_rows);
+        const int64_t rung = s->issued_rung[cell];
+        if (rung == NOT_ISSUED) continue;
+        s->issued_rung[cell] = NOT_ISSUED;
+        mark_row(s->issued_rung_marks, column, due->slot[i], s->ledger_rows);
+        Entry *entry = entries + count++;
+        entry->k = due->k[i], entry->result = due->result[i], entry->rung = rung;
+        entry->quantiles = s->issued + cell * TRACKED * s->Q;
+        const int64_t place = rung == LEVEL ? MODEL : rung;  // the level is not tracked, it lies in the model's place
+        entry->issued = entry->quantiles + place * s->Q;
+        for (int64_t r = 0; r < TRACKED; r++) {
+            const float *quantiles = entry->quantiles + r * s->Q;
+            entry->loss[r] = pinball(s, y, quantiles);
+            entry->tracked[r] = isfinite(quantiles[s->median]) && !(r == MODEL && rung == LEVEL);
+        }
+        entry->loss[ISSUED] = entry->loss[place];
+    }
+    return count;
+}
+
+static bool inside(const Settlement *s, double y, const float *quantiles, int64_t interval) {
+    const int64_t *of = s->intervals + 2 * interval;
+    return (double)quantiles[of[0]] <= y && y <= (double)quantiles[of[1]];
+}
+
+// Running scores: one update a tick, with the mean over the horizons that have settled with it.
+static void score(const Settlement *s, int64_t column, double y, const Entry *entries, int64_t count) {
+    double sum[TRACKED + 1] = {0.0}, size = 0.0;
+    int64_t losses[TRACKED + 1] = {0, 0, 0, count};
+    for (int64_t i = 0; i < count; i++) {
+        for (int64_t r = 0; r < TRACKED; r++) {
+            if (!entries[i].tracked[r]) continue;
+            sum[r] += entries[i].loss[r];
+            losses[r]++;
+        }
+        sum[ISSUED] += entries[i].loss[ISSUED];
+        size += fabs(y - (double)entries[i].issued[s->median]);
+    }
+    const double updates = loss_of(s, column, ISSUED)[1];
+    for (int64_t r = 0; r <= ISSUED; r++) {
+        if (!losses[r]) continue;
+        double *loss = loss_of(s, column, r);
+        loss[0] = updated_mean(loss[0], loss[1], sum[r] / (double)losses[r], s->decay);
+        loss[1] += 1.0;
+    }
+    s->error[column] = updated_mean(s->error[column], updates, size / (double)count, s->decay);
+    double *coverage = s->coverage + column * (s->I ? s->I : 1);
+    for (int64_t j = 0; j < s->I; j++) {
+        int64_t hits = 0;
+        for (int64_t i = 0; i < count; i++) hits += inside(s, y, entries[i].issued, j);
+        coverage[j] = updated_mean(coverage[j], updates, (double)hits / (double)count, s->decay);
+    }
+    s->scored[column] += count;
+}
+
+// Counts the value in the gap between the quantiles that it fell into (Dawid 1984).
+static void count_in_histogram(const Settlement *s, int64_t column, double y, const float *quantiles) {
+    float *counts = s->pit + column * (s->Q + 1);
+    int64_t bin = 0;
+    for (int64_t i = 0; i < s->Q; i++) bin += (double)quantiles[i] < y;
+    for (int64_t i = 0; i <= s->Q; i++) counts[i] *= (float)s->decay;
+    counts[bin] += 1.0f;
+}
+
+// Two-sided CUSUM on the one-step residual in units of u (Page 1954): g⁺ = max(0, g⁺ + z − k), alarm above h. After an
+// alarm it starts anew and rests for one season. Returns whether a decision is under way (above h/2): the unit keeps
+// its value meanwhile.
+static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, const Entry *one_step, int64_t row,
+                  Found *found) {
+    if (one_step->rung == LEVEL) return false;
+    const double *unit = s->unit + (column * TRACKED + one_step->rung) * 2;
+    const double scale = larger(sqrt(unit[SQUARE]), s->unit_floor[column]);
+    const double residual = unit[UPDATES] > 0.0 ? (y - (double)one_step->issued[s->median]) / scale : 0.0;
+    const double z = clipped(residual, -s->drift_winsor, s->drift_winsor);
+    double *g = s->cusum + 2 * column;
+    int64_t *rest = s->cusum_rest + column;
+    const bool deciding = larger(g[UP], g[DOWN]) > s->threshold / 2.0;
+    const bool resting = tick <= *rest, over = *rest != NO_ALARM && !resting;
+    g[UP] = resting ? 0.0 : larger(0.0, g[UP] + z - s->drift_slack);
+    g[DOWN] = resting ? 0.0 : larger(0.0, g[DOWN] - z - s->drift_slack);
+    const double statistic = larger(g[UP], g[DOWN]);
+    const bool alarm = statistic > s->threshold;
+    if (over) *rest = NO_ALARM;
+    if (alarm) {
+        g[UP] = g[DOWN] = 0.0;
+        *rest = tick + s->season;
+        s->cusum_alarms[column]++;
+    }
+    if (alarm || over) {
+        const int64_t i = found->turned++;
+        found->turned_rows[i] = row, found->statistic[i] = statistic, found->alarmed[i] = alarm;
+    }
+    count_in_histogram(s, column, y, one_step->issued);
+    return deciding;
+}
+
+// Projects offsets [Q] so that the quantiles they make over base [Q] rise with the level. Only what falls is touched.
+static void make_rise(const Settlement *s, double *offsets, const double *base, double spread) {
+    double *table = s->sorted;
+    bool falls = false;
+    for (int64_t i = 0; i < s->Q; i++) {
+        table[i] = base[i] + spread * offsets[i];
+        falls |= i > 0 && table[i] < table[i - 1];
+    }
+    if (!falls) return;
+    for (int64_t i = 1; i < s->Q; i++) {
+        const double value = table[i];
+        int64_t j = i;
+        for (; j > 0 && table[j - 1] > value; j--) table[j] = table[j - 1];
+        table[j] = value;
+    }
+    for (int64_t i = 0; i < s->Q; i++) offsets[i] = (table[i] - base[i]) / spread;
+}
+
+// A quantile moves by the rate times its miss. Equal is no evidence; one held at a bound must not wind up behind it.
+static void learn_offsets(const Settlement *s, int64_t column, int64_t rung, const Entry *entry, double y) {
+    const float *quantiles = entry->quantiles + rung * s->Q;
+    float *offsets = s->offsets + offsets_at(s, column, rung, entry->k);
+    // As the quantiles are: 0.1 is not 0.1 there.
+    const float lower = (float)s->bounds[2 * column], upper = (float)s->bounds[2 * column + 1];
+    const int64_t cohort = (rung * s->K + entry->k) * s->Q;
+    double *moved = s->table;
+    for (int64_t i = 0; i < s->Q; i++) {
+        const bool above = y > (double)quantiles[i];
+        const bool held = above ? quantiles[i] >= upper : quantiles[i] <= lower;
+        const bool counts = y != (double)quantiles[i] && !held;
+        const double step = counts ? s->rate * ((double)above - (1.0 - s->levels[i])) : 0.0;
+        moved[i] = clipped((double)offsets[i] + step, -OFFSET_MAX, OFFSET_MAX);
+        s->cohort_above[cohort + i] += above && counts;
+        s->cohort_counted[cohort + i] += counts;
+    }
+    const int64_t table = table_of(s, column, rung) * s->K + entry->k;
+    make_rise(s, moved, s->scored_tables + table * s->Q, s->scored_spread[table]);
+    for (int64_t i = 0; i < s->Q; i++) offsets[i] = (float)moved[i];
+}
+
+// Mean square of one-step residuals, innovations winsorised (residuals.py: update_unit).
+static void learn_unit(const Settlement *s, int64_t column, int64_t rung, double residual) {
+    double *state = s->unit + (column * TRACKED + rung) * 2;
+    const double unit = larger(sqrt(state[SQUARE]), s->unit_floor[column]);
+    double size = fabs(residual);
+    if (state[UPDATES] >= 1.0) size = smaller(size, s->unit_winsor * unit);
+    state[SQUARE] = updated_mean(state[SQUARE], state[UPDATES], size * size, s->decay);
+    state[UPDATES] += 1.0;
+}
+
+static void learn(const Settlement *s, int64_t column, double y, const Entry *entries, int64_t count, bool frozen) {
+    for (int64_t i = 0; i < count; i++) {
+        const Entry *entry = entries + i;
+        for (int64_t r = 0; r < TRACKED; r++) {
+            if (!entry->tracked[r]) continue;
+            learn_offsets(s, column, r, entry, y);
+            if (entry->k == 0 && !frozen) {  // the first scored horizon is one step
+                learn_unit(s, column, r, y - (double)entry->quantiles[r * s->Q + s->median]);
+            }
+        }
+    }
+}
+
+// Results of single forecasts, until their last scored horizon has settled. Returns whether that is now.
+static bool keep_results(const Settlement *s, int64_t column, double actual, double y, const Entry *entries,
+                         int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        const Entry *entry = entries + i;
+        const int64_t cell = cell_of(column, entry->result, s->result_rows);
+        double *result = s->results + (cell * s->K + entry->k) * RESULT_WIDTH;
+        int64_t bits = 0;
+        for (int64_t j = 0; j < s->I; j++) bits |= (int64_t)inside(s, y, entry->issued, j) << j;
+        result[0] = actual;
+        result[1] = y - (double)entry->issued[s->median];
+        result[2] = entry->loss[ISSUED];
+        result[3] = entry->loss[SEASONAL_NAIVE];
+        result[4] = entry->loss[LAST_VALUE];
+        result[5] = (double)bits;
+        mark_row(s->results_marks, column, entry->result, s->result_rows);
+    }
+    return entries[count - 1].k == s->K - 1;
+}
+
+// One row of a wave, whose column has forecasts waiting for it.
+static void settle_cell(const Settlement *s, int64_t column, double actual, const Due *due, int64_t row, Found *found) {
+    // Windows hold float32, so that is what a forecast can hit; a constant 21.3 would be missed for ever otherwise.
+    const double y = (double)(float)actual;
+    Entry entries[HORIZONS_MAX];
+    const int64_t count = take(s, due, column, y, entries);
+    if (!count) return;
+    if (isfinite(actual)) {
+        score(s, column, y, entries, count);
+        const bool frozen = entries[0].k == 0 && watch(s, column, due->tick, y, entries, row, found);
+        learn(s, column, y, entries, count, frozen);
+        mark(s->scored_marks, column);
+    }
+    if (s->result_rows && keep_results(s, column, actual, y, entries, count)) {
+        found->completed_rows[found->completed++] = row;
+    }
+    // Once a season a series says how it has been doing.
+    const int64_t period = s->season > s->every ? s->season : s->every;
+    if (s->scored[column] > 0 && floor_mod(due->tick, period) == 0) found->summarised_rows[found->summarised++] = row;
+}
+
+// Cells [rows], at most one of a column: index, ticks, values (NaN where missing) and |y_t − y_{t−m}| (NaN where
+// unknown). `found` has room for as many rows.
+void phase_c_settle(int64_t rows, const Settlement *s, Found *found, const int64_t *index, const int64_t *ticks,
+            const double *values, const double *change) {
+    Due due = {.count = -1};
+    found->turned = found->completed = found->summarised = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        const int64_t column = index[row];
+        if (s->role[column] != 0) continue;  // a covariate
+        if (isfinite(change[row])) {
+            double *mean = s->season_change + 2 * column;
+            mean[0] = updated_mean(mean[0], mean[1], change[row], s->decay);
+            mean[1] += 1.0;
+            mark(s->season_change_marks, column);
+        }
+        // All cells of a wave mostly settle the same tick; with forecast_every most ticks have nothing waiting.
+        if (due.count < 0 || ticks[row] != due.tick) find_due(s, ticks[row], &due);
+        if (due.count) settle_cell(s, column, values[row], &due, row, found);
+    }
+}
+
+// The watermark closed a tick: the cohort takes what was learned since the last one.
+void phase_c_close(int64_t rungs, const Settlement *s) {
+    const int64_t size = rungs * s->K * s->Q;
+    bool any = false;
+    for (int64_t i = 0; i < size; i++) any |= s->cohort_counted[i] > 0;
+    if (!any) return;
+    for (int64_t start = 0; start < size; start += s->Q) {
+        double *offsets = s->cohort_offsets + start;
+        for (int64_t i = 0; i < s->Q; i++) {
+            int64_t *above = s->cohort_above + start + i, *counted = s->cohort_counted + start + i;
+            if (*counted) {
+                const double share = (double)*above / (double)*counted;
+                offsets[i] = clipped(offsets[i] + s->rate * (share - (1.0 - s->levels[i])), -OFFSET_MAX, OFFSET_MAX);
+            }
+            *above = *counted = 0;
+        }
+        make_rise(s, offsets, s->scored_tables + start, s->scored_spread[start / s->Q]);
+    }
+}

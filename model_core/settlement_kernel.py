@@ -1,0 +1,228 @@
+"""The border between phase C and its kernels (compiled/phase_c.h, settle.c, issue.c, scoring.c): who lies where.
+
+The addresses of columns are told again when columns were added, those of the model when another takes charge. Nothing
+here decides anything.
+"""
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.arrays import AnyArray, BoolArray, CodeArray, FloatArray, IntArray
+from model_core.batches import RawForecast, WindowBatch
+from model_core.bundle import ModelFacts
+from model_core.columns import Columns
+from model_core.compiled import address, phase_c
+from model_core.ladder import ISSUING, TRACKED_RUNGS
+from model_core.ledger import slots_of_horizons
+from model_core.quantiles import Levels
+from model_core.scoring import SCORED, result_rows
+from model_core.spec import StreamSpec
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Numbers that training goes by as well."""
+
+    unit_floor_share: float  # smallest unit, of the scaler's standard deviation
+    unit_winsor: float
+    drift_slack: float
+    drift_winsor: float
+
+
+class Answers:
+    """The forecasts of one poll as they are made, wave by wave: all arrays have a row a window, in wave order."""
+
+    def __init__(self, spec: StreamSpec, raw: RawForecast, windows: WindowBatch) -> None:
+        rows, levels = len(raw.reason), len(spec.quantile_levels)
+        self.rungs: CodeArray = np.empty(rows, np.int8)
+        self.reasons: CodeArray = np.empty(rows, np.int8)
+        self.quantiles: FloatArray = np.empty((rows, levels, spec.horizon), np.float32)
+        self.mean: FloatArray | None = np.empty((rows, spec.horizon), np.float32) if spec.is_demand else None
+        assert len(windows) == rows, "an answer for each window"
+        assert raw.locations.shape == (rows, TRACKED_RUNGS, spec.horizon), "a location for each step"
+        given = [
+            (np.ascontiguousarray(raw.locations), np.float64),
+            (np.ascontiguousarray(raw.reason), np.int8),
+            (np.ascontiguousarray(raw.suspicious), np.bool_),
+            (np.ascontiguousarray(windows.scale[:, 0]), np.float64),
+            (np.ascontiguousarray(windows.level), np.float64),
+        ]
+        made = [(self.rungs, np.int8), (self.reasons, np.int8), (self.quantiles, np.float32)]
+        mean = None if self.mean is None else address(self.mean, np.float32)
+        self._kept = given  # as long as their addresses
+        self._struct = phase_c.Answers(*(address(array, dtype) for array, dtype in (*given, *made)), mean)
+        self.address = ctypes.addressof(self._struct)
+
+
+class Found:
+    """Rows of a wave that Python has to tell about."""
+
+    def __init__(self) -> None:
+        self._room = 0
+        self._struct = phase_c.Found()
+        self.address = ctypes.addressof(self._struct)
+
+    def make_room(self, rows: int) -> None:
+        if rows <= self._room:
+            return
+        self._room = rows
+        self._rows = {name: np.empty(rows, np.int64) for name in ("turned_rows", "completed_rows", "summarised_rows")}
+        self._statistic, self._alarmed = np.empty(rows), np.empty(rows, np.int8)
+        for name, array in self._rows.items():
+            setattr(self._struct, name, address(array, np.int64))
+        self._struct.statistic = address(self._statistic, np.float64)
+        self._struct.alarmed = address(self._alarmed, np.int8)
+
+    @property
+    def turned(self) -> list[tuple[int, float, bool]]:
+        """CUSUMs that alarm (True) or whose rest is over: row, statistic."""
+        count = self._struct.turned
+        if not count:
+            return []
+        parts = (self._rows["turned_rows"], self._statistic, self._alarmed.astype(np.bool_))
+        return list(zip(*(part[:count].tolist() for part in parts), strict=True))
+
+    @property
+    def completed(self) -> IntArray | None:
+        """Rows whose tick was the last scored target of a forecast; results are kept."""
+        count = self._struct.completed
+        return self._rows["completed_rows"][:count] if count else None
+
+    @property
+    def summarised(self) -> IntArray | None:
+        """Rows of series whose season is over."""
+        count = self._struct.summarised
+        return self._rows["summarised_rows"][:count] if count else None
+
+
+class SettlementKernel:
+    """The kernels of one partition. K scored horizons, Q levels, H horizon, I central intervals."""
+
+    def __init__(self, spec: StreamSpec, columns: Columns, levels: Levels, constants: Constants) -> None:
+        assert len(levels.horizons) <= phase_c.HORIZONS_MAX, "phase_c.h has no room for so many horizons"
+        self._columns = columns
+        self._growths = -1  # of the columns when their addresses were noted
+        self._intervals, self._horizons = len(levels.intervals), len(levels.horizons)
+        self._kept: dict[str, AnyArray] = {}  # what the struct has addresses of, columns apart
+        self._struct = struct = phase_c.Settlement()
+        self._address = ctypes.addressof(struct)
+        self._found = Found()
+        struct.K, struct.Q, struct.H, struct.I = self._horizons, len(levels.levels), spec.horizon, self._intervals
+        struct.median, struct.every, struct.rate = levels.median, spec.forecast_every, spec.calibration_rate
+        struct.whole = spec.aggregate == "count"
+        slots = slots_of_horizons(spec)
+        struct.ledger_rows = int(slots.sum())
+        struct.result_rows = result_rows(spec) if spec.accuracy == "records" else 0
+        for name, value in vars(constants).items():
+            setattr(struct, name, value)
+        self._keep(np.int64, horizons=levels.horizons, first_slot=np.cumsum(slots) - slots, slot_count=slots)
+        self._keep(np.int64, bucket=levels.bucket, intervals=np.array(levels.intervals, np.int64).reshape(-1, 2))
+        self._keep(np.float64, levels=levels.levels, normal=levels.normal)
+        self._keep(np.float64, table=np.empty(len(levels.levels)), sorted=np.empty(len(levels.levels)))
+
+    def _keep(self, dtype: type[np.generic], **arrays: AnyArray) -> None:
+        self._kept |= arrays
+        for name, array in arrays.items():
+            setattr(self._struct, name, address(array, dtype))
+
+    def take_model(
+        self,
+        facts: ModelFacts,
+        decay: float,
+        tables: FloatArray,
+        scored: FloatArray,
+        spread: FloatArray,
+        scored_spread: FloatArray,
+    ) -> None:
+        """Residual tables [3 + N, H, Q] and [3 + N, K, Q] with their widths [3 + N, H, 1] and [3 + N, K, 1]."""
+        struct = self._struct
+        struct.trained = facts.version is not None
+        struct.season, struct.decay, struct.threshold = facts.season, decay, facts.cusum_threshold
+        self._keep(np.float64, tables=tables, spread=spread, scored_tables=scored, scored_spread=scored_spread)
+
+    def take_cohort(self, offsets: FloatArray, above: IntArray, counted: IntArray) -> None:
+        """[3, K, Q] each; the kernels write into them."""
+        self._keep(np.float64, cohort_offsets=offsets)
+        self._keep(np.int64, cohort_above=above, cohort_counted=counted)
+
+    def _bind(self) -> int:
+        """The address of what the kernels know, where the columns lie now."""
+        columns, struct = self._columns, self._struct
+        if columns.growths == self._growths:
+            return self._address
+        for name, dtype in phase_c.ONE_ROW.items():
+            setattr(struct, name, address(columns.flat(name), dtype))
+        for name, dtype in phase_c.MANY_ROWS.items():
+            if name in columns.arrays:
+                setattr(struct, name, address(columns.arrays[name], dtype))
+                setattr(struct, f"{name}_marks", address(columns.touched(name), np.uint8))
+        struct.season_change_marks = address(columns.touched("season_change"), np.uint8)
+        struct.scored_marks = address(columns.touched_group(SCORED), np.uint8)
+        struct.issuing_marks = address(columns.touched_group(ISSUING), np.uint8)
+        self._growths = columns.growths
+        return self._address
+
+    # --- what the kernels do ----------------------------------------------------------------------------------------
+
+    def settle(self, index: IntArray, ticks: IntArray, values: FloatArray, change: FloatArray) -> Found:
+        """Cells [n] of distinct columns meet what was issued for them. Valid until the next call."""
+        rows, found = len(index), self._found
+        assert len(ticks) == len(values) == len(change) == rows, "a tick, a value and a change for each cell"
+        found.make_room(rows)
+        phase_c.settle(
+            rows,
+            self._bind(),
+            found.address,
+            address(index, np.int64),
+            address(ticks, np.int64),
+            address(values, np.float64),
+            address(change, np.float64),
+        )
+        return found
+
+    def issue(
+        self, answers: Answers, start: int, index: IntArray, origins: IntArray, settled: IntArray, corrected: bool
+    ) -> None:
+        """Forecasts [d] of distinct columns, from the answers at `start` and after. `settled` as in Wave."""
+        rows = len(index)
+        assert len(origins) == len(settled) == rows, "an origin and a settled tick for each forecast"
+        assert start + rows <= len(answers.rungs), "an answer for each forecast"
+        phase_c.issue(
+            rows,
+            self._bind(),
+            answers.address,
+            start,
+            address(index, np.int64),
+            address(origins, np.int64),
+            address(settled, np.int64),
+            corrected,
+        )
+
+    def close_cohort(self) -> None:
+        phase_c.close(TRACKED_RUNGS, self._address)
+
+    def running(self, index: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """(MASE [n], coverage [n, I], pinball [n], skill [n]); NaN where nothing is known."""
+        rows = len(index)
+        made = np.empty(rows), np.empty((rows, self._intervals)), np.empty(rows), np.empty(rows)
+        phase_c.scores(rows, self._bind(), address(index, np.int64), *(address(array, np.float64) for array in made))
+        return made
+
+    def results(
+        self, index: IntArray, origins: IntArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, BoolArray]:
+        """Of forecasts: actual, error, pinball [n, K], that of both naive rungs [n, K, 2], covered [n, K, I]."""
+        shape = (len(index), self._horizons)
+        made = np.empty(shape), np.empty(shape), np.empty(shape), np.empty((*shape, 2))
+        covered = np.empty((*shape, self._intervals), np.bool_)
+        phase_c.results(
+            len(index),
+            self._bind(),
+            address(index, np.int64),
+            address(origins, np.int64),
+            *(address(array, np.float64) for array in made),
+            address(covered, np.bool_),
+        )
+        return *made, covered
