@@ -33,6 +33,7 @@ from stream_app.delivery.commits import OffsetCommits
 from stream_app.errors import TidecastError
 from stream_app.forecast_batches import ForecastBatches
 from stream_app.health import Health, HealthServer
+from stream_app.holds import HoldWatcher
 from stream_app.kafka.clients import consumer_properties, output_properties
 from stream_app.metrics import Metrics
 from stream_app.model_registry import ModelRegistry
@@ -101,15 +102,22 @@ def create_app(settings: Settings) -> App:
     return app
 
 
-def _store(settings: Settings) -> CheckpointStore:
-    timeout_s = settings.limits.redis_timeout / 1000
-    client = connect(settings.redis.url, timeout_s=timeout_s, cluster=settings.redis.cluster)
-    return CheckpointStore(client, settings.application_id, chunk_bytes=settings.limits.checkpoint_chunk_bytes_max)
+def _redis(settings: Settings) -> Any:
+    return connect(settings.redis.url, timeout_s=settings.limits.redis_timeout / 1000, cluster=settings.redis.cluster)
+
+
+def _store(settings: Settings, redis: Any) -> CheckpointStore:
+    return CheckpointStore(redis, settings.application_id, chunk_bytes=settings.limits.checkpoint_chunk_bytes_max)
 
 
 def _delivery(settings: Settings, commits: OffsetCommits) -> ExactlyOnce | AtLeastOnce:
     made = ExactlyOnce if settings.delivery == "exactly_once" else AtLeastOnce
     return made(settings, output_properties(settings), commits)
+
+
+def _health_server(settings: Settings, metrics: Metrics, health: Health) -> HealthServer:
+    facts = {"application_id": settings.application_id, "instance_id": settings.instance_name}
+    return HealthServer(settings.http.host, settings.http.port, metrics.registry, health.readiness, facts=facts)
 
 
 class DataPlane:
@@ -123,17 +131,12 @@ class DataPlane:
         self.stopped_cleanly = True
         self.metrics = Metrics()
         self.health = Health(settings)
-        self.health_server = HealthServer(
-            settings.http.host,
-            settings.http.port,
-            self.metrics.registry,
-            self.health.readiness,
-            facts={"application_id": settings.application_id, "instance_id": settings.instance_name},
-        )
+        self.health_server = _health_server(settings, self.metrics, self.health)
         self.channel: Any = app.channel()
         self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")
         self._identities: dict[str, Identity] = {}  # known once Kafka has been reached
-        self._store = _store(settings)
+        redis = _redis(settings)
+        self._store = _store(settings, redis)
         registry = ModelRegistry(settings.models.registry)
         forecasts = ForecastBatches(settings, registry, self.metrics)
         self._watcher = ModelWatcher(settings, registry, self.metrics)
@@ -175,6 +178,7 @@ class DataPlane:
             prepare=self._prepare,
             on_fatal=self.fail,
         )
+        self._hold_watcher = HoldWatcher(settings, redis, self.poll_thread.held, self.poll_thread.accept)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -196,6 +200,7 @@ class DataPlane:
         if not stopping.is_set():
             self._publisher.open(stopping)
             self._watcher.start()
+            self._hold_watcher.start()
 
     def _put(self, poll_batch: PollBatch) -> None:
         """Into the agent's channel, from the poll thread."""
@@ -234,7 +239,7 @@ class DataPlane:
         deadline_s = self._settings.limits.shutdown_deadline / 1000
         left = self.poll_thread.stop(discard=self._failure is not None, timeout_s=deadline_s)
         published = self._publisher.stop(LAST_JOIN_S)
-        watched = self._watcher.stop(LAST_JOIN_S)
+        watched = self._watcher.stop(LAST_JOIN_S) and self._hold_watcher.stop(LAST_JOIN_S)
         self.pipeline_thread.shutdown(wait=False, cancel_futures=True)
         self.stopped_cleanly = left and published and watched
         log.info("stopped", cleanly=self.stopped_cleanly, seconds=round(time.monotonic() - started, 3))

@@ -118,12 +118,16 @@ class Assignment:
         return Assigned(taken)
 
     def hold(self, at: StreamPartition, reason: str) -> bool:
-        """Nothing more is read of it until it is assigned anew. False: it is not ours any more."""
+        """Nothing more is read of it until a person accepts. False: it is not ours any more."""
         if at not in self.owned:
             return False
         log.error("partition held", partition=str(at), reason=reason)
         self._health.held(str(at), reason)
         return True
+
+    def accepted(self, at: StreamPartition) -> None:
+        log.info("partition accepted", partition=str(at))
+        self._health.released(str(at))
 
     def release(self, partitions: Sequence[StreamPartition]) -> tuple[Released, float]:
         """The request to finish these, and its deadline (time.monotonic())."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,7 +26,7 @@ from stream_app.errors import KafkaAway
 from stream_app.idleness import Idleness
 from stream_app.kafka.consumer_errors import raise_if_ending
 from stream_app.partition_gauges import PartitionGauges
-from stream_app.poll_batch import Assigned, Lost, PollBatch, Released, Rewound, StreamPartition
+from stream_app.poll_batch import Accepted, Change, PollBatch, StreamPartition
 from stream_app.rewinds import Rewinds
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class PollThread:
         self._stopping = threading.Event()
         self._discard = False
         self._paused = False
-        self._held: queue.SimpleQueue[tuple[StreamPartition, str]] = queue.SimpleQueue()
-        self._holding: set[StreamPartition] = set()
+        self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
+        self._holding: dict[StreamPartition, str] = {}  # replaced, never changed in place: others look
         self._early: list[Message] = []  # came while there was no credit
         self._parked: set[StreamPartition] = set()  # assigned, paused, not restored yet
         self._unpark_at = 0.0  # time.monotonic()
@@ -90,6 +90,14 @@ class PollThread:
     def hold(self, at: StreamPartition, reason: str) -> None:
         """Read no more of a partition until a person has looked; from the pipeline's thread."""
         self._held.put((at, reason))
+
+    def accept(self, at: StreamPartition) -> None:
+        """A person has looked: read on."""
+        self._held.put((at, None))
+
+    def held(self) -> Mapping[StreamPartition, str]:
+        """What is held now, and why."""
+        return self._holding
 
     def handled(self, poll_batch: PollBatch) -> None:
         """The pipeline is done with it."""
@@ -173,7 +181,7 @@ class PollThread:
                 if position.offset >= 0:
                     next_offsets[StreamPartition(self._streams[position.topic], position.partition)] = position.offset
         moved = self._idleness.note(next_offsets, ended)
-        idle = frozenset() if self._paused else self._idleness.idle(self._is_at_end) - self._holding
+        idle = frozenset() if self._paused else self._idleness.idle(self._is_at_end) - self._holding.keys()
         return PollBatch(by_stream, moved, ended=ended, idle=idle)
 
     def _end_of(self, message: Message) -> StreamPartition | None:
@@ -231,16 +239,26 @@ class PollThread:
     def _resume(self) -> None:
         if self._paused and self._consumer is not None:
             self._paused = False
-            waiting = [self._place(at) for at in self._holding | self._parked]
+            waiting = [self._place(at) for at in self._holding.keys() | self._parked]
             self._consumer.resume([place for place in self._consumer.assignment() if place not in waiting])
             log.info("resumed")
 
     def _apply_holds(self, consumer: Consumer) -> None:
         while not self._held.empty():
             at, reason = self._held.get()
-            if self._assignment.hold(at, reason):
-                self._holding.add(at)
+            if reason is None:
+                if at in self._holding:
+                    self._hold_no_more([at])
+                    self._assignment.accepted(at)
+                    if not self._paused:
+                        consumer.resume([self._place(at)])
+                    self._announce(Accepted(frozenset({at})))
+            elif self._assignment.hold(at, reason):
+                self._holding = self._holding | {at: reason}
                 consumer.pause([self._place(at)])
+
+    def _hold_no_more(self, partitions: Collection[StreamPartition]) -> None:
+        self._holding = {at: reason for at, reason in self._holding.items() if at not in partitions}
 
     def _serve(self, *, wait: bool) -> None:
         assert self._consumer is not None
@@ -249,15 +267,16 @@ class PollThread:
     # --- ownership ----------------------------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._holding.difference_update(map(self._at, partitions))
         self._take(consumer, [self._at(partition) for partition in partitions])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._parked.difference_update(map(self._at, partitions))
+        self._hold_no_more([self._at(partition) for partition in partitions])
         self._release([self._at(partition) for partition in partitions], in_callback=True)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._parked.difference_update(map(self._at, partitions))
+        self._hold_no_more([self._at(partition) for partition in partitions])
         lost = self._assignment.lose([self._at(partition) for partition in partitions])
         self._forget_early()
         if lost.partitions:
@@ -320,7 +339,7 @@ class PollThread:
         """After partitions changed hands: keep only what waits of those that are ours still."""
         self._early = [each for each in self._early if self._of(each) in self._assignment.owned]
 
-    def _announce(self, change: Assigned | Released | Lost | Rewound) -> None:
+    def _announce(self, change: Change) -> None:
         """The change takes its place among the messages. It needs no credit: it must not be lost, and they are few."""
         self._put(PollBatch(change=change))
 

@@ -92,6 +92,7 @@ class MalformedShare:
         """Why the partition is held, for /readyz and the log. `topic`: of the dead letters."""
         return (
             f"{partition} is held: more than {self.limit:.0%} of its last {self.window} messages could not be used. "
-            f"They are kept in {topic}, with the reason of each in its headers. Mend the producer or the stream's "
-            "format and fields, then restart the worker: it reads on after them and counts anew. Nothing is lost."
+            f"They are kept in {topic}, with the reason of each in its headers. Mend the producer, then `tidecast "
+            "dead-letters accept`, or the stream's format and fields, then restart the worker: it reads on after them "
+            "and counts anew. Nothing is lost."
         )

@@ -94,7 +94,7 @@ class Health:
         self.readiness.clear("publisher")
 
     def held(self, partition: str, reason: str) -> None:
-        """A partition pauses until a person has looked and restarted the worker."""
+        """A partition pauses until a person has looked, and accepted it."""
         self.readiness.block(f"held {partition}", reason)
 
     def released(self, partition: str) -> None:

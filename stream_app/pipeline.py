@@ -22,7 +22,7 @@ from stream_app.dead_letters import MalformedShare
 from stream_app.decisions import Decisions
 from stream_app.forecast_batches import ForecastBatches, Loaded, model_failed_in, window_offsets
 from stream_app.leaving import Leaving
-from stream_app.poll_batch import Assigned, Change, Lost, PollBatch, Released, Rewound, StreamPartition
+from stream_app.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, Released, Rewound, StreamPartition
 from stream_app.publisher import Parcel, Publisher
 from stream_app.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
 from stream_app.wire import DecodedPoll, decoder
@@ -121,6 +121,9 @@ class Pipeline:
         elif isinstance(change, Lost):
             for at in change.partitions:
                 self._owned.pop(at, None)
+        elif isinstance(change, Accepted):
+            for at in change.partitions:
+                self._malformed.pop(at, None)
         elif isinstance(change, Rewound):
             self._owned = {}
             self._malformed = {}

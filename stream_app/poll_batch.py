@@ -80,7 +80,14 @@ class Rewound:
     number: int  # of rewinds so far
 
 
-Change = Assigned | Released | Lost | Rewound
+@dataclass(frozen=True)
+class Accepted:
+    """A person has looked at these, which were held: what could not be used so far counts no more."""
+
+    partitions: frozenset[StreamPartition]
+
+
+Change = Assigned | Released | Lost | Rewound | Accepted
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from tests.app.running_worker import START_MS, STEP_MS, World, wait_until
+from tests.app.running_worker import START_MS, STEP_MS, TIDECAST, World, wait_until
 
 if TYPE_CHECKING:
     from stream_app.local_services import LocalServices
@@ -67,6 +68,33 @@ def test_a_partition_of_garbage_is_held_the_others_go_on_and_a_restart_accepts(w
     world.wait_for_forecasts("a", 10 + 10)
     assert again.readyz() == (200, {})
     assert len(world.published("a", "dead-letters")) == 15, "each once: its offsets were committed"
+
+
+def test_a_person_accepts_and_the_same_worker_reads_on_and_counts_anew(world: World) -> None:
+    config = world.deployment("a", stream="dead_letter_window = 20")
+    worker = world.start(config)
+    send(world, 0, ticks(0, 0, 5) + ["garbage"] * 15)
+    worker.wait_for("partition held")
+    send(world, 0, ticks(0, 5, 10))
+    assert accept(config, "--partition", "1") == "No partition of tides is held."
+    said = wait_until(lambda: (text := accept(config)) and "reads on" in text and text, 30, "a hold that is known")
+    assert said == "tides[0] reads on."
+    world.wait_for_forecasts("a", 10)
+    assert worker.readyz() == (200, {})
+    assert accept(config) == "No partition of tides is held."
+    send(world, 0, ["garbage"] * 9 + ticks(0, 10, 12))  # with those of before it would be too many
+    world.wait_for_forecasts("a", 12)
+    assert worker.readyz() == (200, {})
+    send(world, 0, ["garbage"] * 15)
+    wait_until(lambda: worker.readyz()[0] == 503, 30, "held again")
+    assert worker.stop() == 0
+    assert [line["event"] for line in worker.lines()].count("assigned") == 1
+
+
+def accept(config: Path, *options: str) -> str:
+    command = [TIDECAST, "dead-letters", "accept", "--config", str(config), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
 
 
 def test_a_worker_that_ended_before_it_read_anything_starts_again(world: World) -> None:

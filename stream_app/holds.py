@@ -1,0 +1,92 @@
+"""Partitions that wait for a person: said in Redis by the worker that holds them, answered there by
+`tidecast dead-letters accept`.
+
+A hold is no state: it ends with the assignment, and what Redis has of it expires. So a store that is away only keeps a
+person from answering, and nothing has to be mended when it was emptied.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import redis.exceptions
+import structlog
+
+from stream_app.checkpoints.commands import PartitionKeys
+from stream_app.poll_batch import StreamPartition
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+LOOK_S = 1.0
+EXPIRES_S = 30  # a worker that is gone holds nothing
+ACCEPTED = b"accepted"
+log = structlog.get_logger(__name__)
+
+
+class Holds:
+    """What stands in Redis; RedisError goes through."""
+
+    def __init__(self, client: Any, application_id: str) -> None:
+        self._client = client
+        self._application_id = application_id
+
+    def renew(self, at: StreamPartition, reason: str) -> bool:
+        """Say that it is held, for a while; True when a person has accepted meanwhile, and it is not any more."""
+        answered = self._client.set(self._key(at), reason, ex=EXPIRES_S, get=True) == ACCEPTED
+        if answered:
+            self._client.delete(self._key(at))
+        return answered
+
+    def reason(self, at: StreamPartition) -> str | None:
+        """Why it is held; None: it is not, or that has been accepted."""
+        found = self._client.get(self._key(at))
+        return None if found in (None, ACCEPTED) else found.decode()
+
+    def accept(self, at: StreamPartition) -> None:
+        """Nothing happens when it is not held."""
+        self._client.set(self._key(at), ACCEPTED, xx=True, keepttl=True)
+
+    def is_answered(self, at: StreamPartition) -> bool:
+        """A worker has taken the answer up."""
+        return self._client.get(self._key(at)) != ACCEPTED
+
+    def _key(self, at: StreamPartition) -> str:
+        return PartitionKeys(self._client, self._application_id, at.stream, at.partition).name("held")
+
+
+class HoldWatcher:
+    """A thread of the worker. `held` tells what is held now, and why; `accept` lets it be read on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Any,
+        held: Callable[[], Mapping[StreamPartition, str]],
+        accept: Callable[[StreamPartition], None],
+    ) -> None:
+        self._holds = Holds(client, settings.application_id)
+        self._held = held
+        self._accept = accept
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hold-watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_S):
+            for at, reason in self._held().items():
+                try:
+                    if self._holds.renew(at, reason):
+                        self._accept(at)
+                except redis.exceptions.RedisError as error:
+                    log.warning("a hold cannot be said or answered", partition=str(at), reason=str(error))
