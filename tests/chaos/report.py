@@ -39,7 +39,7 @@ def combine(runs: list[Mapping[str, Any]]) -> dict[str, Any]:
         **{name: sum(run[name] for run in runs) for name in ("records", "faults", "lost", "doubled")},
         **quantile,
         **({"max": max(recoveries)} if recoveries else {}),
-        "rss_growth_mb": max(run["rss_growth_mb"] for run in runs),
+        "rss_growth_mb": max((run["rss_growth_mb"] for run in runs if run["rss_growth_mb"] is not None), default=None),
         "delivery": runs[0]["delivery"],
         "runs": len(runs),
         "seed": runs[0]["seed"],
@@ -68,7 +68,9 @@ def table(folder: Path = PROOFS) -> str:
     lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
     for path in sorted(folder.glob("*.json")):
         found = json.loads(path.read_text())
-        lines.append("| " + " | ".join(str(found.get(name, "")) for name in COLUMNS) + " |")
+        lines.append(
+            "| " + " | ".join(str(found.get(name) if found.get(name) is not None else "") for name in COLUMNS) + " |"
+        )
     return "\n".join(lines)
 
 

@@ -11,11 +11,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.app.running_worker import WorkerProcess, World
-from tests.chaos.disturbed import Disturbed
+from tests.chaos.disturbed import PATIENT_S, Disturbed
 
 pytestmark = pytest.mark.timeout(600)
 Prove = Callable[[str, list[dict[str, Any]]], None]
-GRACE_S = 30
 
 
 def rolled(world: World, seed: int, *, times: int, workers: int = 3) -> Disturbed:
@@ -25,7 +24,7 @@ def rolled(world: World, seed: int, *, times: int, workers: int = 3) -> Disturbe
     run.wait_until_forecasting(time.monotonic())
     for turn in range(times):
         each = turn % workers
-        assert running[each].stop(GRACE_S) == 0, running[each].log_path.read_text()
+        assert running[each].stop(PATIENT_S) == 0, running[each].log_path.read_text()
         moment = time.monotonic()
         running[each] = run.start(f"w{each}")
         run.recovered(moment)
@@ -53,7 +52,7 @@ def joined_and_left(world: World, seed: int, *, seconds: float, every_s: float =
             running.append(run.start(f"w{number}"))
         else:
             leaver = running.pop(int(rng.integers(len(running))))
-            assert leaver.stop(GRACE_S) == 0, leaver.log_path.read_text()
+            assert leaver.stop(PATIENT_S) == 0, leaver.log_path.read_text()
         run.faults += 1
         time.sleep(every_s)
     run.recoveries.append(run.wait_until_forecasting(time.monotonic()))
@@ -95,11 +94,11 @@ def test_an_added_partition_is_refused_by_all_and_nothing_is_lost(world: World, 
     run.wait_until_forecasting(time.monotonic())
     time.sleep(5)
     run.feeder.stop()
-    assert run.arrivals.wait_for(run.feeder.sent, 60), run.logs()
+    assert run.arrivals.wait_for(run.feeder.sent, PATIENT_S), run.logs()
     admin = AdminClient({"bootstrap.servers": world.bootstrap})
     admin.create_partitions([NewPartitions(world.topic, world.partitions + 1)])[world.topic].result(30)
     for worker in running:
-        assert worker.process.wait(120) == 1, worker.log_path.read_text()
+        assert worker.process.wait(PATIENT_S) == 1, worker.log_path.read_text()
         assert "new application_id" in worker.wait_for("worker ends")["error"]
     run.faults += 1
     verdict = run.judge(reference=False)

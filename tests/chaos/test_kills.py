@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.app.running_worker import World
-from tests.chaos.disturbed import Disturbed
+from tests.chaos.disturbed import PATIENT_S, Disturbed
 from tests.chaos.killing_worker import PLACES
 
 pytestmark = pytest.mark.timeout(600)
@@ -27,7 +27,7 @@ def killed_again_and_again(world: World, seed: int, steps: Sequence[str]) -> Dis
         doomed = run.start("one", at=step, nth=int(rng.integers(4, 25)))
         if run.arrivals.seen:
             run.recovered(started)
-        assert doomed.process.wait(90) == -9, doomed.log_path.read_text()
+        assert doomed.process.wait(PATIENT_S) == -9, doomed.log_path.read_text()
     started = time.monotonic()
     run.survivors = [run.start("one")]
     run.recovered(started)
@@ -43,8 +43,8 @@ def taken_over_again_and_again(world: World, seed: int, steps: Sequence[str]) ->
         # long enough that it has taken over before it is its turn
         follows = {"at": steps[number], "nth": int(rng.integers(300, 500))} if number < len(steps) else {}
         heir = run.start(f"w{number}", **follows)
-        assert doomed.process.wait(120) == -9, f"{step}\n{doomed.log_path.read_text()}"
-        run.recovered(time.monotonic(), 120)
+        assert doomed.process.wait(PATIENT_S) == -9, f"{step}\n{doomed.log_path.read_text()}"
+        run.recovered(time.monotonic())
         doomed = heir
     run.survivors = [doomed]
     return run

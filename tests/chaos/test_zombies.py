@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.app.running_worker import World, wait_until
-from tests.chaos.disturbed import Disturbed
+from tests.chaos.disturbed import PATIENT_S, Disturbed
 from tests.chaos.test_negative_controls import suspended
 
 pytestmark = pytest.mark.timeout(600)
@@ -27,15 +27,17 @@ def wakes_too_late(world: World, seed: int, step: str, turns: int) -> Disturbed:
     for turn in range(1, turns + 1):
         follows = {"at": step, "nth": 40, "do": "stop"} if turn < turns else {}
         heir = run.start(f"w{turn}", **follows)
-        wait_until(lambda asleep=sleeper: suspended(asleep), 90, f"suspended in {step}")
-        run.recovered(time.monotonic(), 120)
+        wait_until(lambda asleep=sleeper: suspended(asleep), PATIENT_S, f"suspended in {step}")
+        run.recovered(time.monotonic())
         time.sleep(1)
         os.kill(sleeper.process.pid, signal.SIGCONT)
         wait_until(
-            lambda woken=sleeper: woken.process.poll() is not None or rejoined(woken.lines()), 60, "ended or rejoined"
+            lambda woken=sleeper: woken.process.poll() is not None or rejoined(woken.lines()),
+            PATIENT_S,
+            "ended or rejoined",
         )
         if sleeper.process.poll() is None:
-            assert sleeper.stop(40) == 0, sleeper.log_path.read_text()
+            assert sleeper.stop(PATIENT_S) == 0, sleeper.log_path.read_text()
         else:
             assert sleeper.process.returncode == 1, sleeper.log_path.read_text()
             assert any(line["event"] == "worker ends" for line in sleeper.lines())
