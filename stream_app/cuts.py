@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from stream_app.assignment import Owned
-from stream_app.checkpoints import CheckpointStore, Cut
+from stream_app.checkpoints import CheckpointStore, Cut, OwnershipLost
 from stream_app.poll_batch import Receipt, StreamPartition
 from stream_app.publisher import TransactionCut
 
@@ -54,8 +54,7 @@ class Cuts:
         gone = {at: owned[at] for at in leaving}
         for each in gone.values():
             each.copy_arrived.wait(COPY_WAIT_S)
-        copies = tuple((each, self._copy(each)) for each in gone.values() if self._may_copy(each))
-        return TransactionCut(self._offsets(owned), copies, tuple(gone.values()), receipt)
+        return TransactionCut(self._offsets(owned), self._copied(gone.values()), tuple(gone.values()), receipt)
 
     def _offsets(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, tuple[Owned, int]]:
         return {at: (each, each.state.next_offset) for at, each in owned.items() if each.take_uncommitted()}
@@ -64,18 +63,26 @@ class Cuts:
         if now < self._next_checkpoint:
             return ()
         self._next_checkpoint = now + self._checkpoint_interval_s
-        return tuple((each, self._copy(each)) for each in owned.values() if self._may_copy(each))
+        return self._copied(owned.values())
+
+    def _copied(self, owned: Iterable[Owned]) -> tuple[tuple[Owned, Cut], ...]:
+        copies = ((each, self._copy(each)) for each in owned if self._may_copy(each))
+        return tuple((each, cut) for each, cut in copies if cut is not None)
 
     def _may_copy(self, owned: Owned) -> bool:
         return owned.has_changed and owned.copy_arrived.is_set() and not self._saver.is_away
 
-    def _copy(self, owned: Owned) -> Cut:
-        cut = self._store.cut(
-            owned.token,
-            owned.state,
-            model_version=owned.state.model_version,
-            journal_position=owned.journaled.count,
-        )
-        owned.copy_arrived.clear()
+    def _copy(self, owned: Owned) -> Cut | None:
+        """None: the poll thread has let go of it meanwhile, or taken it anew. What is made of it will be dropped."""
         owned.copied = owned.version
+        try:
+            cut = self._store.cut(
+                owned.token,
+                owned.state,
+                model_version=owned.state.model_version,
+                journal_position=owned.journaled.count,
+            )
+        except OwnershipLost:
+            return None
+        owned.copy_arrived.clear()
         return cut

@@ -88,6 +88,8 @@ class Saver:
             owned.token = self._store.acquire_again(owned.token)
         except StoreUnavailable as error:
             self._went_away(str(error))
+        except OwnershipLost:
+            log.info("not saved: the poll thread has taken it anew", partition=str(owned.at))
         else:
             owned.unproven = True
             owned.commit_again()
