@@ -162,6 +162,12 @@ class Memory:
         return max((each[-1] - max(each[: len(each) // 4]) for each in long_enough), default=0)
 
 
+def stop_well(worker: WorkerProcess) -> None:
+    """It exits with 0. One that is told to stop while Python still imports has not begun, and dies of the signal."""
+    worker.wait_for("started", PATIENT_S)
+    assert worker.stop(PATIENT_S) == 0, worker.log_path.read_text()
+
+
 class Disturbed:
     """Deployment `a` in a world, under faults."""
 
@@ -253,7 +259,7 @@ class Disturbed:
         self.arrivals.wait_for(self.feeder.sent, PATIENT_S, quiet_s)
         time.sleep(1)  # the last checkpoint
         for worker in running:
-            assert worker.stop(PATIENT_S) == 0, worker.log_path.read_text()
+            stop_well(worker)
         self.arrivals.stop()
 
     def judge(self, running: Iterable[WorkerProcess] = (), *, reference: bool = True, workers: int = 1) -> Verdict:
@@ -269,7 +275,7 @@ class Disturbed:
             watched.stop()
             time.sleep(1)
             for worker in undisturbed:
-                assert worker.stop(PATIENT_S) == 0, worker.log_path.read_text()
+                stop_well(worker)
             prefix = f"{self.world.topic}.undisturbed"
             compare_forecasts(mine, Published.read(self.world.bootstrap, self.world.topic, prefix), verdict)
             compare_states(self.world, self.config("one"), self.config("u0", "undisturbed"), verdict)

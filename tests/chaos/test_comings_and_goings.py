@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.app.running_worker import WorkerProcess, World
-from tests.chaos.disturbed import PATIENT_S, Disturbed
+from tests.chaos.disturbed import PATIENT_S, Disturbed, stop_well
 
 pytestmark = pytest.mark.timeout(600)
 Prove = Callable[[str, list[dict[str, Any]]], None]
@@ -24,7 +24,7 @@ def rolled(world: World, seed: int, *, times: int, workers: int = 3) -> Disturbe
     run.wait_until_forecasting(time.monotonic())
     for turn in range(times):
         each = turn % workers
-        assert running[each].stop(PATIENT_S) == 0, running[each].log_path.read_text()
+        stop_well(running[each])
         moment = time.monotonic()
         running[each] = run.start(f"w{each}")
         run.recovered(moment)
@@ -51,8 +51,7 @@ def joined_and_left(world: World, seed: int, *, seconds: float, every_s: float =
             number += 1
             running.append(run.start(f"w{number}"))
         else:
-            leaver = running.pop(int(rng.integers(len(running))))
-            assert leaver.stop(PATIENT_S) == 0, leaver.log_path.read_text()
+            stop_well(running.pop(int(rng.integers(len(running)))))
         run.faults += 1
         time.sleep(every_s)
     run.recoveries.append(run.wait_until_forecasting(time.monotonic()))

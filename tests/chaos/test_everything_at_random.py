@@ -33,6 +33,7 @@ class Trouble:
         self.running: list[WorkerProcess] = []
         self.number = 0
         self.done: dict[str, int] = {}
+        self.slept: list[WorkerProcess] = []
         self.kinds: dict[str, Callable[[], None]] = {
             "kill": self.kill,
             "stop": self.stop,
@@ -66,6 +67,7 @@ class Trouble:
 
     def sleep(self) -> None:
         worker = self.one()
+        self.slept.append(worker)
         os.kill(worker.process.pid, signal.SIGSTOP)
         time.sleep(float(self.rng.uniform(1, 12)))
         os.kill(worker.process.pid, signal.SIGCONT)
@@ -123,4 +125,11 @@ def test_everything_at_random(
     prove("everything_at_random", [run.numbers(verdict)])
     print(trouble.done)
     assert not verdict.problems, f"{verdict}\n{run.logs()}"
+    gave_up = {
+        worker.log_path.name: line["error"]
+        for worker in world.workers
+        for line in worker.lines()
+        if line["event"] == "worker ends" and worker not in trouble.slept
+    }
+    assert not gave_up, "who was not asleep is to recover by itself"
     assert run.memory.growth_bytes() < GROWTH_MAX_MB * 2**20
