@@ -34,6 +34,13 @@ class WindowBatch:
         names = WindowBatch.__dataclass_fields__
         return WindowBatch(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
+    def contiguous(self) -> "WindowBatch":
+        """The same, each array one run of memory, as compiled kernels read it."""
+        arrays = {name: getattr(self, name) for name in WindowBatch.__dataclass_fields__}
+        if all(array.flags.c_contiguous for array in arrays.values()):
+            return self
+        return WindowBatch(**{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
     def rows(self, index: "IntArray | slice") -> "WindowBatch":
         return WindowBatch(**{name: getattr(self, name)[index] for name in WindowBatch.__dataclass_fields__})
 

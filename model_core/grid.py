@@ -14,6 +14,7 @@ from model_core.arrays import FloatArray, IntArray
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
+ORIGINS_REMEMBERED = 256
 # Local midnights are tabulated once for these years; outside them a day has 24 hours.
 _TABLE_FIRST, _TABLE_LAST = date(1970, 1, 1), date(2100, 1, 1)
 
@@ -76,11 +77,21 @@ class Calendar:
         self._features = features
         self._holidays = np.array(sorted((day - date(1970, 1, 1)).days for day in holidays), np.int64)
         self._midnights = _local_midnights_ms(grid.timezone) if grid.timezone else None
+        self._after: dict[tuple[int, int], FloatArray] = {}
 
     @property
     def width(self) -> int:
         """Number of columns of `matrix`."""
         return sum({"hour_of_day": 4, "day_of_week": 7, "holidays": 1}[name] for name in self._features)
+
+    def after(self, origin: int, horizon: int) -> FloatArray:
+        """float32 [horizon, width] of the ticks after an origin. Remembered: passes share few origins."""
+        known = self._after.get((origin, horizon))
+        if known is None:
+            if len(self._after) >= ORIGINS_REMEMBERED:
+                self._after.clear()
+            known = self._after[origin, horizon] = self.matrix(origin + np.arange(1, horizon + 1))
+        return known
 
     def matrix(self, ticks: IntArray) -> FloatArray:
         """int64 [n] ticks → float32 [n, width]: two harmonics of the hour, the weekday one-hot, a holiday flag."""

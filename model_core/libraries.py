@@ -1,4 +1,4 @@
-"""The array library that models compute with: numpy on the CPU, torch on a GPU; one text of the mathematics for both.
+"""The array library of a device: numpy and compiled kernels on the CPU, torch on a GPU.
 
 A worker on the CPU never imports torch, which costs 3 s of a start and 600 MB of memory (measured). What the two call
 by the same name is found in `xp`; a Library says the rest.
@@ -28,18 +28,7 @@ class Library(Protocol):
 
     def numpy(self, array: Array) -> AnyArray: ...
 
-    def float32(self, array: Array) -> Array: ...
-
     def float64(self, array: Array) -> Array: ...
-
-    def running_max(self, array: Array) -> Array:
-        """[B, L] → the largest value so far of each row."""
-
-    def take(self, array: Array, index: Array) -> Array:
-        """array[b, index[b, i]] for int64 [B, N]."""
-
-    def largest(self, array: Array, count: int) -> Array:
-        """[B, count], the largest values of each row, in any order."""
 
 
 class NumpyLibrary:
@@ -55,20 +44,8 @@ class NumpyLibrary:
     def numpy(self, array: AnyArray) -> AnyArray:
         return array
 
-    def float32(self, array: AnyArray) -> AnyArray:
-        return array.astype(np.float32)
-
     def float64(self, array: AnyArray) -> AnyArray:
         return array.astype(np.float64)
-
-    def running_max(self, array: AnyArray) -> AnyArray:
-        return np.maximum.accumulate(array, axis=1)
-
-    def take(self, array: AnyArray, index: AnyArray) -> AnyArray:
-        return np.take_along_axis(array, index, axis=1)
-
-    def largest(self, array: AnyArray, count: int) -> AnyArray:
-        return np.partition(array, -count, axis=1)[:, -count:]
 
 
 CPU = NumpyLibrary()

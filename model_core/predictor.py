@@ -14,19 +14,20 @@ from model_core.bundle import Bundle
 from model_core.calendar_features import calendar_of
 from model_core.errors import LayoutMismatch, ModelFailed
 from model_core.ladder import TRACKED_RUNGS, Reason, Rung
-from model_core.libraries import CPU, Array, Library, library_of
+from model_core.libraries import CPU, Array, library_of
+from model_core.model_inputs import Prepared
 from model_core.models import build_model
-from model_core.models.naive import last_value, seasonal_naive
-from model_core.preparation import Prepared, prepare
+from model_core.models.naive import put_naive
+from model_core.preparation import prepare
 from model_core.spec import StreamSpec
 
 CONTEXT_SHARE_MIN = 0.8  # of the context observed, and of L readings ever seen
 SEASON_SHARE_MIN = 0.5  # of the last season observed
-# Rows a pass over the device has. A batch is cut into the largest that fit, the rest is padded to the smallest.
+# Rows that a pass over a GPU has. A batch is cut into the largest that fit, the rest is padded to the smallest.
 BUCKETS = (2048, 256, 32)
 STRICT_BUCKETS = (2048, 1024, 512, 256, 128)
-PASS_CELLS_MAX = 100_000  # of a strict pass on the CPU: half a megabyte a temporary array, which the caches hold
-STRICT_ROWS = 128  # rows of every matrix product in strict mode: a row's bytes then depend on nothing but the row
+STRICT_ROWS = 128  # rows of every matrix product there in strict mode: they then all have one shape
+PASS_CELLS_MAX = 100_000  # of a pass over the CPU: half a megabyte a temporary array, which the caches hold
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,7 @@ class Predictor:
         self.version = bundle.manifest.version if bundle else None
         self._library = library_of(device)
         self.devices_lost = 0
-        strict |= self._library.is_cpu  # there it costs nothing
-        self._buckets: tuple[int, ...] = _strict_buckets(spec, self._library) if strict else BUCKETS
+        self._buckets: tuple[int, ...] = STRICT_BUCKETS if strict else BUCKETS
         self._block = STRICT_ROWS if strict else None
         self._bundle = bundle
         if bundle is not None:
@@ -60,12 +60,12 @@ class Predictor:
 
     def raw(self, batch: WindowBatch) -> RawForecast:
         """One row for each window. Never raises for bad rows: they say with `reason` why the model does not answer."""
-        rows = len(batch)
-        locations = np.full((rows, TRACKED_RUNGS, self.spec.horizon), np.nan)
-        last = last_value(batch.windows[:, :, 0], batch.season.shape[1])
-        locations[:, Rung.LAST_VALUE] = last[:, None]
-        locations[:, Rung.SEASONAL_NAIVE] = seasonal_naive(batch.season, last, self.spec.horizon)
-        reason, observed_share = self._usable(batch)
+        batch, rows = batch.contiguous(), len(batch)
+        locations = np.empty((rows, TRACKED_RUNGS, self.spec.horizon))
+        locations[:, Rung.MODEL] = np.nan
+        share, season_share = put_naive(batch, locations, Rung.SEASONAL_NAIVE, Rung.LAST_VALUE)
+        observed_share = share.astype(np.float32)
+        reason = self._reasons(batch, observed_share, season_share)
         suspicious = np.zeros(rows, np.bool_)
         usable = np.flatnonzero(reason == Reason.OK)
         if len(usable):
@@ -75,31 +75,45 @@ class Predictor:
                 reason[usable] = Reason.MODEL_FAILED
             else:
                 finite = np.isfinite(answers.locations).all(axis=1)
+                if len(usable) == rows and finite.all():  # as most often: no copy by index
+                    locations[:, Rung.MODEL] = answers.locations
+                    return RawForecast(locations, reason, observed_share, answers.suspicious)
                 locations[usable[finite], Rung.MODEL] = answers.locations[finite]
                 reason[usable[~finite]] = Reason.NON_FINITE
                 suspicious[usable] = answers.suspicious
         return RawForecast(locations, reason, observed_share, suspicious)
 
-    def _usable(self, batch: WindowBatch) -> tuple[CodeArray, AnyArray]:
-        """(reason int8 [B], observed share of the context float32 [B])."""
-        share = np.isfinite(batch.windows[:, :, 0]).mean(axis=1, dtype=np.float64).astype(np.float32)
-        season_share = np.isfinite(batch.season).mean(axis=1, dtype=np.float64)
+    def _reasons(self, batch: WindowBatch, share: AnyArray, season_share: AnyArray) -> CodeArray:
+        """Why the model is not asked (Reason, int8 [B]), by the observed shares [B] of context and last season."""
+        if self._bundle is None:
+            return np.full(len(batch), Reason.NO_MODEL, np.int8)
         reason = np.full(len(batch), Reason.OK, np.int8)
         reason[(share < CONTEXT_SHARE_MIN) | (season_share < SEASON_SHARE_MIN)] = Reason.TOO_MANY_HOLES
         reason[batch.readings < CONTEXT_SHARE_MIN * self.spec.context_length] = Reason.TOO_SHORT
-        if self._bundle is None:
-            reason[:] = Reason.NO_MODEL
-        return reason, share
+        return reason
 
     def _answers(self, batch: WindowBatch) -> _Answers:
         """The model's answers, bucket by bucket. Out of memory on the device: smaller buckets, then the CPU."""
         while True:
             try:
-                parts = [self._pass(part, size) for part, size in _cut(batch, self._buckets)]
+                parts = [self._pass(part, size) for part, size in self._cut(batch)]
             except self._library.out_of_memory:
                 self._shrink()
             else:
+                if len(parts) == 1:
+                    return _Answers(*parts[0])
                 return _Answers(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _cut(self, batch: WindowBatch) -> list[tuple[WindowBatch, int]]:
+        """Parts of a batch, each with the size to pad it to. The CPU needs no padding: there a row's bytes depend on
+        nothing but the row, in whatever company it is computed."""
+        rows = len(batch)
+        if self._library is CPU:
+            size = max(1, PASS_CELLS_MAX // self.spec.context_length)
+            parts = [(slice(at, at + size), min(size, rows - at)) for at in range(0, rows, size)]
+        else:
+            parts = _in_buckets(rows, self._buckets)
+        return [(batch if len(parts) == 1 else batch.rows(part), size) for part, size in parts]
 
     def _pass(self, batch: WindowBatch, size: int) -> tuple[FloatArray, BoolArray]:
         rows = len(batch)
@@ -133,21 +147,13 @@ class Predictor:
         self._model = build_model(self._bundle.manifest.model, self._bundle.tensors, self._library)
 
 
-def _strict_buckets(spec: StreamSpec, library: Library) -> tuple[int, ...]:
-    """Multiples of STRICT_ROWS: only the products need one shape, preparing more rows at once costs less."""
-    cells = PASS_CELLS_MAX if library.is_cpu else max(STRICT_BUCKETS) * spec.context_length
-    fitting = tuple(rows for rows in STRICT_BUCKETS if rows * spec.context_length <= cells)
-    return fitting or STRICT_BUCKETS[-1:]
-
-
-def _cut(batch: WindowBatch, buckets: tuple[int, ...]) -> list[tuple[WindowBatch, int]]:
-    """Parts of a batch, each with the size to pad it to: the largest buckets that are full, then the smallest."""
-    parts, start, rows = [], 0, len(batch)
+def _in_buckets(rows: int, buckets: tuple[int, ...]) -> list[tuple[slice, int]]:
+    """Parts of so many rows, each with the size to pad it to: the largest buckets that are full, then the smallest."""
+    parts, start = [], 0
     while start < rows:
         size = next((bucket for bucket in buckets if bucket <= rows - start), buckets[-1])
-        end = min(start + size, rows)
-        parts.append((batch if (start, end) == (0, rows) else batch.rows(slice(start, end)), size))
-        start = end
+        parts.append((slice(start, min(start + size, rows)), size))
+        start += size
     return parts
 
 

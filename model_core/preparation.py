@@ -1,163 +1,89 @@
-"""Raw windows → what a model sees: filled, centred and scaled. One text for every device (libraries.py).
+"""Raw windows → what a model sees: filled, centred and scaled.
 
 Targets are centred and scaled by the window's own observed mean and standard deviation, covariates by the incremental
-scaler as it stood at the origin. No row looks at another one.
+scaler as it stood at the origin. No row looks at another one. On the CPU that is compiled/preparation.c, on a GPU
+torch (preparation_torch.py).
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from model_core.arrays import AnyArray, FloatArray, IntArray
-from model_core.batches import FILL_CODES, WindowBatch
+from model_core.arrays import FloatArray, IntArray
+from model_core.batches import WindowBatch
+from model_core.compiled import ARRAY, INT, Kernel, address
 from model_core.grid import Calendar
-from model_core.libraries import Array, Library
+from model_core.libraries import CPU, Library
+from model_core.model_inputs import ModelInputs, Prepared
+from model_core.preparation_torch import prepare_on
 
-# A window that varies less than this share of its level (plus a trace) is constant: float32 resolves no more.
-SCALE_FLOOR_SHARE, SCALE_FLOOR = 1e-6, 1e-12
-COVARIATE_CLIP = 8.0  # standard deviations; an extreme covariate must not carry the forecast away
-# Roughness of a window is log(rms step / standard deviation): 0.35 for white noise, -4 and less for a smooth trend.
-ROUGHNESS_MIN, ROUGHNESS_MAX, ROUGHNESS_MIDDLE = -4.0, 1.0, 1.5
-RECENT = 3  # newest observed cells that decide, together, whether a series left its distribution
-OUTLIER_SCALES, SPREAD_RATIO_MAX = 8.0, 5.0
+if TYPE_CHECKING:
+    from model_core.torch_library import TorchLibrary
 
-
-@dataclass(frozen=True)
-class ModelInputs:
-    """What a model sees of B windows. L context, H horizon, C covariates (past, then future), F of them future."""
-
-    library: Library
-    target: Array  # float32 [B, L], filled, centred, scaled
-    roughness: Array  # float32 [B], about -1 (smooth) to 1 (noise)
-    covariates: Array  # float32 [B, L, C], scaled, 0 where missing
-    known: Array  # float32 [B, H, F], future covariates of the target ticks, likewise
-    calendar: Array  # float32 [U, H, K], calendar of the targets of each of U distinct origins
-    calendar_row: Array  # int64 [B], which of them a window has
-    block: int | None = None  # rows a matrix product has, of which B is a multiple; None: all at once
-
-    def product(self, rows: Array, weights: Array) -> Array:
-        """[B, N] @ [N, H]; in blocks, since libraries choose their order of summing by the shape of a product."""
-        if self.block is None or len(rows) == self.block:
-            return rows @ weights
-        parts = [rows[i : i + self.block] @ weights for i in range(0, len(rows), self.block)]
-        return self.library.xp.concatenate(parts)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Inputs, and what leads back to the units of the target."""
-
-    inputs: ModelInputs
-    center: Array  # float64 [B]
-    scale: Array  # float64 [B], floored: never 0
-    constant: Array  # bool [B], the window did not vary
-    suspicious: Array  # bool [B], out of distribution at this origin
-
-    def inverse(self, outputs: Array) -> Array:
-        """Model outputs float32 [B, H] → float64 [B, H] in the units of the target."""
-        return self.center[:, None] + self.scale[:, None] * self.inputs.library.float64(outputs)
+_targets = Kernel("prepare_targets", [INT, INT, *[ARRAY] * 11])
+_covariates = Kernel("prepare_covariates", [INT, INT, INT, INT, ARRAY, ARRAY, ARRAY, ARRAY])
 
 
 def prepare(batch: WindowBatch, calendar: Calendar, library: Library, *, block: int | None = None) -> Prepared:
     """Windows with at least one observed cell each → inputs on the device; `block` as in ModelInputs."""
-    xp = library.xp
-    raw = library.array(batch.windows[:, :, 0])
-    observed = xp.isfinite(raw)
-    complete = bool(observed.all())
-    filled = raw if complete else _fill(library, raw, observed, library.array(batch.fill))
-    # Shifted by one of its own values, a window keeps its digits: float32 would lose them on a high level.
-    anchor = filled[:, -1:]
-    shifted = filled - anchor
-    seen = shifted if complete else xp.where(observed, shifted, 0.0)
-    count = library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
-    mean = seen.sum(axis=1, keepdims=True) / count
-    deviation = shifted - mean
-    squares = xp.square(deviation) if complete else xp.where(observed, xp.square(deviation), 0.0)
-    spread = xp.sqrt(squares.sum(axis=1, keepdims=True) / count)
-    floor = SCALE_FLOOR_SHARE * xp.abs(anchor + mean) + SCALE_FLOOR
-    scale = xp.maximum(spread, floor)
-    target = deviation / scale
-    center = (library.float64(anchor) + library.float64(mean))[:, 0]
-    rows, origins = _distinct(batch.origins)
-    ticks = origins[:, None] + np.arange(1, batch.known.shape[1] + 1)
-    dates = calendar.matrix(ticks.reshape(-1)).reshape(*ticks.shape, -1)
-    covariates, known = _scaled_covariates(batch)
-    inputs = ModelInputs(
-        library,
-        target,
-        _roughness(library, target, None if complete else observed),
-        library.array(covariates),
-        library.array(known),
-        library.array(dates),
-        library.array(rows),
-        block,
+    dates, row = dates_of(batch, calendar)
+    if library is not CPU:
+        return prepare_on(cast("TorchLibrary", library), batch, dates, row, block)
+    batch = batch.contiguous()
+    rows, length, width = batch.windows.shape
+    target, roughness = np.empty((rows, length), np.float32), np.empty(rows, np.float32)
+    center, scale = np.empty(rows), np.empty(rows)
+    constant, suspicious = np.empty(rows, np.bool_), np.empty(rows, np.bool_)
+    flags = [address(array.view(np.uint8), np.uint8) for array in (constant, suspicious)]
+    work = np.empty(2 * length, np.float32)
+    _targets(
+        rows,
+        length,
+        width,
+        address(batch.windows, np.float32),
+        address(batch.center, np.float64),
+        address(batch.scale, np.float64),
+        address(batch.fill, np.int8),
+        address(target, np.float32),
+        address(roughness, np.float32),
+        address(center, np.float64),
+        address(scale, np.float64),
+        *flags,
+        address(work, np.float32),
     )
-    suspicious = _suspicious(library, batch, raw, None if complete else observed, library.float64(spread[:, 0]))
-    return Prepared(inputs, center, library.float64(scale[:, 0]), (spread <= floor)[:, 0], suspicious)
+    covariates, known = _scaled(batch, batch.windows, width - 1), _scaled(batch, batch.known)
+    inputs = ModelInputs(CPU, target, roughness, covariates, known, dates, row)
+    return Prepared(inputs, center, scale, constant, suspicious)
 
 
-def _fill(library: Library, raw: Array, observed: Array, codes: Array) -> Array:
-    """Holes of each row by its code; leading ones take the first observed value (zero: all take 0)."""
-    xp, length = library.xp, raw.shape[1]
-    position = library.array(np.arange(length))
-    before = library.running_max(xp.where(observed, position, -1))
-    after = -xp.flip(library.running_max(xp.flip(xp.where(observed, -position, -length), (1,))), (1,))
-    left, right = before.clip(min=0), after.clip(max=length - 1)
-    left, right = xp.where(before < 0, right, left), xp.where(after >= length, left, right)
-    start, end = library.take(raw, left), library.take(raw, right)
-    share = library.float32(position - left) / library.float32((right - left).clip(min=1))
-    code = codes[:, None]
-    filled = xp.where(code == FILL_CODES["interpolate"], start + (end - start) * share, start)
-    filled = xp.where(code == FILL_CODES["zero"], 0.0, filled)
-    return xp.where(observed, raw, filled)
+def _scaled(batch: WindowBatch, values: FloatArray, kept: int | None = None) -> FloatArray:
+    """Of values [B, T, V] the last `kept` (all of them if not given) in running standard deviations."""
+    rows, ticks, width = values.shape
+    kept = width if kept is None else kept
+    scaled = np.empty((rows, ticks, kept), np.float32)
+    if kept:
+        _covariates(
+            rows,
+            ticks,
+            width,
+            kept,
+            batch.center.shape[1],
+            address(values, np.float32),
+            address(batch.center, np.float64),
+            address(batch.scale, np.float64),
+            address(scaled, np.float32),
+        )
+    return scaled
 
 
-def _roughness(library: Library, target: Array, observed: Array | None) -> Array:
-    """How much a window moves from step to step for its spread; steps across holes do not count. None: no holes."""
-    xp = library.xp
-    steps = xp.square(target[:, 1:] - target[:, :-1])
-    if observed is None:
-        ratio = steps.sum(axis=1) / max(steps.shape[1], 1)
+def dates_of(batch: WindowBatch, calendar: Calendar) -> tuple[FloatArray, IntArray]:
+    """(float32 [U, H, K] calendar of the targets of the distinct origins, int64 [B] which of them a window has)."""
+    horizon, first = batch.known.shape[1], batch.origins[0]
+    if (batch.origins == first).all():  # as most often
+        origins, row = [int(first)], np.zeros(len(batch), np.int64)
     else:
-        both = observed[:, 1:] & observed[:, :-1]
-        ratio = xp.where(both, steps, 0.0).sum(axis=1) / library.float32(both.sum(axis=1).clip(min=1))
-    rough = (0.5 * xp.log(ratio + 1e-12)).clip(ROUGHNESS_MIN, ROUGHNESS_MAX)
-    return (rough + ROUGHNESS_MIDDLE) / ROUGHNESS_MIDDLE
-
-
-def _scaled_covariates(batch: WindowBatch) -> tuple[AnyArray, AnyArray]:
-    """(float32 [B, L, C], float32 [B, H, F]) in running standard deviations; 0, the usual, where nothing is known."""
-    future = batch.known.shape[2]
-    first = batch.windows.shape[2] - future
-
-    def scaled(values: FloatArray, center: FloatArray, scale: FloatArray) -> AnyArray:
-        safe = np.where(scale > 0, scale, 1.0)[:, None]
-        units = (values - center[:, None]) / safe
-        usable = np.isfinite(units) & (scale > 0)[:, None]
-        return np.where(usable, np.clip(units, -COVARIATE_CLIP, COVARIATE_CLIP), 0.0).astype(np.float32)
-
-    past = scaled(batch.windows[:, :, 1:], batch.center[:, 1:], batch.scale[:, 1:])
-    known = scaled(batch.known, batch.center[:, first:], batch.scale[:, first:])
-    return past, known
-
-
-def _suspicious(library: Library, batch: WindowBatch, raw: Array, observed: Array | None, spread: Array) -> Array:
-    """Rows whose newest cells lie far outside the running scaler, or whose spread is not at all the running one."""
-    xp = library.xp
-    center, scale = library.array(batch.center[:, 0]), library.array(batch.scale[:, 0])
-    known = scale > 0  # an unknown scale says nothing
-    safe = xp.where(known, scale, 1.0)
-    newest, enough = raw[:, -RECENT:], xp.ones_like(known)
-    if observed is not None:
-        recent = library.largest(xp.where(observed, library.array(np.arange(raw.shape[1])), -1), RECENT)
-        newest, enough = library.take(raw, recent.clip(min=0)), (recent >= 0).all(axis=1)
-    outside = (xp.abs(library.float64(newest) - center[:, None]) / safe[:, None] > OUTLIER_SCALES).all(axis=1) & enough
-    ratio = spread / safe
-    strange = (ratio > SPREAD_RATIO_MAX) | (ratio < 1 / SPREAD_RATIO_MAX)
-    return known & (outside | strange)
-
-
-def _distinct(origins: IntArray) -> tuple[IntArray, IntArray]:
-    """(row of each window, distinct origins): the windows of a batch share few origins."""
-    distinct, rows = np.unique(origins, return_inverse=True)
-    return rows.reshape(-1), distinct
+        distinct, row = np.unique(batch.origins, return_inverse=True)
+        origins, row = distinct.tolist(), row.reshape(-1)
+    return np.stack([calendar.after(origin, horizon) for origin in origins]), row

@@ -14,7 +14,7 @@ def has_cuda() -> bool:
 
 
 class TorchLibrary:
-    """`device` as torch names it; the tests take "cpu", to hold it against numpy."""
+    """`device` as torch names it; the tests take "cpu", to hold it against the kernels."""
 
     xp: Any = torch
     out_of_memory: type[BaseException] = torch.OutOfMemoryError
@@ -40,10 +40,13 @@ class TorchLibrary:
         return array.double()
 
     def running_max(self, array: Tensor) -> Tensor:
+        """[B, L] → the largest value so far of each row."""
         return array.cummax(dim=1).values
 
     def take(self, array: Tensor, index: Tensor) -> Tensor:
+        """array[b, index[b, i]] for int64 [B, N]."""
         return array.gather(1, index)
 
     def largest(self, array: Tensor, count: int) -> Tensor:
+        """[B, count], the largest values of each row, in any order."""
         return array.topk(count, dim=1).values

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from model_core.arrays import AnyArray
 from model_core.errors import CorruptBundle
 from model_core.libraries import Array, Library
+from model_core.model_inputs import ModelInputs
 from model_core.models.ridge import Ridge
-from model_core.preparation import ModelInputs
 
 # What a model is: inputs of B windows → float32 [B, H], centred and scaled as the inputs are.
 Model = Callable[[ModelInputs], Array]

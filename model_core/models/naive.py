@@ -1,38 +1,40 @@
 """Both naive forecasts: what the last season did, and what the last reading was. They need no training.
 
-Plain numpy, row by row independent: the same bytes on every machine and next to any neighbours.
+The last value is the newest observed cell of the last season, as far as the window reaches; an older one is no
+forecast. Seasonal naive repeats the last season; a hole takes the last value, and when more than half of the cells
+asked for are holes it has no answer: that would be the last value renamed. A row answers as a whole or not at all.
 """
 
 import numpy as np
 
 from model_core.arrays import FloatArray
+from model_core.batches import WindowBatch
+from model_core.compiled import ARRAY, INT, Kernel, address
 
-# Of the season's cells that the horizon asks for, this share must be observed; the others are filled.
-SEASON_SHARE_MIN = 0.5
+_answer = Kernel("naive_answer", [INT, INT, INT, INT, ARRAY, ARRAY, INT, *[ARRAY] * 4])
 
 
-def last_value(target: FloatArray, season_ticks: int) -> FloatArray:
-    """float32 [B, L] context of the target → float64 [B], its newest observed cell.
+def put_naive(
+    batch: WindowBatch, locations: FloatArray, seasonal_rung: int, last_rung: int
+) -> tuple[FloatArray, FloatArray]:
+    """Write both into their rungs of locations float64 [B, rungs, H].
 
-    NaN where the last season (as far as the context reaches) holds none: an older value is no forecast.
+    Returns the observed share of the context and of the last season, float64 [B] each.
     """
-    recent = target[:, -min(season_ticks, target.shape[1]) :]
-    observed = np.isfinite(recent)
-    newest = recent.shape[1] - 1 - observed[:, ::-1].argmax(axis=1)
-    values = recent[np.arange(len(recent)), newest].astype(np.float64)
-    return np.where(observed.any(axis=1), values, np.nan)
-
-
-def seasonal_naive(season: FloatArray, last: FloatArray, horizon: int) -> FloatArray:
-    """float32 [B, m] last season, oldest first, and float64 [B] last values → float64 [B, H].
-
-    Target h is the cell one season before it; beyond one season the same season is repeated. A hole takes the last
-    value; when more than half of the cells asked for are holes the row is NaN: that would be the last value renamed.
-    A row is NaN as a whole or not at all.
-    """
-    needed = season[:, : min(horizon, season.shape[1])].astype(np.float64)
-    observed = np.isfinite(needed)
-    filled = np.where(observed, needed, last[:, None])
-    answers = (observed.mean(axis=1) >= SEASON_SHARE_MIN) & np.isfinite(filled).all(axis=1)
-    filled[~answers] = np.nan
-    return filled[:, np.arange(horizon) % season.shape[1]]
+    rows, rungs, horizon = locations.shape
+    share, season_share = np.empty(rows), np.empty(rows)
+    first = address(locations, np.float64)
+    _answer(
+        rows,
+        *batch.windows.shape[1:],
+        batch.season.shape[1],
+        horizon,
+        address(batch.windows, np.float32),
+        address(batch.season, np.float32),
+        rungs * horizon,
+        first + 8 * seasonal_rung * horizon,
+        first + 8 * last_rung * horizon,
+        address(share, np.float64),
+        address(season_share, np.float64),
+    )
+    return share, season_share

@@ -5,18 +5,22 @@ pinball -8 % on UCI 374), the covariates' windows, and for each horizon the cale
 target tick. Fitting is in ridge_fit.py.
 """
 
+import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from model_core.arrays import AnyArray
+from model_core.compiled import ARRAY, INT, Kernel, address
 from model_core.errors import CorruptBundle
-from model_core.libraries import Array, Library
-from model_core.preparation import ModelInputs
+from model_core.libraries import CPU, Array, Library
+from model_core.model_inputs import ModelInputs
 
 ROUGH_LAGS = 36  # newest cells that roughness interacts with
 WINDOW_WEIGHT, TARGET_WEIGHT = "ridge.window", "ridge.target"
+_LANES, _ROWS = 8, 4  # as in compiled/lanes.h and ridge.c
+_UNLOCKED_FROM = 500_000  # multiplications, about 100 µs: worth letting others have the interpreter's lock
+_answer = Kernel("ridge_answer", [*[ARRAY] * 6, INT, *[ARRAY] * 4])
 
 
 def window_width(length: int, covariates: int) -> int:
@@ -38,12 +42,14 @@ def target_features(inputs: ModelInputs) -> Array:
     return inputs.library.xp.concatenate([inputs.calendar[inputs.calendar_row], inputs.known], axis=2)
 
 
-@dataclass(frozen=True)
 class Ridge:
-    """The fitted map."""
+    """The fitted map. On the CPU it is compiled/ridge.c."""
 
-    window: Array  # float32 [2 + L + R + C·L, H]
-    target: Array  # float32 [K + F, H]
+    def __init__(self, window: Array, target: Array) -> None:
+        """`window` float32 [2 + L + R + C·L, H] and `target` float32 [K + F, H], on the device."""
+        self.window = window
+        self.target = target
+        self._packed = packed(window) if isinstance(window, np.ndarray) else None
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, AnyArray], library: Library) -> "Ridge":
@@ -58,6 +64,8 @@ class Ridge:
 
     def __call__(self, inputs: ModelInputs) -> Array:
         """float32 [B, H]."""
+        if inputs.library is CPU:
+            return self._compiled(inputs)
         outputs = inputs.product(window_features(inputs), self.window)
         # The calendar is the same for all windows of an origin; adding column by column keeps a row's bytes its own.
         dates = inputs.library.array(np.zeros(inputs.calendar.shape[:2], np.float32))
@@ -67,3 +75,52 @@ class Ridge:
         for column in range(inputs.known.shape[2]):
             outputs = outputs + inputs.known[:, :, column] * self.target[inputs.calendar.shape[2] + column]
         return outputs
+
+    def _compiled(self, inputs: ModelInputs) -> AnyArray:
+        assert self._packed is not None, "weights lie where the inputs do"
+        rows, length = inputs.target.shape
+        origins, horizon, calendar = inputs.calendar.shape
+        known, covariates = inputs.known.shape[2], inputs.covariates.shape[2]
+        recent = min(length, ROUGH_LAGS)
+        width = window_width(length, covariates)
+        if self.window.shape != (width, horizon) or self.target.shape != (calendar + known, horizon):
+            raise ValueError(f"weights {tuple(self.window.shape)} and {tuple(self.target.shape)} do not fit the inputs")
+        shape = _Shape(length, recent, covariates, horizon, calendar, known)
+        shape.window_weights, shape.target_weights = (
+            address(weights, np.float32) for weights in (self._packed, self.target)
+        )
+        out = np.empty((rows, horizon), np.float32)
+        work = np.empty(origins * horizon + _ROWS * width, np.float32)
+        dates = address(work, np.float32)
+        given = (inputs.target, inputs.roughness, inputs.covariates, inputs.known, inputs.calendar)
+        call = _answer.unlocked if rows * out.shape[1] * width > _UNLOCKED_FROM else _answer
+        call(
+            rows,
+            ctypes.addressof(shape),
+            *(address(array, np.float32) for array in given),
+            origins,
+            address(inputs.calendar_row, np.int64),
+            address(out, np.float32),
+            dates,
+            dates + 4 * origins * horizon,
+        )
+        return out
+
+
+class _Shape(ctypes.Structure):
+    """Ridge of compiled/ridge.c."""
+
+    _fields_ = [
+        *((name, INT) for name in ("length", "recent", "covariates", "horizon", "calendar", "known")),
+        ("window_weights", ARRAY),
+        ("target_weights", ARRAY),
+    ]
+
+
+def packed(weights: AnyArray) -> AnyArray:
+    """float32 [N, H] → [⌈H / 8⌉, N, 8], 0 beyond H: eight outputs of a feature lie side by side."""
+    count, horizon = weights.shape
+    tiles = -(-horizon // _LANES)
+    padded = np.zeros((count, tiles * _LANES), np.float32)
+    padded[:, :horizon] = weights
+    return np.ascontiguousarray(padded.reshape(count, tiles, _LANES).transpose(1, 0, 2))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from model_core.libraries import CPU
+from model_core.model_inputs import ModelInputs
 from model_core.models.ridge import Ridge, target_features, window_features, window_width
 from model_core.models.ridge_fit import Sums, design
-from model_core.preparation import ModelInputs
 
 ROWS, COLUMNS, HORIZON, EXTRA = 600, 14, 4, 3
 

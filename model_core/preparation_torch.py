@@ -1,0 +1,122 @@
+"""Preparation by torch, on a GPU: the steps of compiled/preparation.c on whole arrays. Tests hold the two together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.batches import FILL_CODES, WindowBatch
+from model_core.libraries import Array
+from model_core.model_inputs import ModelInputs, Prepared
+
+if TYPE_CHECKING:
+    from model_core.torch_library import TorchLibrary
+
+# A window that varies less than this share of its level (plus a trace) is constant: float32 resolves no more.
+SCALE_FLOOR_SHARE, SCALE_FLOOR = 1e-6, 1e-12
+COVARIATE_CLIP = 8.0  # standard deviations; an extreme covariate must not carry the forecast away
+# Roughness of a window is log(rms step / standard deviation): 0.35 for white noise, -4 and less for a smooth trend.
+ROUGHNESS_MIN, ROUGHNESS_MAX, ROUGHNESS_MIDDLE = -4.0, 1.0, 1.5
+RECENT = 3  # newest observed cells that decide, together, whether a series left its distribution
+OUTLIER_SCALES, SPREAD_RATIO_MAX = 8.0, 5.0
+
+
+def prepare_on(
+    library: TorchLibrary, batch: WindowBatch, dates: AnyArray, rows: IntArray, block: int | None
+) -> Prepared:
+    """Windows with at least one observed cell each → inputs on the device. `dates` and `rows`: calendar and
+    calendar_row of ModelInputs."""
+    xp = library.xp
+    raw: Array = library.array(batch.windows[:, :, 0])
+    observed: Array = xp.isfinite(raw)
+    complete = bool(observed.all())
+    filled = raw if complete else _fill(library, raw, observed, library.array(batch.fill))
+    # Shifted by one of its own values, a window keeps its digits: float32 would lose them on a high level.
+    anchor = filled[:, -1:]
+    shifted = filled - anchor
+    seen = shifted if complete else xp.where(observed, shifted, 0.0)
+    count = library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
+    mean = seen.sum(axis=1, keepdims=True) / count
+    deviation = shifted - mean
+    squares = xp.square(deviation) if complete else xp.where(observed, xp.square(deviation), 0.0)
+    spread = xp.sqrt(squares.sum(axis=1, keepdims=True) / count)
+    floor = SCALE_FLOOR_SHARE * xp.abs(anchor + mean) + SCALE_FLOOR
+    scale = xp.maximum(spread, floor)
+    target = deviation / scale
+    center = (library.float64(anchor) + library.float64(mean))[:, 0]
+    covariates, known = _scaled_covariates(batch)
+    inputs = ModelInputs(
+        library,
+        target,
+        _roughness(library, target, None if complete else observed),
+        library.array(covariates),
+        library.array(known),
+        library.array(dates),
+        library.array(rows),
+        block,
+    )
+    suspicious = _suspicious(library, batch, raw, None if complete else observed, library.float64(spread[:, 0]))
+    return Prepared(inputs, center, library.float64(scale[:, 0]), (spread <= floor)[:, 0], suspicious)
+
+
+def _fill(library: TorchLibrary, raw: Array, observed: Array, codes: Array) -> Array:
+    """Holes of each row by its code; leading ones take the first observed value (zero: all take 0)."""
+    xp, length = library.xp, raw.shape[1]
+    position = library.array(np.arange(length))
+    before = library.running_max(xp.where(observed, position, -1))
+    after = -xp.flip(library.running_max(xp.flip(xp.where(observed, -position, -length), (1,))), (1,))
+    left, right = before.clip(min=0), after.clip(max=length - 1)
+    left, right = xp.where(before < 0, right, left), xp.where(after >= length, left, right)
+    start, end = library.take(raw, left), library.take(raw, right)
+    share = library.float32(position - left) / library.float32((right - left).clip(min=1))
+    code = codes[:, None]
+    filled = xp.where(code == FILL_CODES["interpolate"], start + (end - start) * share, start)
+    filled = xp.where(code == FILL_CODES["zero"], 0.0, filled)
+    return xp.where(observed, raw, filled)
+
+
+def _roughness(library: TorchLibrary, target: Array, observed: Array | None) -> Array:
+    """How much a window moves from step to step for its spread; steps across holes do not count. None: no holes."""
+    xp = library.xp
+    steps = xp.square(target[:, 1:] - target[:, :-1])
+    if observed is None:
+        ratio = steps.sum(axis=1) / max(steps.shape[1], 1)
+    else:
+        both = observed[:, 1:] & observed[:, :-1]
+        ratio = xp.where(both, steps, 0.0).sum(axis=1) / library.float32(both.sum(axis=1).clip(min=1))
+    rough = (0.5 * xp.log(ratio + 1e-12)).clip(ROUGHNESS_MIN, ROUGHNESS_MAX)
+    return (rough + ROUGHNESS_MIDDLE) / ROUGHNESS_MIDDLE
+
+
+def _scaled_covariates(batch: WindowBatch) -> tuple[AnyArray, AnyArray]:
+    """(float32 [B, L, C], float32 [B, H, F]) in running standard deviations; 0, the usual, where nothing is known."""
+    future = batch.known.shape[2]
+    first = batch.windows.shape[2] - future
+
+    def scaled(values: FloatArray, center: FloatArray, scale: FloatArray) -> AnyArray:
+        safe = np.where(scale > 0, scale, 1.0)[:, None]
+        units = (values - center[:, None]) / safe
+        usable = np.isfinite(units) & (scale > 0)[:, None]
+        return np.where(usable, np.clip(units, -COVARIATE_CLIP, COVARIATE_CLIP), 0.0).astype(np.float32)
+
+    past = scaled(batch.windows[:, :, 1:], batch.center[:, 1:], batch.scale[:, 1:])
+    known = scaled(batch.known, batch.center[:, first:], batch.scale[:, first:])
+    return past, known
+
+
+def _suspicious(library: TorchLibrary, batch: WindowBatch, raw: Array, observed: Array | None, spread: Array) -> Array:
+    """Rows whose newest cells lie far outside the running scaler, or whose spread is not at all the running one."""
+    xp = library.xp
+    center, scale = library.array(batch.center[:, 0]), library.array(batch.scale[:, 0])
+    known = scale > 0  # an unknown scale says nothing
+    safe = xp.where(known, scale, 1.0)
+    newest, enough = raw[:, -RECENT:], xp.ones_like(known)
+    if observed is not None:
+        recent: Array = library.largest(xp.where(observed, library.array(np.arange(raw.shape[1])), -1), RECENT)
+        newest, enough = library.take(raw, recent.clip(min=0)), (recent >= 0).all(axis=1)
+    outside = (xp.abs(library.float64(newest) - center[:, None]) / safe[:, None] > OUTLIER_SCALES).all(axis=1) & enough
+    ratio = spread / safe
+    strange = (ratio > SPREAD_RATIO_MAX) | (ratio < 1 / SPREAD_RATIO_MAX)
+    return known & (outside | strange)
