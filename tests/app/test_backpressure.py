@@ -112,7 +112,7 @@ def test_what_waits_for_its_restore_or_for_a_person_stays_paused() -> None:
     thread = poll_thread(consumer, Rewinds(), [])
     consumer.pause(PLACES)
     thread._paused = True
-    thread._holding.add(StreamPartition("tides", 0))
+    thread._holding = {StreamPartition("tides", 0): "its format changed"}
     thread._parked.add(StreamPartition("tides", 1))
     thread._resume()
     assert consumer.paused == {0, 1}
