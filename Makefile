@@ -37,7 +37,7 @@ $(VENV)/.locked: $(BIN)/uv requirements-dev.lock
 	@$(UV) pip install --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.locked pyproject.toml hatch_build.py $(wildcard model_core/compiled/*.[ch] model_core/compiled/build.py)
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml hatch_build.py $(wildcard */compiled/*.[ch] */*/compiled/*.[ch] model_core/compiled/build.py)
 	@echo "· compiling the kernels, and installing tidecast, editable"
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

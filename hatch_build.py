@@ -7,6 +7,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+FOLDERS = ("model_core/compiled", "stream_app/wire/compiled")
+
 
 class Kernels(BuildHookInterface[Any]):
     """A wheel carries the libraries of one machine type, for every Python 3; glibc as old as build.py says."""
@@ -16,9 +18,10 @@ class Kernels(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
-        compiled = runpy.run_path(str(Path(self.root) / "model_core" / "compiled" / "build.py"))
-        made = compiled["build"]()
-        build_data["artifacts"] += [f"/{path.relative_to(self.root).as_posix()}" for path in made]
+        root = Path(self.root)
+        compiled = runpy.run_path(str(root / "model_core" / "compiled" / "build.py"))
+        made = [path for folder in FOLDERS for path in compiled["build"](root / folder)]
+        build_data["artifacts"] += [f"/{path.relative_to(root).as_posix()}" for path in made]
         build_data["pure_python"] = False
         glibc = compiled["GLIBC"].replace(".", "_")
         build_data["tag"] = f"py3-none-manylinux_{glibc}_{platform.machine()}"

@@ -15,22 +15,23 @@ from model_core.arrays import AnyArray
 from model_core.compiled import build
 
 ROWS_WITH_LOCK = 1024  # a call over fewer rows keeps the interpreter's lock: it is over before another thread woke up
+Library = tuple[ctypes.CDLL, ctypes.CDLL]  # the same one, keeping the interpreter's lock and letting go of it
 _NEEDED = {"x86_64_v3": "X86_V3", "x86_64_v2": "X86_V2"}  # numpy's names for them
 
 
-def _load() -> tuple[ctypes.CDLL, ctypes.CDLL]:
-    """(keeping the interpreter's lock, letting go of it), the same library."""
-    libraries = build.libraries()
+def load(folder: build.Folder = build.HERE) -> Library:
+    """The library made of the C sources in a folder."""
+    libraries = build.libraries(folder)
     offered = [libraries[level] for level in libraries if _features.get(_NEEDED.get(level, ""), True)]
     if not offered:
         raise RuntimeError("tidecast's kernels need a processor of level x86-64-v2 (SSE4.2) at least")
     path = offered[0]
     if not path.exists():
-        build.build()
+        build.build(folder)
     return ctypes.PyDLL(str(path)), ctypes.CDLL(str(path))
 
 
-_KEEPING, _LETTING_GO = _load()
+_CORE = load()
 
 INT = ctypes.c_int64
 REAL = ctypes.c_double
@@ -43,8 +44,8 @@ class Kernel:
     Its second form `kernel.unlocked(…)` always lets go of the interpreter's lock: worth it from about 100 µs on.
     """
 
-    def __init__(self, name: str, arguments: Sequence[Any], result: Any = None) -> None:
-        self.keeping, self.unlocked = (getattr(library, name) for library in (_KEEPING, _LETTING_GO))
+    def __init__(self, name: str, arguments: Sequence[Any], result: Any = None, library: Library = _CORE) -> None:
+        self.keeping, self.unlocked = (getattr(loaded, name) for loaded in library)
         for function in (self.keeping, self.unlocked):
             function.argtypes = [INT, *arguments]
             function.restype = result

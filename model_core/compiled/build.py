@@ -1,4 +1,4 @@
-"""Compile the C sources beside this file into shared libraries: at install time, and in a checkout whose C has changed.
+"""Compile the C sources of a folder into shared libraries: at install time, and in a checkout whose C has changed.
 
 The compiler is the one inside the `ziglang` package, so that whoever installs tidecast needs none, and so that one
 source gives one result everywhere. It must not know what the kernels do, nor import anything of tidecast: the build
@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+Folder = Path
+HERE: Folder = Path(__file__).resolve().parent
 # What a processor must have, best first: the loader takes the first one that the machine offers.
 LEVELS = {"x86_64": ("x86_64_v3", "x86_64_v2"), "aarch64": ("generic",)}
 GLIBC = "2.28"  # manylinux_2_28, as torch's wheels
@@ -25,7 +26,7 @@ FLAGS = (
 )
 
 
-def libraries() -> dict[str, Path]:
+def libraries(folder: Path = HERE) -> dict[str, Path]:
     """Processor level → where the library for it lies, or will: the name carries what it is made from.
 
     RuntimeError on a processor that nobody has compiled for.
@@ -34,19 +35,19 @@ def libraries() -> dict[str, Path]:
     if machine not in LEVELS:
         raise RuntimeError(f"tidecast's kernels are compiled for {', '.join(LEVELS)}; this machine is {machine}")
     made_from = hashlib.sha256(repr((FLAGS, GLIBC)).encode())
-    for source in _sources():
+    for source in _sources(folder):
         made_from.update(source.name.encode() + b"\0" + source.read_bytes())
-    return {level: HERE / f"kernels-{level}-{made_from.hexdigest()[:16]}.so" for level in LEVELS[machine]}
+    return {level: folder / f"kernels-{level}-{made_from.hexdigest()[:16]}.so" for level in LEVELS[machine]}
 
 
-def build() -> list[Path]:
+def build(folder: Path = HERE) -> list[Path]:
     """Compile what is missing; each library appears whole or not at all, whoever else is building it.
 
     RuntimeError when there is no compiler, or with what the compiler said.
     """
-    wanted = libraries()
+    wanted = libraries(folder)
     if not all(path.exists() for path in wanted.values()):
-        for stale in HERE.glob("kernels-*.so"):
+        for stale in folder.glob("kernels-*.so"):
             if stale not in wanted.values():
                 stale.unlink(missing_ok=True)
     for level, path in wanted.items():
@@ -55,15 +56,16 @@ def build() -> list[Path]:
     return list(wanted.values())
 
 
-def _sources() -> list[Path]:
-    return sorted([*HERE.glob("*.c"), *HERE.glob("*.h")])
+def _sources(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.c"), *folder.glob("*.h")])
 
 
 def _compile(level: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=HERE, prefix=".building-") as folder:
+    sources = sorted(path.parent.glob("*.c"))
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
         made = Path(folder) / path.name
         command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{platform.machine()}-linux-gnu.{GLIBC}"]
-        command += [f"-mcpu={level}", *FLAGS, "-o", str(made), *map(str, sorted(HERE.glob("*.c"))), "-lm"]
+        command += [f"-mcpu={level}", *FLAGS, "-o", str(made), *map(str, sources), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
         if done.returncode != 0:
             raise RuntimeError(

@@ -1,84 +1,204 @@
-"""Many JSON texts of one form at once, from columns of texts. No Python code runs for a single text or number."""
+"""Many JSON texts of one form at once, from columns. No Python code runs for a single text or number.
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from itertools import repeat
+The parts of a form are put down once; a loop in C (compiled/lines.c) goes over the rows. Numbers are written as orjson
+writes them: the shortest text that reads back as the same float, null for what is none.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from model_core.arrays import AnyArray, BoolArray, IntArray
-from stream_app.wire.timestamps import MAX_MS, MIN_MS
+from model_core.arrays import AnyArray, IntArray
+from model_core.compiled import address
+from stream_app.wire import compiled
 
 Texts = list[bytes]
-FLAGS_MAX = 32  # that one code stands for
+_ROWS_WITH_LOCK = 64  # writing so few is over before another thread woke up
+# As in lines.c: the kinds of parts, and the fields of one.
+_FIXED, _TEXTS, _CHOSEN, _SAME, _REALS, _SHORT_REALS, _INTEGERS, _INSTANTS, _FLAGS = range(9)
+_KIND, _COUNT, _STRIDE, _DATA, _ENDS, _WHICH, _PART_FIELDS = 0, 1, 2, 3, 4, 5, 8
+_KIND_OF = {
+    np.dtype(np.float64): _REALS,
+    np.dtype(np.float32): _SHORT_REALS,
+    np.dtype(np.int64): _INTEGERS,
+    np.dtype(np.int8): _FLAGS,
+}
+_ROOM = np.zeros(9, np.int64)  # the most bytes that one takes, with a comma behind it
+_ROOM[[_REALS, _SHORT_REALS, _INTEGERS, _INSTANTS, _FLAGS]] = 26, 18, 22, 26, 6
+_OVERRUN = 64  # bytes behind what is written that the kernel may touch
+_POWER_MIN, _POWER_MAX = -292, 324
 
 
-class Lines:
-    """Texts that are put together from left to right."""
+class Table(NamedTuple):
+    """Texts, and where each ends."""
+
+    data: AnyArray  # uint8
+    ends: IntArray  # int64 [n]
+
+    @staticmethod
+    def of(texts: Sequence[bytes]) -> "Table":
+        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+        return Table(np.frombuffer(b"".join(texts), np.uint8), ends)
+
+
+class Form:
+    """What the texts look like, from left to right: fixed pieces, and between them what columns say."""
 
     def __init__(self) -> None:
-        self._columns: list[Iterable[bytes]] = []
-        self._fixed = b""  # what comes after them in every text
+        self._parts: list[tuple[int, int]] = []  # (kind, count)
+        self._fixed = b""  # all that is fixed
+        self._fixed_at: list[tuple[int, int]] = []  # (part, place in it)
+        self._texts: list[tuple[int, str]] = []  # (part, column)
+        self._cells: list[tuple[int, str, int]] = []  # (part, column, first element of the row)
+        self._template: NDArray[np.int64] | None = None
 
     def fixed(self, text: bytes) -> None:
         """The same in every text."""
+        self._fixed_at.append((self._part(_FIXED, len(text)), len(self._fixed)))
         self._fixed += text
 
-    def column(self, texts: Texts) -> None:
-        """One for each text."""
-        if self._fixed:
-            self._columns.append(repeat(self._fixed, len(texts)))
-            self._fixed = b""
-        self._columns.append(texts)
+    def once(self, column: str) -> None:
+        """The same in every text of one call: bytes."""
+        self._texts.append((self._part(_FIXED), column))
 
-    def chosen(self, texts: Sequence[bytes], which: IntArray) -> None:
-        """One of a few texts for each text: `which` int64 [n]."""
-        if len(texts) == 1:
-            self.fixed(texts[0])
-        else:
-            self.column([texts[index] for index in which.tolist()])
+    def texts(self, column: str) -> None:
+        """One for each text: Table."""
+        self._texts.append((self._part(_TEXTS), column))
 
-    def flags(self, flags: BoolArray, known: BoolArray) -> None:
-        """true and false with commas between them: bool [n, I]; all null where `known` [n] is false."""
-        count = flags.shape[1]
-        for first in range(0, count, FLAGS_MAX):
-            width = min(FLAGS_MAX, count - first)
-            codes = flags[:, first : first + width] @ (1 << np.arange(width))
-            self.fixed(b"," if first else b"")
-            self.chosen(*few(np.where(known, codes, -1), partial(_flags_texts, width)))
+    def chosen(self, column: str) -> None:
+        """One of a few: (Table, which of them, int64 [n])."""
+        self._texts.append((self._part(_CHOSEN), column))
 
-    def joined(self, end: bytes) -> Texts:
-        """The texts, each with `end` at its end. At least one column must have been put."""
-        # Joining all at once and cutting the result again would be five times slower.
-        return list(map(b"".join, zip(*self._columns, repeat(self._fixed + end))))
+    def numbers(self, column: str, at: int = 0, width: int = 1) -> int:
+        """float64, float32 or int64 [n, …]: of each row `width` from `at` on, with commas between. The part's number"""
+        return self._cell(_REALS, column, at, width)
+
+    def instants(self, column: str, at: int = 0) -> None:
+        """int64 [n, …] ms → RFC 3339 UTC in whole seconds, with milliseconds where one does not start at a second."""
+        self._cell(_INSTANTS, column, at, 1)
+
+    def flags(self, column: str, at: int = 0, width: int = 1) -> None:
+        """int8 [n, …]: false, true and null for 0, 1 and 2, with commas between them."""
+        self._cell(_FLAGS, column, at, width)
+
+    def same(self, part: int) -> None:
+        """What that part says, once more."""
+        self._part(_SAME, part)
+
+    def written(self, count: int, columns: Mapping[str, Any]) -> Texts:
+        """One text for each of `count` rows."""
+        if not count:
+            return []
+        parts = self._begun().copy()
+        cells = [_cells(columns[name], count) for name in self._columns]
+        room = count * len(self._fixed) + self._fill_cells(parts, cells, count)
+        for part, column in self._texts:
+            room += _fill_text(parts[part], columns[column], count)
+        return _put(parts, count, room)  # what the parts point to lives in `cells` and `columns`
+
+    def _part(self, kind: int, count: int = 0) -> int:
+        self._parts.append((kind, count))
+        return len(self._parts) - 1
+
+    def _cell(self, kind: int, column: str, at: int, width: int) -> int:
+        part = self._part(kind, width)
+        self._cells.append((part, column, at))
+        return part
+
+    def _begun(self) -> NDArray[np.int64]:
+        """The parts, as far as they are the same in every call."""
+        if self._template is None:
+            parts = np.zeros((len(self._parts), _PART_FIELDS), np.int64)
+            parts[:, : _COUNT + 1] = self._parts
+            self._text = np.frombuffer(self._fixed or b" ", np.uint8)
+            for part, place in self._fixed_at:
+                parts[part, _DATA] = address(self._text, np.uint8) + place
+            names = list(dict.fromkeys(column for _, column, _ in self._cells))
+            self._columns = names
+            self._cell_parts = np.array([part for part, _, _ in self._cells], np.int64)
+            self._cell_column = np.array([names.index(column) for _, column, _ in self._cells], np.int64)
+            self._cell_at = np.array([at for _, _, at in self._cells], np.int64)
+            self._same = [count for kind, count in self._parts if kind == _SAME]
+            self._template = parts
+        return self._template
+
+    def _fill_cells(self, parts: NDArray[np.int64], cells: list[AnyArray], count: int) -> int:
+        """Kind, stride and address of each; returns the bytes that they may take."""
+        if not cells:
+            return 0
+        facts = [(_KIND_OF[each.dtype], each.nbytes // count, _start(each), each.itemsize) for each in cells]
+        kind, stride, start, size = np.array(facts, np.int64).T[:, self._cell_column]
+        rows = self._cell_parts
+        assert ((self._cell_at + parts[rows, _COUNT]) * size <= stride).all(), "rows are as wide as the form says"
+        declared = parts[rows, _KIND]
+        kind = np.where(declared == _REALS, kind, declared)
+        parts[rows, _KIND], parts[rows, _STRIDE], parts[rows, _DATA] = kind, stride, start + self._cell_at * size
+        room = int(_ROOM[kind] @ parts[rows, _COUNT])
+        again = sum(int(_ROOM[parts[part, _KIND]] * parts[part, _COUNT]) for part in self._same)
+        return count * (room + again)
 
 
-def numbers(array: AnyArray) -> Texts:
-    """The JSON of every number of an array, in C order; NaN and infinities are null. float32 in its shortest form."""
-    if not array.size:
-        return []
-    return orjson.dumps(np.ascontiguousarray(array).reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+def _cells(values: AnyArray, count: int) -> AnyArray:
+    """Contiguous, and of a type that the kernel knows."""
+    assert len(values) == count, "one row for each"
+    if values.dtype not in _KIND_OF:
+        values = values.astype(np.int64)
+    return np.ascontiguousarray(values)
 
 
-def rows(array: AnyArray) -> Texts:
-    """[n, m] → the JSON of each row, without its brackets."""
-    if not array.size:
-        return [b""] * len(array)
-    return [row[2:] for row in _split(np.ascontiguousarray(array))]
+def _fill_text(part: NDArray[np.int64], value: Any, count: int) -> int:
+    """Returns the bytes that it may take in all texts together. `value` must outlive the call of the kernel."""
+    kind = part[_KIND]
+    if kind == _FIXED:
+        part[_COUNT], part[_DATA] = len(value), address(np.frombuffer(value, np.uint8), np.uint8)
+        return count * len(value)
+    table, which = (value, None) if kind == _TEXTS else value
+    part[_DATA], part[_ENDS] = address(table.data, np.uint8), address(table.ends, np.int64)
+    if which is None:
+        assert len(table.ends) == count, "one for each"
+        return len(table.data)
+    assert len(which) == count, "one for each"
+    part[_WHICH] = address(which, np.int64)
+    return count * int(np.diff(table.ends, prepend=0).max())
 
 
-def levels(array: AnyArray) -> list[Texts]:
-    """[n, Q, m] → for each of Q levels the n JSON texts of its row: `[…` of level 0, `,[…` of others, never the end."""
-    rows_ = _split(np.ascontiguousarray(array).reshape(-1, array.shape[-1]))
-    count = array.shape[1]
-    return [[row[1:] for row in rows_[::count]], *(rows_[level::count] for level in range(1, count))]
+def _put(parts: NDArray[np.int64], count: int, room: int) -> Texts:
+    out, ends, powers = np.empty(room + _OVERRUN, np.uint8), np.empty(count, np.int64), _powers_of_ten()
+    put = compiled.put_lines.unlocked if count > _ROWS_WITH_LOCK else compiled.put_lines.keeping
+    put(
+        count,
+        len(parts),
+        address(parts, np.int64),
+        address(powers, np.uint64),
+        address(out, np.uint8),
+        address(ends, np.int64),
+    )
+    stops = ends.tolist()
+    text = out[: stops[-1]].tobytes()
+    return [text[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
-def _split(matrix: AnyArray) -> Texts:
-    """Rows as `,[1.5,2.5`: cutting at one character is twice as fast as at three."""
-    return (b"," + orjson.dumps(matrix, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]).split(b"]")[:-1]
+def _start(array: AnyArray) -> int:
+    where: int = array.__array_interface__["data"][0]
+    return where
+
+
+@cache
+def _powers_of_ten() -> NDArray[np.uint64]:
+    """The first 128 bits of 10^e, rounded up, for e from _POWER_MIN to _POWER_MAX: uint64 [e, (high, low)]."""
+    powers = []
+    for exponent in range(_POWER_MIN, _POWER_MAX + 1):
+        above, below = 10 ** max(exponent, 0), 10 ** max(-exponent, 0)
+        shift = 128 - above.bit_length() + below.bit_length()
+        first = -(-(above << max(shift, 0)) // (below << max(-shift, 0)))
+        if first >= 1 << 128:
+            first = -(-(above << max(shift - 1, 0)) // (below << max(1 - shift, 0)))
+        powers.append((first >> 64, first & (1 << 64) - 1))
+    return np.array(powers, np.uint64)
 
 
 def strings(values: list[str]) -> Texts:
@@ -92,26 +212,3 @@ def strings(values: list[str]) -> Texts:
 def escapes(texts: Texts) -> bool:
     """Whether JSON wrote anything in `texts` of `strings` otherwise than it is."""
     return b"\\" in b"".join(texts)
-
-
-def few(values: IntArray, texts_of: Callable[[IntArray], Texts]) -> tuple[Texts, IntArray]:
-    """(texts of the distinct values, which of them each of `values` [n] has): for `Lines.chosen`, where most repeat."""
-    if (values == values[:1]).all():
-        return texts_of(values[:1]), np.zeros(len(values), np.int64)
-    distinct, which = np.unique(values, return_inverse=True)
-    return texts_of(distinct), which.reshape(-1)
-
-
-def _flags_texts(width: int, codes: IntArray) -> Texts:
-    """Bits, the lowest first; -1 for unknown ones."""
-    words = (b"false", b"true")
-    return [
-        b",".join([b"null"] * width if code < 0 else [words[code >> bit & 1] for bit in range(width)])
-        for code in codes.tolist()
-    ]
-
-
-def times(times_ms: IntArray) -> Texts:
-    """int64 [n] ms → RFC 3339 UTC in whole seconds, with milliseconds where one does not start at a second."""
-    moments: NDArray[np.datetime64] = np.clip(times_ms, MIN_MS, MAX_MS).astype("datetime64[ms]")
-    return [f"{text.removesuffix('.000')}Z".encode() for text in np.datetime_as_string(moments, unit="ms").tolist()]

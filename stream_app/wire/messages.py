@@ -1,7 +1,6 @@
 """Columns → the published messages, as (key, value) bytes. message_schemas.py says what stands in them.
 
-Numbers go from numpy arrays to text in one call a column, and the messages of a call are joined at once (lines.py): no
-Python code runs for a single number or message.
+The messages of a call are written at once (lines.py): no Python code runs for a single number or message.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +15,12 @@ from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.outcomes import DriftRecord, Forecasts, Scored, Summaries
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
-from stream_app.wire.lines import Lines, escapes, few, levels, numbers, rows, strings, times
+from stream_app.wire.lines import Form, Table, escapes, strings
 from stream_app.wire.message_schemas import SCHEMA_VERSION
+from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
 
 Record = tuple[bytes, bytes]  # (key, value)
-CHUNK = 256  # messages turned to text at once: about a megabyte at most, which the caches hold
+CHUNK = 1024  # messages turned to text at once: about a megabyte, which the caches hold
 
 
 def encode_forecasts(
@@ -34,67 +34,75 @@ def encode_forecasts(
     issued_at: str,
 ) -> list[Record]:
     """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
-    if not len(forecasts):
-        return []  # at most ticks, when forecasts are not due at every one
-    form = _ForecastForm(spec, stream, partition, model, model_version, issued_at)
+    form = _forecast_form(stream, spec.step_ms, spec.horizon, spec.quantile_levels, forecasts.mean is not None)
+    answered = _answered_by(model, model_version)
     records: list[Record] = []
     for first in range(0, len(forecasts), CHUNK):
-        records += form.records(forecasts, slice(first, first + CHUNK))
+        part = slice(first, first + CHUNK)
+        codes = forecasts.rungs[part].astype(np.int64) * len(REASON_NAMES) + forecasts.reasons[part]
+        columns: dict[str, Any] = {
+            "origin": _instants(spec, forecasts.origins[part]),
+            "quantiles": forecasts.quantiles[part],
+            "mean": None if forecasts.mean is None else forecasts.mean[part],
+            "answered": (answered, codes),
+            "revision": forecasts.revisions[part],
+            "issued_at": orjson.dumps(issued_at),
+            "observed_share": forecasts.observed_share[part],
+            "partition": b"%d" % partition,
+            "offset": forecasts.offsets[part],
+        }
+        records += _records(form, forecasts.series_ids[part], columns)
     return records
 
 
-class _ForecastForm:
-    """What is the same in all forecasts of a call, written out."""
-
-    def __init__(
-        self, spec: StreamSpec, stream: str, partition: int, model: str | None, version: str | None, issued_at: str
-    ) -> None:
-        shape = {"step_ms": spec.step_ms, "horizon": spec.horizon, "quantile_levels": spec.quantile_levels}
-        self._spec = spec
-        self._head = _open({"schema_version": SCHEMA_VERSION, "stream": stream}) + b',"series_id":"'
-        self._shape = b'",' + _open(shape)[1:] + b',"quantiles":['
-        self._issued_at = b"," + _open({"issued_at": issued_at})[1:] + b',"observed_share":'
-        self._input = _input(partition)
-        self._answered = _answered_by(model, version)
-        self._median = spec.quantile_levels.index(0.5)
-
-    def records(self, forecasts: Forecasts, part: slice) -> Iterable[Record]:
-        names = strings(forecasts.series_ids[part])
-        keys = _keys(names, forecasts.series_ids[part])
-        lines = Lines()
-        lines.fixed(self._head)
-        lines.column(names)
-        lines.fixed(b'","origin":"')
-        lines.chosen(*few(forecasts.origins[part], self._times))
-        lines.fixed(self._shape)
-        quantiles = levels(forecasts.quantiles[part])
-        for level, texts in enumerate(quantiles):
-            lines.fixed(b"]" if level else b"")
-            lines.column(texts)
-        lines.fixed(b']],"point":')
-        median = quantiles[self._median]
-        lines.column([text[1:] for text in median] if self._median else median)
-        if forecasts.mean is not None:
-            lines.fixed(b'],"mean":[')
-            lines.column(rows(forecasts.mean[part]))
-        lines.fixed(b"],")
-        pairs = forecasts.rungs[part].astype(np.int64) * len(REASON_NAMES) + forecasts.reasons[part]
-        lines.chosen(*few(pairs, lambda codes: [self._answered[code] for code in codes.tolist()]))
-        lines.fixed(b',"revision":')
-        lines.chosen(*few(forecasts.revisions[part], numbers))
-        lines.fixed(self._issued_at)
-        lines.column(numbers(forecasts.observed_share[part]))
-        lines.fixed(self._input)
-        lines.column(numbers(forecasts.offsets[part]))
-        return zip(keys, lines.joined(b"}}"), strict=True)
-
-    def _times(self, ticks: IntArray) -> list[bytes]:
-        return times(self._spec.grid.starts_ms(ticks))
+@lru_cache(maxsize=64)
+def _forecast_form(stream: str, step_ms: int, horizon: int, quantile_levels: tuple[float, ...], demand: bool) -> Form:
+    form = Form()
+    form.fixed(_open({"schema_version": SCHEMA_VERSION, "stream": stream}) + b',"series_id":"')
+    form.texts("series_id")
+    form.fixed(b'","origin":"')
+    form.instants("origin")
+    form.fixed(b'",' + _open({"step_ms": step_ms, "horizon": horizon, "quantile_levels": quantile_levels})[1:])
+    parts = []
+    for level in range(len(quantile_levels)):
+        form.fixed(b"],[" if level else b',"quantiles":[[')
+        parts.append(form.numbers("quantiles", level * horizon, horizon))
+    form.fixed(b']],"point":[')
+    form.same(parts[quantile_levels.index(0.5)])
+    if demand:
+        form.fixed(b'],"mean":[')
+        form.numbers("mean", 0, horizon)
+    form.fixed(b"],")
+    form.chosen("answered")
+    form.fixed(b',"revision":')
+    form.numbers("revision")
+    form.fixed(b',"issued_at":')
+    form.once("issued_at")
+    form.fixed(b',"observed_share":')
+    form.numbers("observed_share")
+    return _ended(form)
 
 
-def _keys(names: list[bytes], series_ids: list[str]) -> list[bytes]:
-    """What JSON has not escaped is the key as it is."""
-    return list(map(str.encode, series_ids)) if escapes(names) else names
+def _ended(form: Form) -> Form:
+    """With the place in the input that a message goes back to."""
+    form.fixed(b',"input":{"partition":')
+    form.once("partition")
+    form.fixed(b',"offset":')
+    form.numbers("offset")
+    form.fixed(b"}}")
+    return form
+
+
+def _records(form: Form, series_ids: list[str], columns: dict[str, Any]) -> Iterable[Record]:
+    names = strings(series_ids)
+    # What JSON has not escaped is the key as it is.
+    keys = list(map(str.encode, series_ids)) if escapes(names) else names
+    return zip(keys, form.written(len(names), columns | {"series_id": Table.of(names)}), strict=True)
+
+
+def _instants(spec: StreamSpec, ticks: IntArray) -> IntArray:
+    """int64 [n, …] → ms, within the years that RFC 3339 can say."""
+    return np.clip(spec.grid.starts_ms(ticks), MIN_MS, MAX_MS)
 
 
 def _open(part: Mapping[str, Any]) -> bytes:
@@ -102,106 +110,115 @@ def _open(part: Mapping[str, Any]) -> bytes:
     return orjson.dumps(part)[:-1]
 
 
-def _input(partition: int) -> bytes:
-    return b',"input":{"partition":%d,"offset":' % partition
-
-
 @lru_cache(maxsize=64)
-def _answered_by(model: str | None, model_version: str | None) -> dict[int, bytes]:
+def _answered_by(model: str | None, model_version: str | None) -> Table:
     """rung · reasons + reason → the fields that say who answered and why not the model."""
-    answered = {}
-    for rung in Rung:
-        for reason in Reason:
+    answered = []
+    for rung in sorted(Rung):
+        for reason in range(len(REASON_NAMES)):
             by_model = rung is Rung.MODEL
             fields = {
                 "model": (model or RUNG_NAMES[rung]) if by_model else RUNG_NAMES[rung],
                 "model_version": model_version if by_model else None,
                 "status": "ok" if by_model else "fallback",
-                "reason": None if reason is Reason.OK else REASON_NAMES[reason],
+                "reason": None if reason == Reason.OK else REASON_NAMES[reason],
             }
-            answered[rung.value * len(REASON_NAMES) + reason.value] = orjson.dumps(fields)[1:-1]
-    return answered
+            answered.append(orjson.dumps(fields)[1:-1])
+    return Table.of(answered)
 
 
 def encode_accuracy(spec: StreamSpec, stream: str, partition: int, scored: Scored) -> list[Record]:
     """One record a forecast, with all its scored horizons. K of them, I central intervals."""
+    form = _accuracy_form(stream, spec.quantile_levels, spec.scored_horizons)
     records: list[Record] = []
     for first in range(0, len(scored.series_ids), CHUNK):
-        records += _accuracy_records(spec, stream, partition, scored, slice(first, first + CHUNK))
+        part = slice(first, first + CHUNK)
+        known = np.isfinite(scored.actual[part])
+        columns: dict[str, Any] = {
+            "origin": _instants(spec, scored.origins[part]),
+            "target": _instants(spec, np.add.outer(scored.origins[part], spec.scored_horizons)),
+            "covered": np.where(known[:, :, None], scored.covered[part], np.int8(2)),
+            "partition": b"%d" % partition,
+            "offset": scored.offsets[part],
+        }
+        for name in ("actual", "error", "pinball", "baselines", "mase", "coverage", "skill"):
+            columns[name] = getattr(scored, name)[part]
+        records += _records(form, scored.series_ids[part], columns)
     return records
 
 
-def _accuracy_records(spec: StreamSpec, stream: str, partition: int, scored: Scored, part: slice) -> Iterable[Record]:
-    series_ids, origins, grid = scored.series_ids[part], scored.origins[part], spec.grid
-    names = strings(series_ids)
-    lines = Lines()
-    head, intervals = _accuracy_head(spec, stream, "record")
-    lines.fixed(head + b'"')
-    lines.column(names)
-    lines.fixed(b'",' + intervals + b',"origin":"')
-    lines.chosen(*few(origins, lambda ticks: times(grid.starts_ms(ticks))))
-    lines.fixed(b'","horizons":[')
-    for k, horizon in enumerate(spec.scored_horizons):
-        lines.fixed((b"}}," if k else b"") + b'{"horizon":%d,"target":"' % horizon)
-        lines.chosen(*few(origins + horizon, lambda ticks: times(grid.starts_ms(ticks))))
-        lines.fixed(b'","actual":')
-        lines.column(numbers(scored.actual[part, k]))
-        lines.fixed(b',"error":')
-        lines.column(numbers(scored.error[part, k]))
-        lines.fixed(b',"pinball":')
-        lines.column(numbers(scored.pinball[part, k]))
-        lines.fixed(b',"covered":[')
-        lines.flags(scored.covered[part, k], np.isfinite(scored.actual[part, k]))
-        lines.fixed(b'],"baselines":{"seasonal_naive":')
-        lines.column(numbers(scored.baselines[part, k, 0]))
-        lines.fixed(b',"last_value":')
-        lines.column(numbers(scored.baselines[part, k, 1]))
-    lines.fixed(b'}}],"mase":')
-    lines.column(numbers(scored.mase[part]))
-    lines.fixed(b',"coverage":[')
-    lines.column(rows(scored.coverage[part]))
-    lines.fixed(b'],"skill":')
-    lines.column(numbers(scored.skill[part]))
-    lines.fixed(_input(partition))
-    lines.column(numbers(scored.offsets[part]))
-    return zip(_keys(names, series_ids), lines.joined(b"}}"), strict=True)
+@lru_cache(maxsize=64)
+def _accuracy_form(stream: str, quantile_levels: tuple[float, ...], horizons: tuple[int, ...]) -> Form:
+    form = _accuracy_begun(stream, quantile_levels, "record")
+    intervals = len(central_intervals(quantile_levels))
+    form.fixed(b',"origin":"')
+    form.instants("origin")
+    form.fixed(b'","horizons":[')
+    for k, horizon in enumerate(horizons):
+        form.fixed((b"}}," if k else b"") + b'{"horizon":%d,"target":"' % horizon)
+        form.instants("target", k)
+        form.fixed(b'","actual":')
+        form.numbers("actual", k)
+        form.fixed(b',"error":')
+        form.numbers("error", k)
+        form.fixed(b',"pinball":')
+        form.numbers("pinball", k)
+        form.fixed(b',"covered":[')
+        form.flags("covered", k * intervals, intervals)
+        form.fixed(b'],"baselines":{"seasonal_naive":')
+        form.numbers("baselines", 2 * k)
+        form.fixed(b',"last_value":')
+        form.numbers("baselines", 2 * k + 1)
+    form.fixed(b'}}],"mase":')
+    form.numbers("mase")
+    form.fixed(b',"coverage":[')
+    form.numbers("coverage", 0, intervals)
+    form.fixed(b'],"skill":')
+    form.numbers("skill")
+    return _ended(form)
 
 
 def encode_summaries(spec: StreamSpec, stream: str, partition: int, summaries: Summaries) -> list[Record]:
     """One a series: its running accuracy."""
-    names = strings(summaries.series_ids)
-    lines = Lines()
-    head, intervals = _accuracy_head(spec, stream, "summary")
-    lines.fixed(head + b'"')
-    lines.column(names)
-    lines.fixed(b'",' + intervals + b',"at":"')
-    lines.chosen(*few(summaries.ticks, lambda ticks: times(spec.grid.starts_ms(ticks))))
-    lines.fixed(b'","mase":')
-    lines.column(numbers(summaries.mase))
-    lines.fixed(b',"coverage":[')
-    lines.column(rows(summaries.coverage))
-    for name, values in (("pinball", summaries.pinball), ("skill", summaries.skill), ("scored", summaries.scored)):
-        lines.fixed((b"]" if name == "pinball" else b"") + b',"%b":' % name.encode())
-        lines.column(numbers(values))
-    lines.fixed(_input(partition))
-    lines.column(numbers(summaries.offsets))
-    return list(zip(_keys(names, summaries.series_ids), lines.joined(b"}}"), strict=True))
+    columns: dict[str, Any] = {
+        "at": _instants(spec, summaries.ticks),
+        "partition": b"%d" % partition,
+        "offset": summaries.offsets,
+    }
+    for name in ("mase", "coverage", "pinball", "skill", "scored"):
+        columns[name] = getattr(summaries, name)
+    return list(_records(_summary_form(stream, spec.quantile_levels), summaries.series_ids, columns))
 
 
-def _accuracy_head(spec: StreamSpec, stream: str, kind: str) -> tuple[bytes, bytes]:
-    """What stands before the series' name, and the intervals, which stand after it."""
-    at = spec.quantile_levels
+@lru_cache(maxsize=64)
+def _summary_form(stream: str, quantile_levels: tuple[float, ...]) -> Form:
+    form = _accuracy_begun(stream, quantile_levels, "summary")
+    form.fixed(b',"at":"')
+    form.instants("at")
+    form.fixed(b'","mase":')
+    form.numbers("mase")
+    form.fixed(b',"coverage":[')
+    form.numbers("coverage", 0, len(central_intervals(quantile_levels)))
+    for name in ("pinball", "skill", "scored"):
+        form.fixed((b"]" if name == "pinball" else b"") + b',"%b":' % name.encode())
+        form.numbers(name)
+    return _ended(form)
+
+
+def _accuracy_begun(stream: str, at: tuple[float, ...], kind: str) -> Form:
+    """What both kinds say first: whose accuracy it is, and of which intervals."""
+    form = Form()
+    form.fixed(_open({"schema_version": SCHEMA_VERSION, "kind": kind, "stream": stream}) + b',"series_id":"')
+    form.texts("series_id")
     intervals = [round(at[high] - at[low], 9) for low, high in central_intervals(at)]
-    head = _open({"schema_version": SCHEMA_VERSION, "kind": kind, "stream": stream}) + b',"series_id":'
-    return head, orjson.dumps({"intervals": intervals})[1:-1]
+    form.fixed(b'",' + orjson.dumps({"intervals": intervals})[1:-1])
+    return form
 
 
 def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[DriftRecord]) -> list[Record]:
     """Keyed by the series, or by the group that a record is about."""
-    since = times(spec.grid.starts_ms(np.array([record.since for record in drift], np.int64)))
-    at = times(spec.grid.starts_ms(np.array([record.tick for record in drift], np.int64)))
     records: list[Record] = []
-    for row, record in enumerate(drift):
+    for record in drift:
         body = {
             "schema_version": SCHEMA_VERSION,
             "stream": stream,
@@ -211,8 +228,8 @@ def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[
             "statistic": record.statistic,
             "threshold": record.threshold,
             "state": record.state,
-            "since": since[row].decode(),
-            "at": at[row].decode(),
+            "since": rfc3339(spec.grid.start_ms(record.since)),
+            "at": rfc3339(spec.grid.start_ms(record.tick)),
             "input": {"partition": partition, "offset": record.offset},
         }
         whom = record.series_id or record.group or stream

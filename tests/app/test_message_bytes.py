@@ -1,5 +1,6 @@
 """Messages made by the column are, byte for byte, what writing each as an object would give."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from model_core.ladder import REASON_NAMES, RUNG_NAMES
 from model_core.outcomes import Forecasts, Scored, Summaries
 from model_core.spec import StreamSpec
 from stream_app.wire import messages
-from stream_app.wire.timestamps import rfc3339
+from stream_app.wire.lines import Form
+from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
 
 NAMES = [
     "pump-7.temp",
@@ -99,6 +101,65 @@ def forecast_body(of: StreamSpec, made: Forecasts, i: int) -> dict[str, Any]:
         "observed_share": made.observed_share[i],
         "input": {"partition": 4, "offset": made.offsets[i]},
     }
+
+
+FLOATS = [
+    *(0.0, -0.0, 0.1, 1.0, 100.0, 0.5, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 123456789012345.6),
+    *(9007199254740993.0, 1e15, 1e16, 1e17, 1e22, 1e23, 1e-4, 1e-5, 1e-6, 0.00012345, 9.5367431640625e-07, -2.5),
+    *(1e12, 1e13, 1e14, 3.4028234663852886e38, 1.1754943508222875e-38, 1e-45, 8388608.0, 16777216.0, 4.5e15),
+    *(np.nan, np.inf, -np.inf),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_floats_are_the_shortest_texts_that_read_back_as_the_same(rng: np.random.Generator, dtype: Any) -> None:
+    """All sizes, the borders of powers of two and ten among them, and whatever bits a float can have."""
+    bits = rng.integers(0, 2**64, 60_000, np.uint64, endpoint=False)
+    powers = np.array([2.0**e for e in range(-1074, 1024)] + [float(f"1e{e}") for e in range(-323, 309)])
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        near = np.concatenate([powers, np.nextafter(powers, 0), np.nextafter(powers, np.inf), -powers])
+        usual = np.concatenate([rng.normal(size=60_000) * 100, np.round(rng.normal(size=60_000) * 100, 2)])
+        values = np.concatenate([FLOATS, near, usual, np.arange(3000.0)]).astype(dtype)
+    values = np.concatenate([values, bits.view(dtype)])
+    form = Form()
+    form.numbers("value")
+    found = form.written(len(values), {"value": values})
+    assert found == orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    read = np.array([np.nan if text == b"null" else float(text) for text in found], np.float64).astype(dtype)
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(values)
+    assert read[finite].tobytes() == values[finite].tobytes()
+    assert np.isnan(read[~finite]).all()
+
+
+def test_integers_of_all_sizes(rng: np.random.Generator) -> None:
+    edges = [0, -1, 9, 10, 99, 100, 9999, 10_000, -(2**63), 2**63 - 1, *(10**e for e in range(19))]
+    values = np.concatenate([edges, rng.integers(-(2**63), 2**63 - 1, 2000), rng.integers(-200, 200, 500)])
+    for column in (values, values[:, None], np.stack([values, values[::-1]], axis=1), values[::2], values % 100 < 50):
+        form, width = Form(), column.shape[1] if column.ndim > 1 else 1
+        form.numbers("n", 0, width)
+        expected = [",".join(map(str, row)).encode() for row in column.astype(int).reshape(-1, width).tolist()]
+        assert form.written(len(column), {"n": column}) == expected
+
+
+def test_instants_of_all_years(rng: np.random.Generator) -> None:
+    first, last = MIN_MS, MAX_MS
+    leap = [datetime(year, 2, 28, 23, 59, 59, tzinfo=UTC) for year in (4, 1900, 2000, 2023, 2024, 9996)]
+    edges = [first, last, 0, -1, 999, *(int(moment.timestamp() * 1000) + add for moment in leap for add in (0, 1000))]
+    values = np.concatenate([edges, rng.integers(first, last, 5000), rng.integers(first, last, 5000) // 1000 * 1000])
+    form = Form()
+    form.instants("at")
+    assert form.written(len(values), {"at": values}) == [rfc3339(int(value)).encode() for value in values]
+
+
+def test_rows_that_are_narrower_than_their_form_are_refused() -> None:
+    form = Form()
+    form.numbers("n", 1, 2)
+    with pytest.raises(AssertionError):
+        form.written(3, {"n": np.zeros((3, 2))})
+    with pytest.raises(AssertionError):
+        form.written(4, {"n": np.zeros((3, 3))})
+    assert form.written(3, {"n": np.zeros((3, 3))}) == [b"0.0,0.0"] * 3
 
 
 @pytest.mark.parametrize("shape", SHAPES)

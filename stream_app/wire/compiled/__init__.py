@@ -1,0 +1,12 @@
+"""Compiled kernels of the wire formats, beside their C: messages are read and written without Python code for each.
+
+What a kernel does not know (an unusual message) it says so, and the modules that call it go the plain way.
+"""
+
+from pathlib import Path
+
+from model_core.compiled import ARRAY, INT, Kernel, load
+
+_LIBRARY = load(Path(__file__).parent)
+
+put_lines = Kernel("put_lines", [INT, ARRAY, ARRAY, ARRAY, ARRAY], library=_LIBRARY)
