@@ -4,18 +4,19 @@ Shared by all formats: a format fills a `PollColumns`, `verdicts.judge` decides 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.readings import Readings
 from stream_app.wire.decoded import LOG_APPEND_TIME, Message
 
+Names = NDArray[Any]  # of Python's texts: numpy chooses among them as fast as among numbers
 FEW = 8  # with fewer messages a run than this, each is asked for its offset
 
 
@@ -23,7 +24,7 @@ FEW = 8  # with fewer messages a run than this, each is asked for its offset
 class PollColumns:
     """n readings. `messages[i]` is the index in the poll of the message that reading i came in."""
 
-    series_ids: list[str]  # [n]
+    series_ids: Names  # str [n]
     timestamps_ms: IntArray  # int64 [n]
     values: FloatArray  # float64 [n], finite
     messages: IntArray  # int64 [n], never decreasing
@@ -41,7 +42,7 @@ class PollColumns:
         positions: list[int],
     ) -> "PollColumns":
         return PollColumns(
-            series_ids,
+            np.array(series_ids, object),
             np.array(timestamps_ms, np.int64),
             np.array(values, np.float64),
             np.array(messages, np.int64),
@@ -56,20 +57,13 @@ class PollColumns:
         if not parts:
             return PollColumns.of([], [], [], [], [])
         return PollColumns(
-            list(chain.from_iterable(part.series_ids for part in parts)),
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("timestamps_ms", "values", "messages", "positions")
-            ),
+            *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(PollColumns))
         )
 
     def take(self, index: IntArray) -> "PollColumns":
         """The readings at these places, in this order."""
-        if len(index) == 0:
-            return PollColumns.of([], [], [], [], [])
-        chosen = itemgetter(*index.tolist())(self.series_ids)
         return PollColumns(
-            list(chosen) if len(index) > 1 else [chosen],
+            self.series_ids[index],
             self.timestamps_ms[index],
             self.values[index],
             self.messages[index],
@@ -157,7 +151,7 @@ def by_partition(
         if len(part):
             gone = tuple(deletions.pop(partition, ()))
             offsets = origins.offsets[part.messages]
-            readings[partition] = Readings(part.series_ids, part.timestamps_ms, part.values, offsets, gone)
+            readings[partition] = Readings(part.series_ids.tolist(), part.timestamps_ms, part.values, offsets, gone)
     for partition, gone_alone in deletions.items():
         readings[partition] = replace(Readings.empty(), deletions=tuple(gone_alone))
     return readings

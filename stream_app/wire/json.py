@@ -17,6 +17,7 @@ from stream_app.wire.columns import Origins, PollColumns, by_partition, each
 from stream_app.wire.decoded import NOT_THE_FORMAT, DeadLetter, DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.json_batch import WHITE, decode_together
 from stream_app.wire.json_message import Fault, OneMessage, read_message
+from stream_app.wire.plain_json import plain_messages
 from stream_app.wire.series_ids import fault_of, from_key, includes
 from stream_app.wire.verdicts import judge
 
@@ -58,7 +59,11 @@ class _Poll:
     def decode(self, now_ms: int, replay: Mapping[int, ReplayVerdicts]) -> DecodedPoll:
         if not self._messages:
             return DecodedPoll({})
-        columns = self._include(self._columns(self._set_aside()))
+        keyed = not self._needs_key or all(each("key", self._messages))  # what is empty only takes the longer way
+        columns = self._plain(self._values) if keyed else None
+        if columns is None:
+            columns = self._columns(self._set_aside(keyed=keyed), begun=True)
+        columns = self._include(columns)
         for deletions in self._deletions.values():
             deletions.sort(key=lambda deletion: deletion[0])
         times = judge(self._spec, columns, self._origins, now_ms, replay)
@@ -87,11 +92,9 @@ class _Poll:
 
     # --- messages that are no readings ---
 
-    def _set_aside(self) -> IntArray:
+    def _set_aside(self, *, keyed: bool) -> IntArray:
         """Deletions, and messages that are too large or without a key; what is left over goes on, as indices."""
         size_max = self._spec.reading_bytes_max
-        # what is empty only takes the longer way
-        keyed = not self._needs_key or all(each("key", self._messages))
         if keyed and self._lengths.all() and self._lengths.max() <= size_max:
             return np.arange(len(self._values))
         rest: list[int] = []
@@ -124,18 +127,27 @@ class _Poll:
 
     # --- readings ---
 
-    def _columns(self, indices: IntArray) -> PollColumns:
-        """Together when that can be done, else halves, in the end one by one."""
+    def _plain(self, values: Sequence[bytes | None]) -> PollColumns | None:
+        """Columns where all are of the commonest kind."""
+        reader = plain_messages(self._spec.fields, self._spec.entity_separator)
+        if reader is None:
+            return None
+        return reader.columns(values, self._spec.timestamp_unit, self._spec.reading_bytes_max)
+
+    def _columns(self, indices: IntArray, *, begun: bool = False) -> PollColumns:
+        """Together when that can be done, else halves, in the end one by one. `begun`: they are not all plain."""
         if not len(indices):
             return PollColumns.concatenate([])
         values = _chosen(self._values, indices)
-        together = decode_together(
-            self._spec,
-            values,
-            self._lengths[indices],
-            keys=lambda: _chosen(self._keys, indices),
-            record_ms=lambda: self._origins.record_ms[indices],
-        )
+        together = None if begun else self._plain(values)
+        if together is None:
+            together = decode_together(
+                self._spec,
+                values,
+                self._lengths[indices],
+                keys=lambda: _chosen(self._keys, indices),
+                record_ms=lambda: self._origins.record_ms[indices],
+            )
         if together is not None:
             return PollColumns(
                 together.series_ids,
@@ -173,7 +185,7 @@ class _Poll:
         takes = includes(self._spec)
         if takes is None:
             return columns
-        kept = np.fromiter(map(takes, columns.series_ids), bool, len(columns))
+        kept = np.fromiter(map(takes, columns.series_ids.tolist()), bool, len(columns))
         self._excluded += int(len(columns) - kept.sum())
         return columns.where(kept)
 

@@ -44,8 +44,6 @@ class _Typed:
     decode_lines: Callable[[bytes], list[Any]]
     message: type
     paths: dict[str, str]  # field → dotted attribute path
-    # The same for the commonest message, a tenth cheaper, into series_id, timestamp, value; None for nested paths.
-    decode_readings: Callable[[bytes], list[Any]] | None
 
     def all(self, field: str, documents: list[Any]) -> list[Any]:
         """That field of each document, UNSET where it has none."""
@@ -85,34 +83,12 @@ def decode_together(
         if longest > NESTING_MAX and any(nested_too_deep(values[i]) for i in _with_many_brackets(joined, lengths)):
             return None
         plain = longest <= SERIES_ID_BYTES_MAX and _plain(joined)
-        if typed.decode_readings is not None:
-            columns = _plain_readings(typed.decode_readings, joined, len(values), spec.timestamp_unit, plain)
-            if columns is not None:
-                return columns
         documents = typed.decode_lines(joined)
         if len(documents) != len(values):
             return None
         return _Batch(spec, typed, keys, record_ms, plain).columns(documents)
     except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, _Unusual):
         return None
-
-
-def _plain_readings(
-    decode_readings: Callable[[bytes], list[Any]], joined: bytes, count: int, unit: str, plain: bool
-) -> PollColumns | None:
-    """The columns where all messages are single readings with a series id and a whole number for their time."""
-    try:
-        documents = decode_readings(joined)
-    except msgspec.DecodeError:
-        return None
-    if len(documents) != count:
-        return None
-    series_ids = [document.series_id for document in documents]
-    if not all(series_ids) or not (plain or not any(map(fault_of, set(series_ids)))):
-        return None
-    times = np.fromiter([document.timestamp for document in documents], np.int64, count)
-    values = np.fromiter([document.value for document in documents], np.float64, count)
-    return PollColumns(series_ids, scale_integers(times, unit), values, np.arange(count), np.zeros(count, np.int64))
 
 
 class _Unusual(Exception):
@@ -217,7 +193,8 @@ class _Batch:
             different &= {""}
         if any(map(fault_of, different)):
             raise _Unusual
-        return PollColumns(series_ids, self._times(documents, messages), values, messages, positions)
+        names = np.array(series_ids, object)
+        return PollColumns(names, self._times(documents, messages), values, messages, positions)
 
     def _packs(self, documents: list[Any], messages: IntArray) -> PollColumns:
         packs = self._typed.all("values", documents)
@@ -231,7 +208,7 @@ class _Batch:
         count = len(series_ids)
         values = np.fromiter(chain.from_iterable(pack.values() for pack in packs), np.float64, count)
         return PollColumns(
-            series_ids,
+            np.array(series_ids, object),
             np.repeat(self._times(documents, messages), lengths),
             values,
             np.repeat(messages, lengths),
@@ -302,17 +279,7 @@ def _typed(fields: FieldMapping) -> _Typed | None:
     attributes: dict[str, str] = {}
     message = _struct(tree, "", attributes)
     decoder = msgspec.json.Decoder(message | list[message])  # type: ignore[valid-type]
-    return _Typed(decoder.decode_lines, message, attributes, _decode_readings(fields))
-
-
-def _decode_readings(fields: FieldMapping) -> Callable[[bytes], list[Any]] | None:
-    """What it takes, the wider types would take alike: other fields do not count where there is a value."""
-    types: dict[str, Any] = {"series_id": str, "timestamp": int, "value": float}
-    rename = {name: getattr(fields, name) for name in types}
-    if any("." in path for path in rename.values()):
-        return None
-    reading = msgspec.defstruct("Reading", types.items(), rename=rename, gc=False)
-    return msgspec.json.Decoder(reading).decode_lines
+    return _Typed(decoder.decode_lines, message, attributes)
 
 
 def _struct(tree: dict[str, Any], prefix: str, attributes: dict[str, str]) -> Any:

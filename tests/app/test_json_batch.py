@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import stream_app.wire.json as wire_json
-from stream_app.wire import json_batch
 from stream_app.wire.decoded import DecodedPoll
 from tests.app.polls import NOW_MS, message, poll, spec
 
@@ -100,7 +99,10 @@ def both_ways(chosen: str, messages: Sequence[Any], partition_count: int = 2) ->
         return wire_json.decode(SPECS[chosen], messages, now_ms=NOW_MS, partition_count=partition_count)
 
     together = decode()
-    with mock.patch.object(wire_json, "decode_together", return_value=None):
+    with (
+        mock.patch.object(wire_json, "decode_together", return_value=None),
+        mock.patch.object(wire_json, "plain_messages", return_value=None),
+    ):
         return together, decode()
 
 
@@ -197,17 +199,27 @@ def test_each_reading_keeps_its_place_in_the_log_however_runs_and_gaps_fall(
     assert sum(int(flags.sum()) for flags in decoded.malformed.values()) == len(lost)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(names, times, numbers), min_size=1, max_size=6), st.sampled_from(sorted(SPECS)))
-def test_what_the_narrow_types_take_the_wide_ones_take_alike(readings: list[tuple[Any, Any, Any]], chosen: str) -> None:
-    documents = [{"series_id": name, "timestamp": time, "value": value} for name, time, value in readings]
+plain = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"series_id": names, "timestamp": times, "value": numbers}, optional={"tags": names}),
+        st.fixed_dictionaries({"entity": names, "timestamp": times, "values": st.dictionaries(names, numbers)}),
+        st.fixed_dictionaries({"timestamp": times, "values": st.dictionaries(names, numbers)}),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(plain, st.sampled_from(sorted(SPECS)))
+def test_what_the_loop_in_c_takes_the_typed_decoder_takes_alike(documents: list[Any], chosen: str) -> None:
     try:
         messages = poll([write(document, spaced=False, ascii_only=True) for document in documents])
     except ValueError:
         return
-    narrow = both_ways(chosen, messages)[0]
-    with mock.patch.object(json_batch, "_plain_readings", return_value=None):
-        assert_same(narrow, both_ways(chosen, messages)[0])
+    with_loop = both_ways(chosen, messages)[0]
+    with mock.patch.object(wire_json, "plain_messages", return_value=None):
+        assert_same(with_loop, both_ways(chosen, messages)[0])
 
 
 @pytest.mark.parametrize(

@@ -10,3 +10,5 @@ from model_core.compiled import ARRAY, INT, Kernel, load
 _LIBRARY = load(Path(__file__).parent)
 
 put_lines = Kernel("put_lines", [INT, ARRAY, ARRAY, ARRAY, ARRAY], library=_LIBRARY)
+read_messages = Kernel("read_messages", [ARRAY, INT, ARRAY, ARRAY, ARRAY], INT, library=_LIBRARY)
+place_names = Kernel("place_names", [ARRAY], library=_LIBRARY)
