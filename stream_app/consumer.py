@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from stream_app.metrics import Metrics
     from stream_app.settings import Settings
 
+LEAST_WAIT_S = 0.002
+FIRST_MESSAGE_BYTES = 1024  # before any was seen
+SAMPLES = 16  # messages of a poll whose size speaks for all
 UNPARK_S = 1.0  # between attempts to restore partitions whose store or broker is away
 log = structlog.get_logger(__name__)
 
@@ -56,6 +59,7 @@ class PollThread:
     ) -> None:
         self._limits = settings.limits
         self._poll_s = settings.limits.poll_wait / 1000  # `consume` waits all of it for a last partial batch
+        self._message_bytes = FIRST_MESSAGE_BYTES  # of a usual message, as the last poll had them
         self._properties = dict(consumer_properties)
         self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
         self._streams = {topic: stream for stream, topic in self._topics.items()}
@@ -71,6 +75,7 @@ class PollThread:
         self._prepare = prepare
         self._on_fatal = on_fatal
         self._credits = threading.Semaphore(self._limits.poll_queue_max)
+        self._handed_over = self._handled = 0  # poll batches with messages; each is counted by one thread
         self._stopping = threading.Event()
         self._discard = False
         self._paused = False
@@ -102,6 +107,7 @@ class PollThread:
     def handled(self, poll_batch: PollBatch) -> None:
         """The pipeline is done with it."""
         if poll_batch.change is None:
+            self._handled += 1
             self._credits.release()
 
     def stop(self, *, discard: bool, timeout_s: float) -> bool:
@@ -144,14 +150,32 @@ class PollThread:
             self._unpark(consumer)
         before = self._assignment.owned
         messages, self._early = self._early, []
-        messages += consumer.consume(self._limits.poll_batch_max, self._poll_s)
+        most = self._batch_max()
+        messages += consumer.consume(max(1, most - len(messages)), self._wait_s())
         if self._assignment.owned is not before:
             messages = self._still_ours(messages)
-        before = self._assignment.owned
+        if self._handed_over - self._handled > 1 and len(messages) < most:
+            self._early = messages  # another small batch behind one that waits would only cost more
+        else:
+            self._hand_over_sorted(consumer, messages)
+        self._gauges.update(consumer, self._assignment.owned)
+
+    def _batch_max(self) -> int:
+        """Messages that a poll batch may have: a pack of many readings counts for as many as its bytes."""
+        return max(1, min(self._limits.poll_batch_max, self._limits.poll_bytes_max // self._message_bytes))
+
+    def _wait_s(self) -> float:
+        """How long to wait for messages: not past the moment at which the pipeline wants to be woken."""
+        return min(self._poll_s, max(LEAST_WAIT_S, self._wake_at() - time.monotonic()))
+
+    def _hand_over_sorted(self, consumer: Consumer, messages: list[Message]) -> None:
+        owned = self._assignment.owned
         poll_batch = self._sorted(consumer, messages)
         if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
-            self._hand_over(poll_batch, owned=before)
-        self._gauges.update(consumer, self._assignment.owned)
+            self._hand_over(poll_batch, owned=owned)
+        if messages:
+            some = messages[:: len(messages) // SAMPLES + 1]
+            self._message_bytes = max(1, sum(map(len, some)) // len(some))
 
     def _still_ours(self, messages: list[Message]) -> list[Message]:
         """After a rebalance within `consume()`: some messages may be of partitions that went, or came twice."""
@@ -221,6 +245,7 @@ class PollThread:
         if owned is not self._assignment.owned:
             now = self._assignment.owned
             poll_batch = poll_batch.only({at for at, each in owned.items() if now.get(at) is each})
+        self._handed_over += 1
         self._put(poll_batch)
 
     def _keep_polling(self, *, pause: bool) -> None:

@@ -52,10 +52,6 @@ class Leaving:
 
     def add(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         """Forecasts, accuracy and drift of a partition, each to its topic."""
-        with self._metrics.encode_seconds.time():
-            self._encode(owned, outcome, facts)
-
-    def _encode(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         stream, spec = owned.at.stream, owned.spec
         if spec.emit_from is not None:
             outcome = since(outcome, spec.grid.tick(spec.emit_from - 1) + 1)
@@ -106,4 +102,4 @@ class Leaving:
     def _add(self, owned: Owned, kind: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         if records:
             self.outbox.add(owned.spec.outputs.topic(kind, owned.at.stream), records)
-            self._metrics.records_published.labels(owned.at.stream, kind).inc(len(records))
+            self._metrics.count("records_published", owned.at.stream, kind, by=len(records))

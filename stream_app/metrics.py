@@ -4,7 +4,9 @@ Base units (seconds, bytes, ratios), and no label that grows with the number of 
 of their own; nothing is shared between two `Metrics`.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,8 +77,10 @@ TABLE: dict[str, Metric] = {
     "forecast_batch_windows": Metric(
         "histogram", "tidecast_forecast_batch_windows", "Windows in a forecast batch.", (), SIZES
     ),
-    "settle_seconds": Metric("histogram", "tidecast_settle_seconds", "Scoring, calibrating and issuing."),
-    "encode_seconds": Metric("histogram", "tidecast_encode_seconds", "Columns to messages."),
+    "settle_seconds": Metric(
+        "histogram", "tidecast_settle_seconds", "Scoring, calibrating, issuing of one poll batch."
+    ),
+    "encode_seconds": Metric("histogram", "tidecast_encode_seconds", "Columns to messages, of one poll batch."),
     "transaction_seconds": Metric(
         "histogram", "tidecast_transaction_seconds", "From a cut to its acknowledged offsets: produce, flush, commit."
     ),
@@ -138,6 +142,26 @@ TABLE: dict[str, Metric] = {
 }
 
 
+class Spent:
+    """Time spent on the stages of one poll batch, added up: a histogram for each partition and pass would cost more."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - started
+
+    def take(self) -> dict[str, float]:
+        """Stage → seconds since it was asked last."""
+        taken, self._seconds = self._seconds, {}
+        return taken
+
+
 class Metrics:
     """The table as objects, and how values of the story are counted."""
 
@@ -183,13 +207,26 @@ class Metrics:
         for attribute, metric in TABLE.items():
             setattr(self, attribute, _made(metric, self.registry))
         self._models: dict[str, tuple[str, str]] = {}  # stream → labels of its model_info
+        self._counters: dict[tuple[str, ...], Counter] = {}  # attribute and labels → the counter itself
+
+    def count(self, counter: str, *labels: str, by: float = 1) -> None:
+        """Add to a counter of the table. Looking it up by its labels each time would cost more than to count."""
+        found = self._counters.get((counter, *labels))
+        if found is None:
+            found = self._counters[counter, *labels] = getattr(self, counter).labels(*labels)
+        found.inc(by)
+
+    def show_spent(self, spent: Spent) -> None:
+        """The stages of one poll batch."""
+        for stage, seconds in spent.take().items():
+            getattr(self, f"{stage}_seconds").observe(seconds)
 
     def count_decoded(self, stream: str, poll: DecodedPoll) -> None:
         """Dead letters are counted where they leave, because those of a replay do not."""
-        self.poll_batches.labels(stream).inc()
+        self.count("poll_batches", stream)
         self.poll_batch_messages.labels(stream).observe(sum(map(len, poll.malformed.values())))
         if poll.excluded:
-            self.readings.labels(stream, "excluded").inc(poll.excluded)
+            self.count("readings", stream, "excluded", by=poll.excluded)
 
     def count_observed(self, stream: str, observed: Observed) -> None:
         counts = dict(observed.counts)
@@ -197,12 +234,12 @@ class Metrics:
         warming_up = counts.pop("warming_up", 0)
         for verdict, count in counts.items():
             if count:
-                self.readings.labels(stream, verdict).inc(count)
+                self.count("readings", stream, verdict, by=count)
         if settled:
-            self.cells.labels(stream, "observed").inc(settled - missing)
-            self.cells.labels(stream, "missing").inc(missing)
+            self.count("cells", stream, "observed", by=settled - missing)
+            self.count("cells", stream, "missing", by=missing)
         if warming_up:
-            self.warming_up.labels(stream).inc(warming_up)
+            self.count("warming_up", stream, by=warming_up)
 
     def count_outcome(self, stream: str, outcome: Outcome, spec: StreamSpec | None = None) -> None:
         """`spec` names the intervals of the coverage gauges; without it they are left out."""
@@ -212,10 +249,10 @@ class Metrics:
             for pair, count in enumerate(np.bincount(pairs).tolist()):
                 if count:
                     rung, reason = divmod(pair, len(REASON_NAMES))
-                    self.forecasts.labels(stream, RUNG_NAMES[rung], REASON_NAMES[reason]).inc(count)
-            self.revisions.labels(stream).inc(int((forecasts.revisions > 0).sum()))
+                    self.count("forecasts", stream, RUNG_NAMES[rung], REASON_NAMES[reason], by=count)
+            self.count("revisions", stream, by=int((forecasts.revisions > 0).sum()))
         if outcome.deleted:
-            self.deletions.labels(stream).inc(len(outcome.deleted))
+            self.count("deletions", stream, by=len(outcome.deleted))
         if outcome.summaries is not None:
             self._show_quality(stream, outcome.summaries, spec)
         self._count_drift(stream, outcome.drift)

@@ -22,6 +22,7 @@ from stream_app.dead_letters import MalformedShare
 from stream_app.decisions import Decisions
 from stream_app.forecast_batches import ForecastBatches, Loaded, model_failed_in, window_offsets
 from stream_app.leaving import Leaving
+from stream_app.metrics import Spent
 from stream_app.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, Released, Rewound, StreamPartition
 from stream_app.publisher import Parcel, Publisher
 from stream_app.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
@@ -75,6 +76,7 @@ class Pipeline:
         self._decisions = Decisions(forecasts, offers, self._leaving, metrics)
         self._cuts = Cuts(settings.limits, store, saver)
         self._outbox_bytes_max = settings.limits.outbox_bytes_max
+        self._spent = Spent()
         self._uncut = False  # something happened since the last cut
         self._failed = False
         self._rewinds = 0  # what is made from now on carries their number
@@ -95,6 +97,7 @@ class Pipeline:
             self._move_on(share)
         self._close_idle(poll_batch)
         self._send(poll_batch.change)  # 7, and 8 when its time has come
+        self._metrics.show_spent(self._spent)
         if not self._uncut and self._decisions.swap_models(self._owned.values()):
             self._uncut = True
 
@@ -141,7 +144,7 @@ class Pipeline:
         arrived: dict[Owned, Arrived] = {}
         for stream, messages in share.messages.items():
             ours = [owned for at, owned in self._owned.items() if at.stream == stream]
-            with self._metrics.decode_seconds.time():
+            with self._spent.on("decode"):
                 poll = self._decoders[stream](
                     self._streams[stream],
                     messages,
@@ -179,7 +182,7 @@ class Pipeline:
         while going:
             observed: dict[Owned, Observed] = {}
             for owned in list(going):
-                with self._metrics.observe_seconds.time():
+                with self._spent.on("observe"):
                     seen = next(going[owned], None)
                 if seen is None:
                     del going[owned]
@@ -207,7 +210,7 @@ class Pipeline:
 
     def _settle(self, owned: Owned, seen: Observed, raw: RawForecast | None) -> Outcome:
         """Cells that became ready score earlier forecasts, calibration and drift move, forecasts are issued."""
-        with self._metrics.settle_seconds.time():
+        with self._spent.on("settle"):
             outcome = owned.state.settle_and_issue(seen, raw)
         self._metrics.count_outcome(owned.at.stream, outcome, owned.spec)
         return outcome
@@ -215,7 +218,8 @@ class Pipeline:
     def _leave(self, owned: Owned, outcome: Outcome, share: Share) -> None:
         """What was not published before goes into the outbox."""
         if share.next_offsets[owned.at] > owned.emit_from:
-            self._leaving.add(owned, unpublished(outcome, owned.emit_from), self._decisions.facts(owned))
+            with self._spent.on("encode"):
+                self._leaving.add(owned, unpublished(outcome, owned.emit_from), self._decisions.facts(owned))
 
     def _move_on(self, share: Share) -> None:
         """Offsets of messages without any reading count too; then decisions of the time take effect."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 FAILED = 1
+SWITCH_S = 0.001  # the default is 5 ms
 
 
 def run(settings: Settings) -> None:
@@ -27,6 +28,8 @@ def run(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what they have to say of a failure, we have said
     # A poll batch makes tens of thousands of objects that live for milliseconds: looking for cycles there is waste.
     gc.set_threshold(100_000, 50, 100)
+    # A transaction passes from thread to thread some ten times, and each may wait that long for the interpreter's lock.
+    sys.setswitchinterval(SWITCH_S)
     app = create_app(settings)
     host = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     host.spinner = None

@@ -74,11 +74,11 @@ def reader_properties(settings: Settings) -> dict[str, Any]:
     }
 
 
-def producer_properties(settings: Settings) -> dict[str, Any]:
+def producer_properties(settings: Settings, *, linger_ms: int = 5) -> dict[str, Any]:
     """A producer that is not part of anybody's transactions."""
     return {
         **_shared(settings, "producer"),
-        "linger.ms": 5,
+        "linger.ms": linger_ms,
         "batch.num.messages": 50_000,
         "queue.buffering.max.messages": 1_000_000,
         "compression.type": "lz4",
@@ -94,7 +94,8 @@ def producer_properties(settings: Settings) -> dict[str, Any]:
 def output_properties(settings: Settings) -> dict[str, Any]:
     """Of the worker's own producer; under exactly_once a transactional one, whose name is the same after a restart."""
     if settings.delivery != "exactly_once":
-        return producer_properties(settings)
+        # Outputs come in batches already, and nobody flushes them before the next commit.
+        return producer_properties(settings, linger_ms=1)
     limits = settings.limits
     return {
         **producer_properties(settings),

@@ -14,6 +14,7 @@ from stream_app.metrics import Metrics
 from stream_app.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
 from stream_app.rewinds import Rewinds
 from stream_app.settings.model import Limits
+from tests.app.polls import message
 
 PLACES = [TopicPartition("in", each) for each in range(3)]
 
@@ -55,11 +56,12 @@ class Owners:
         return Assigned(tuple(SimpleNamespace(at=at, start_offset=0) for at in partitions))  # type: ignore[misc]
 
 
-def poll_thread(consumer: PausedConsumer, rewinds: Rewinds, put: list[PollBatch]) -> PollThread:
+def poll_thread(
+    consumer: PausedConsumer, rewinds: Rewinds, put: list[PollBatch], limits: Limits | None = None
+) -> PollThread:
     spec = SimpleNamespace(topic="in", idle_timeout=None)
-    settings: Any = SimpleNamespace(
-        limits=Limits(pause_after=0, poll_wait=1, poll_queue_max=1), streams={"tides": spec}, delivery="exactly_once"
-    )
+    limits = limits or Limits(pause_after=0, poll_wait=1, poll_queue_max=1)
+    settings: Any = SimpleNamespace(limits=limits, streams={"tides": spec}, delivery="exactly_once")
     thread = PollThread(
         settings,
         consumer_properties={},
@@ -116,3 +118,57 @@ def test_what_waits_for_its_restore_or_for_a_person_stays_paused() -> None:
     thread._parked.add(StreamPartition("tides", 1))
     thread._resume()
     assert consumer.paused == {0, 1}
+
+
+class LiveConsumer(PausedConsumer):
+    """Gives what lies in `log`, as many messages as it is asked for."""
+
+    def __init__(self, log: list[Any]) -> None:
+        super().__init__()
+        self.log = log
+        self.asked: list[int] = []
+
+    def consume(self, count: int, timeout_s: float) -> list[Any]:
+        self.asked.append(count)
+        taken, self.log = self.log[:count], self.log[count:]
+        return taken
+
+    def position(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
+        return []
+
+    def get_watermark_offsets(self, place: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        return 0, 0
+
+
+def offsets(poll_batch: PollBatch) -> list[int | None]:
+    return [message.offset() for message in poll_batch.messages["tides"]]
+
+
+def test_small_polls_join_while_the_pipeline_has_one_in_hand_and_one_waiting() -> None:
+    consumer, put = LiveConsumer([]), list[PollBatch]()
+    thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=5))
+    for number in range(4):
+        consumer.log = [message(b"{}", offset=number)]
+        thread._turn(consumer)  # type: ignore[arg-type]
+    assert [offsets(each) for each in put] == [[0], [1]]
+    thread.handled(put[0])
+    consumer.log = [message(b"{}", offset=4)]
+    thread._turn(consumer)  # type: ignore[arg-type]
+    assert [offsets(each) for each in put] == [[0], [1], [2, 3, 4]]
+    consumer.log = [message(b"{}", offset=number) for number in range(5, 12)]
+    thread._turn(consumer)  # type: ignore[arg-type]
+    assert offsets(put[-1]) == [5, 6, 7, 8, 9], "a full one waits for a credit, not for more"
+
+
+def test_large_messages_are_taken_fewer_at_once() -> None:
+    limits = Limits(poll_wait=1, poll_bytes_max=10_000)
+    consumer = LiveConsumer([message(b"x" * 500, offset=number) for number in range(100)])
+    thread = poll_thread(consumer, Rewinds(), [], limits)
+    for _ in range(2):
+        thread._turn(consumer)  # type: ignore[arg-type]
+        thread.handled(PollBatch())
+    consumer.log = [message(b"x" * 50_000, offset=100)]
+    for _ in range(2):
+        thread._turn(consumer)  # type: ignore[arg-type]
+        thread.handled(PollBatch())
+    assert consumer.asked[1:] == [20, 20, 1]
