@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
 from stream_app.delivery.failures import ProducerLost
-from stream_app.delivery.producer import OutputProducer
-from stream_app.outbox import Outbox
+from stream_app.delivery.producer import Delivery
 from stream_app.poll_batch import StreamPartition
 
 if TYPE_CHECKING:
@@ -19,25 +18,20 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 
-class AtLeastOnce:
+class AtLeastOnce(Delivery):
     """`begin`, `commit` and `abort` have nothing to do."""
 
     is_transactional = False
 
     def __init__(self, settings: Settings, properties: Mapping[str, Any], commits: OffsetCommits) -> None:
-        self._properties = properties
+        super().__init__(settings, properties)
         self._commits = commits
-        self._publish_s = settings.limits.publish_deadline / 1000
         self._commit_s = settings.limits.commit_deadline / 1000
-        self._producer: OutputProducer | None = None
 
     def open(self) -> None:
-        self._producer = OutputProducer(self._properties)
+        self._renew()
 
     def begin(self) -> None: ...
-
-    def produce(self, outbox: Outbox) -> None:
-        self._there().produce(outbox, self._publish_s)
 
     def flush(self) -> None:
         self._there().flush(self._publish_s)
@@ -57,13 +51,3 @@ class AtLeastOnce:
     def commit(self) -> None: ...
 
     def abort(self) -> None: ...
-
-    def abandon(self) -> None:
-        if self._producer is not None:
-            self._producer.abandon()
-            self._producer = None
-
-    def _there(self) -> OutputProducer:
-        if self._producer is None:
-            raise ProducerLost("there is no producer")
-        return self._producer

@@ -15,8 +15,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from stream_app.delivery.commits import OffsetCommits, Permit
 from stream_app.delivery.failures import Aborted, ProducerLost, PublishFailed, failure_of
-from stream_app.delivery.producer import OutputProducer
-from stream_app.outbox import Outbox
+from stream_app.delivery.producer import Delivery, OutputProducer
 from stream_app.poll_batch import StreamPartition
 
 if TYPE_CHECKING:
@@ -27,24 +26,22 @@ RETRY_S = 0.01
 INIT_TIMEOUT_S = 10.0
 
 
-class ExactlyOnce:
+class ExactlyOnce(Delivery):
     """The steps of a transaction, in their order: begin, produce, flush, send_offsets, commit; or abort."""
 
     is_transactional = True
 
     def __init__(self, settings: Settings, properties: Mapping[str, Any], commits: OffsetCommits) -> None:
         limits = settings.limits
-        self._properties = properties
+        super().__init__(settings, properties)
         self._commits = commits
         self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
-        self._publish_s = limits.publish_deadline / 1000
         # Beyond it the coordinator has aborted the transaction by itself.
         self._commit_s = min(limits.commit_deadline, limits.transaction_timeout) / 1000
-        self._producer: OutputProducer | None = None
 
     def open(self) -> None:
         """A new producer. Returns when whatever its predecessor left is finished or aborted, and its epoch fenced."""
-        self._producer = producer = OutputProducer(self._properties)
+        producer = self._renew()
         try:
             self._call("init_transactions", lambda: producer.client.init_transactions(INIT_TIMEOUT_S), INIT_TIMEOUT_S)
         except Aborted as failure:
@@ -55,9 +52,6 @@ class ExactlyOnce:
             self._there().client.begin_transaction()
         except KafkaException as error:
             raise ProducerLost(f"begin_transaction: {error.args[0].str()}") from error
-
-    def produce(self, outbox: Outbox) -> None:
-        self._there().produce(outbox, self._publish_s)
 
     def flush(self) -> None:
         """Sending the offsets with records still on their way stalls for a retry interval (measured)."""
@@ -100,16 +94,6 @@ class ExactlyOnce:
             self._call("abort_transaction", lambda: producer.client.abort_transaction(timeout_s), timeout_s)
         except Aborted as failure:
             raise ProducerLost(str(failure)) from failure
-
-    def abandon(self) -> None:
-        if self._producer is not None:
-            self._producer.abandon()
-            self._producer = None
-
-    def _there(self) -> OutputProducer:
-        if self._producer is None:
-            raise ProducerLost("there is no producer")
-        return self._producer
 
     def _call(self, step: str, function: Callable[[], Any], timeout_s: float) -> Any:
         """What may be asked again is, until the deadline; after that the outcome is unknown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -13,6 +13,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream_app.delivery.calls import Calls
 from stream_app.delivery.failures import HOPELESS, ProducerLost, failure_of
 from stream_app.outbox import Addressed, Outbox
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
 
 QUEUE_FULL_WAIT_S = 0.05
 log = structlog.get_logger(__name__)
@@ -130,3 +133,29 @@ class OutputProducer:
             raise ProducerLost("the client's queue stays full: Kafka does not take outputs")
         with _callbacks_served():
             self.client.poll(QUEUE_FULL_WAIT_S)
+
+
+class Delivery:
+    """What both deliveries share: the producer of the moment. There is none before `_renew` and after `abandon`."""
+
+    def __init__(self, settings: Settings, properties: Mapping[str, Any]) -> None:
+        self._properties = properties
+        self._publish_s = settings.limits.publish_deadline / 1000
+        self._producer: OutputProducer | None = None
+
+    def produce(self, outbox: Outbox) -> None:
+        self._there().produce(outbox, self._publish_s)
+
+    def abandon(self) -> None:
+        if self._producer is not None:
+            self._producer.abandon()
+            self._producer = None
+
+    def _renew(self) -> OutputProducer:
+        self._producer = OutputProducer(self._properties)
+        return self._producer
+
+    def _there(self) -> OutputProducer:
+        if self._producer is None:
+            raise ProducerLost("there is no producer")
+        return self._producer
