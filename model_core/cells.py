@@ -201,16 +201,14 @@ class Cells:
         if walk.rejected_count:
             self._collect_rejected(walk.rejected_count)
         n, d, waves = walk.cell_count, walk.window_count, walk.wave_count
-        cells, values, due = np.empty((3, n), np.int64), np.empty((2, n)), np.empty((4, d), np.int64)
-        out, arrays = phase_a.Windows(), self._window_arrays(d) if d else []
-        _point(out, arrays)
+        told = np.empty(5 * n + 4 * d, np.int64)  # one piece of memory for one address
+        cells, due = told[: 3 * n].reshape(3, n), told[5 * n :].reshape(4, d)
+        values = told[3 * n : 5 * n].view(np.float64).reshape(2, n)
+        arrays = self._window_arrays(d) if d else []
+        out = _point(phase_a.Windows(), arrays) if d else None
+        where = address(told, np.int64)
         phase_a.take(
-            n,
-            self._address,
-            address(cells, np.int64),
-            address(values, np.float64),
-            address(due, np.int64),
-            ctypes.addressof(out),
+            n, self._address, where, where + 24 * n, where + 40 * n, None if out is None else ctypes.addressof(out)
         )
         self._tell(self._waves[:waves].tolist(), cells, values, due)
         if d:
@@ -241,7 +239,7 @@ class Cells:
             else:
                 reason = "timestamp_out_of_range"
                 detail = f"{amount} steps ahead of the watermark; kept: {spec.known_ahead}"
-            self._refused.append(Rejected(int(positions[at]), reason, detail))
+            self._refused.append(Rejected(at if positions is None else int(positions[at]), reason, detail))
 
     def _window_arrays(self, rows: int) -> list[AnyArray]:
         """Of WindowBatch, in the order of phase_a.Windows."""
@@ -258,9 +256,10 @@ class Cells:
         ]
 
 
-def _point(windows: phase_a.Windows, arrays: list[AnyArray]) -> None:
-    for (name, *_), array in zip(phase_a.Windows._fields_, arrays, strict=False):
+def _point(windows: phase_a.Windows, arrays: list[AnyArray]) -> phase_a.Windows:
+    for (name, *_), array in zip(phase_a.Windows._fields_, arrays, strict=True):
         setattr(windows, name, address(array, array.dtype.type))
+    return windows
 
 
 def _settings(spec: StreamSpec) -> phase_a.Settings:

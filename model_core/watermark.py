@@ -37,7 +37,7 @@ class Placed:
     timestamps_ms: IntArray  # int64 [n]
     values: FloatArray  # float64 [n]
     offsets: IntArray  # int64 [n]: of the reading, or of the one that confirmed it
-    positions: IntArray  # int64 [n] in the poll's readings, -1 for those that waited since an earlier poll
+    positions: IntArray | None  # int64 [n] in the poll's readings, -1: waited since an earlier poll; None: 0 … n - 1
     moves: IntArray  # int64 [n], as in Arrived
     newest_ms: int
 
@@ -65,15 +65,15 @@ class EventClock:
         `known` series were there before, the columns `newcomers` appear with these readings.
         """
         first = BEFORE_ALL if self.newest_ms is None else self.newest_ms
-        positions = np.arange(len(arrived.index))
-        moves = np.ascontiguousarray(arrived.moves)
-        if self._waiting or phase_a.jumps(len(moves), address(moves, np.int64), first, self._jump_ms):
+        positions, moves = None, np.ascontiguousarray(arrived.moves)
+        newest = phase_a.newest(len(moves), address(moves, np.int64), first, self._jump_ms)
+        if self._waiting or newest == phase_a.JUMPED:
             rows = self._admit_one_by_one(arrived, newcomers, known)
             index, stamps, offsets, positions, moves = (
                 np.array([row[i] for row in rows], np.int64) for i in (0, 1, 3, 4, 5)
             )
             arrived = Arrived(index, stamps, np.array([row[2] for row in rows], np.float64), offsets, moves)
-        newest = max(first, int(moves.max(initial=BEFORE_ALL)))
+            newest = max(first, int(moves.max(initial=BEFORE_ALL)))
         if newest > BEFORE_ALL:
             self.newest_ms = newest
         return Placed(

@@ -220,14 +220,15 @@ int64_t phase_a_run(int64_t count, Partition *p) {
     }
 }
 
-// Whether one of these event times is more than `jump_ms` ahead of the newest one before it; NEVER moves nothing.
-int64_t phase_a_jumps(int64_t count, const int64_t *moves, int64_t newest_ms, int64_t jump_ms) {
+// The newest of these event times and `newest_ms`; INT64_MAX when one is more than `jump_ms` ahead of those before it.
+// NEVER moves nothing.
+int64_t phase_a_newest(int64_t count, const int64_t *moves, int64_t newest_ms, int64_t jump_ms) {
     for (int64_t i = 0; i < count; i++) {
         if (moves[i] <= newest_ms) continue;
-        if (newest_ms != NEVER && moves[i] - newest_ms > jump_ms) return 1;
+        if (newest_ms != NEVER && moves[i] - newest_ms > jump_ms) return INT64_MAX;
         newest_ms = moves[i];
     }
-    return 0;
+    return newest_ms;
 }
 
 // One finite value for each of the distinct columns `index` of a table [S, 4].

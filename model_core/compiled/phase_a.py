@@ -61,7 +61,8 @@ class Partition(ctypes.Structure):
 run = Kernel("phase_a_run", [ARRAY], INT)  # (readings, partition) → DONE, FULL, …
 take = Kernel("phase_a_take", [ARRAY] * 5)  # (cells, partition, cells, values, due, windows)
 clear = Kernel("phase_a_clear", [ARRAY])  # (tick, partition)
-jumps = Kernel("phase_a_jumps", [ARRAY, INT, INT], INT)
+newest = Kernel("phase_a_newest", [ARRAY, INT, INT], INT)
+JUMPED = 2**63 - 1  # what `newest` says of event times of which one jumps
 _bytes = Kernel("phase_a_bytes", [], INT)
 
 assert [_bytes(which) for which in range(4)] == [

@@ -47,8 +47,15 @@ void window_gather(const Partition *p, int64_t column, int64_t origin, int64_t s
     const Windows *out = &p->windows;
     int64_t length = p->set.length, season = p->season, width = 1 + p->set.past + p->set.future;
     const double *scaler = p->fields.scaler + column * SCALER_WIDTH;
-    copy_span(p, column, origin + 1 - length, length, out->windows + slot * length * width, width);
-    copy_span(p, column, origin + 1 - season, season, out->season + slot * season, 1);
+    float *window = out->windows + slot * length * width, *recent = out->season + slot * season;
+    // Each cell lies in a cache line of its own: what both hold is fetched once.
+    if (season < length) {
+        copy_span(p, column, origin + 1 - length, length, window, width);
+        for (int64_t i = 0; i < season; i++) recent[i] = window[(length - season + i) * width];
+    } else {
+        copy_span(p, column, origin + 1 - season, season, recent, 1);
+        for (int64_t i = 0; i < length; i++) window[i * width] = recent[season - length + i];
+    }
     out->center[slot * width] = scaler[MEAN];
     out->scale[slot * width] = scaler_spread(scaler);
     out->level[slot] = scaler[LEVEL];

@@ -22,6 +22,21 @@ def test_an_array_of_another_type_or_with_gaps_is_refused():
         address(cells[:, ::2], np.float64)
 
 
+def test_an_address_is_the_one_that_numpy_gives():
+    fixed = np.arange(6.0)
+    fixed.flags.writeable = False
+    every = [
+        fixed,
+        fixed[2:],
+        np.zeros((2, 0)),
+        np.array(5.0),
+        np.zeros(3, np.int8).view(np.bool_),
+        np.ones((3, 4)).T.T,
+    ]
+    for array in every:
+        assert address(array, array.dtype.type) == array.ctypes.data
+
+
 def test_a_changed_source_is_another_library(tmp_path):
     here = build.libraries()
     folder = tmp_path / "compiled"
