@@ -13,24 +13,24 @@
 #include "columns.h"
 
 enum { MODEL, SEASONAL_NAIVE, LAST_VALUE, LEVEL };  // model_core/ladder.py: Rung
-enum { TRACKED = 3, ISSUED = TRACKED };              // rungs that are scored; the running loss of what was published
-enum { OK = 0, OUT_OF_DISTRIBUTION = 4 };            // Reason
-enum { SQUARE, UPDATES };                            // of `unit`
-enum { UP, DOWN };                                   // of `cusum`
-enum { NOT_ISSUED = -1, RESULT_WIDTH = 6 };          // model_core/ledger.py, model_core/scoring.py
-enum { HORIZONS_MAX = 16 };                          // more than StreamSpec.scored_horizons can have
-#define NO_ALARM INT64_MIN                           // model_core/drift/cusum.py
-#define OFFSET_MAX 5.0                               // of an offset, in spreads of its table
+enum { TRACKED = 3, ISSUED = TRACKED };             // rungs that are scored; the running loss of what was published
+enum { OK = 0, OUT_OF_DISTRIBUTION = 4 };           // Reason
+enum { SQUARE, UPDATES };                           // of `unit`
+enum { UP, DOWN };                                  // of `cusum`
+enum { NOT_ISSUED = -1, RESULT_WIDTH = 6 };         // model_core/ledger.py, model_core/scoring.py
+enum { HORIZONS_MAX = 16 };                         // more than StreamSpec.scored_horizons can have
+#define NO_ALARM INT64_MIN  // model_core/drift/cusum.py
+#define OFFSET_MAX 5.0      // of an offset, in spreads of its table
 
 // K scored horizons, Q levels, H steps of the horizon, I central intervals, N series with tables of their own.
 typedef struct {
     // The stream.
     int64_t K, Q, H, I;
-    int64_t median;       // position of the level 0.5
-    int64_t every;        // ticks between forecasts
-    int64_t whole;        // counts: quantiles are whole numbers
-    int64_t ledger_rows;  // of a block
-    int64_t result_rows;  // of a block; 0: results of single forecasts are not kept
+    int64_t median;                                     // position of the level 0.5
+    int64_t every;                                      // ticks between forecasts
+    int64_t whole;                                      // counts: quantiles are whole numbers
+    int64_t ledger_rows;                                // of a block
+    int64_t result_rows;                                // of a block; 0: results of single forecasts are not kept
     const int64_t *horizons, *first_slot, *slot_count;  // [K]
     const int64_t *bucket;                              // [H]
     const int64_t *intervals;                           // [I, 2]
@@ -39,46 +39,46 @@ typedef struct {
     double unit_floor_share, unit_winsor, drift_slack, drift_winsor;
 
     // The model in charge.
-    int64_t trained;                       // there is one
-    int64_t season;                        // ticks
-    double decay, threshold;               // of running means, of the CUSUM
-    const double *tables, *spread;         // [3 + N, H, Q], [3 + N, H]
-    const double *scored_tables;           // [3 + N, K, Q]: at the scored horizons
-    const double *scored_spread;           // [3 + N, K]
+    int64_t trained;                // there is one
+    int64_t season;                 // ticks
+    double decay, threshold;        // of running means, of the CUSUM
+    const double *tables, *spread;  // [3 + N, H, Q], [3 + N, H]
+    const double *scored_tables;    // [3 + N, K, Q]: at the scored horizons
+    const double *scored_spread;    // [3 + N, K]
 
     // The cohort.
-    double *cohort_offsets;                 // [3, K, Q]
+    double *cohort_offsets;                  // [3, K, Q]
     int64_t *cohort_above, *cohort_counted;  // [3, K, Q]
 
     // Columns of one row, [columns, …].
     const int8_t *role;
-    const double *bounds;              // [2]
-    float *offsets;                    // [3, K, Q]
-    double *unit;                      // [3, 2]
+    const double *bounds;  // [2]
+    float *offsets;        // [3, K, Q]
+    double *unit;          // [3, 2]
     double *unit_floor;
     int8_t *calibrated;
     const int32_t *base_row;
-    double *loss;                      // [4, 2]
+    double *loss;  // [4, 2]
     double *error;
-    double *season_change;             // [2]
-    double *coverage;                  // [max(I, 1)]
+    double *season_change;  // [2]
+    double *coverage;       // [max(I, 1)]
     int64_t *scored;
-    double *cusum;                     // [2]
+    double *cusum;  // [2]
     int64_t *cusum_rest, *cusum_alarms;
-    float *pit;                        // [Q + 1]
+    float *pit;  // [Q + 1]
     int64_t *resting_until;
     int8_t *naive_rung;
     int64_t *naive_since;
 
     // Columns of many rows, [blocks, rows, 256, …].
-    float *issued;                     // [3, Q]
+    float *issued;  // [3, Q]
     int8_t *issued_rung;
-    double *results;                   // [K, 6]
+    double *results;  // [K, 6]
 
     // What of them has changed, [blocks] or [blocks, rows].
     uint8_t *season_change_marks, *scored_marks, *issuing_marks, *issued_marks, *issued_rung_marks, *results_marks;
 
-    double *table, *sorted;            // [Q] each, room for the arithmetic of one row
+    double *table, *sorted;  // [Q] each, room for the arithmetic of one row
 } Settlement;
 
 // Like numpy's maximum and minimum: NaN when either is.
