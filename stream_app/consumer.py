@@ -13,20 +13,19 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from stream_app.assignment import Assignment, Owned
-from stream_app.checkpoints import StoreUnavailable
 from stream_app.delivery.commits import OffsetCommits
-from stream_app.errors import KafkaAway
 from stream_app.idleness import Idleness
 from stream_app.kafka.consumer_errors import raise_if_ending
+from stream_app.ownership import Ownership
 from stream_app.partition_gauges import PartitionGauges
-from stream_app.poll_batch import Accepted, Change, PollBatch, StreamPartition
+from stream_app.poll_batch import Change, PollBatch, StreamPartition
 from stream_app.rewinds import Rewinds
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 LEAST_WAIT_S = 0.002
 FIRST_MESSAGE_BYTES = 1024  # before any was seen
 SAMPLES = 16  # messages of a poll whose size speaks for all
-UNPARK_S = 1.0  # between attempts to restore partitions whose store or broker is away
 log = structlog.get_logger(__name__)
 
 
@@ -66,8 +64,6 @@ class PollThread:
         self._assignment = assignment
         self._commits = commits
         self._rewinds = rewinds
-        self._count_rewind = metrics.rewinds.inc
-        self._is_transactional = settings.delivery == "exactly_once"
         self._idleness = Idleness(settings.streams)
         self._gauges = PartitionGauges(settings, metrics)
         self._put = put
@@ -78,12 +74,17 @@ class PollThread:
         self._handed_over = self._handled = 0  # poll batches with messages; each is counted by one thread
         self._stopping = threading.Event()
         self._discard = False
-        self._paused = False
         self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
-        self._holding: dict[StreamPartition, str] = {}  # replaced, never changed in place: others look
-        self._early: list[Message] = []  # came while there was no credit
-        self._parked: set[StreamPartition] = set()  # assigned, paused, not restored yet
-        self._unpark_at = 0.0  # time.monotonic()
+        self._early: list[Message] = []  # came while the pipeline was behind
+        self._ownership = Ownership(
+            settings,
+            assignment=assignment,
+            rewinds=rewinds,
+            metrics=metrics,
+            announce=self._announce,
+            changed=self._changed_hands,
+            serve=self._serve,
+        )
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._consumer: Consumer | None = None
 
@@ -102,7 +103,7 @@ class PollThread:
 
     def held(self) -> Mapping[StreamPartition, str]:
         """What is held now, and why."""
-        return self._holding
+        return self._ownership.holding
 
     def handled(self, poll_batch: PollBatch) -> None:
         """The pipeline is done with it."""
@@ -126,13 +127,16 @@ class PollThread:
             if self._stopping.is_set():
                 return
             self._consumer = Consumer({**self._properties, "on_commit": self._commits.on_commit})
+            ours = self._ownership
             self._consumer.subscribe(
-                list(self._streams), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                list(self._streams), on_assign=ours.on_assign, on_revoke=ours.on_revoke, on_lost=ours.on_lost
             )
             log.info("subscribed", topics=sorted(self._streams))
             while not self._stopping.is_set():
                 self._turn(self._consumer)
-            self._leave(self._consumer)
+            ours.leave(self._consumer, discard=self._discard)
+            self._consumer.close()
+            log.info("left the group")
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
             self._on_fatal(error)
             if self._consumer is not None:  # so that others need not wait for the session timeout
@@ -141,13 +145,19 @@ class PollThread:
 
     def _turn(self, consumer: Consumer) -> None:
         self._serve(wait=False)
-        self._apply_holds(consumer)
+        while not self._held.empty():
+            at, reason = self._held.get()
+            if reason is None:
+                self._ownership.accept(consumer, at)
+            else:
+                self._ownership.hold(consumer, at, reason)
         if self._rewinds.is_asked:
-            self._rewind(consumer)
+            self._early = []
+            self._ownership.rewind(consumer)
             return
-        self._resume()  # a hand-over that a rewind cut short left it paused, and nothing would come to hand over again
-        if self._parked and time.monotonic() >= self._unpark_at:
-            self._unpark(consumer)
+        # A hand-over that a rewind cut short left it paused, and nothing would come to hand over again.
+        self._ownership.resume(consumer)
+        self._ownership.unpark_when_due(consumer)
         before = self._assignment.owned
         messages, self._early = self._early, []
         most = self._batch_max()
@@ -205,7 +215,8 @@ class PollThread:
                 if position.offset >= 0:
                     next_offsets[StreamPartition(self._streams[position.topic], position.partition)] = position.offset
         moved = self._idleness.note(next_offsets, ended)
-        idle = frozenset() if self._paused else self._idleness.idle(self._is_at_end) - self._holding.keys()
+        paused = self._ownership.is_paused
+        idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._ownership.holding.keys()
         return PollBatch(by_stream, moved, ended=ended, idle=idle)
 
     def _end_of(self, message: Message) -> StreamPartition | None:
@@ -222,7 +233,7 @@ class PollThread:
         assert self._consumer is not None
         try:
             _, high = self._consumer.get_watermark_offsets(
-                self._place(at), timeout=self._limits.kafka_timeout / 1000, cached=False
+                self._ownership.place(at), timeout=self._limits.kafka_timeout / 1000, cached=False
             )
         except KafkaException:
             return False
@@ -241,7 +252,8 @@ class PollThread:
                 return  # what is not handed over is not committed: it will be read again
             self._serve(wait=False)
             self._keep_polling(pause=time.monotonic() > patient_until)
-        self._resume()
+        if self._consumer is not None:
+            self._ownership.resume(self._consumer)
         if owned is not self._assignment.owned:
             now = self._assignment.owned
             poll_batch = poll_batch.only({at for at, each in owned.items() if now.get(at) is each})
@@ -250,162 +262,31 @@ class PollThread:
 
     def _keep_polling(self, *, pause: bool) -> None:
         assert self._consumer is not None
-        if pause and not self._paused:
-            # Pausing throws away what the client has fetched ahead: worth it only when the wait is long.
-            self._paused = True
-            self._consumer.pause(self._consumer.assignment())
-            log.info("paused", reason="the pipeline is behind")
+        if pause:
+            self._ownership.pause(self._consumer)
         before = self._assignment.owned
         came = self._consumer.consume(1, 0)  # a rebalance within it puts away what is early: add to what is left
         self._early += came
         if self._assignment.owned is not before:
             self._forget_early()
 
-    def _resume(self) -> None:
-        if self._paused and self._consumer is not None:
-            self._paused = False
-            waiting = [self._place(at) for at in self._holding.keys() | self._parked]
-            self._consumer.resume([place for place in self._consumer.assignment() if place not in waiting])
-            log.info("resumed")
-
-    def _apply_holds(self, consumer: Consumer) -> None:
-        while not self._held.empty():
-            at, reason = self._held.get()
-            if reason is None:
-                if at in self._holding:
-                    self._hold_no_more([at])
-                    self._assignment.accepted(at)
-                    if not self._paused:
-                        consumer.resume([self._place(at)])
-                    self._announce(Accepted(frozenset({at})))
-            elif self._assignment.hold(at, reason):
-                self._holding = self._holding | {at: reason}
-                consumer.pause([self._place(at)])
-
-    def _hold_no_more(self, partitions: Collection[StreamPartition]) -> None:
-        self._holding = {at: reason for at, reason in self._holding.items() if at not in partitions}
-
     def _serve(self, *, wait: bool) -> None:
         assert self._consumer is not None
         self._commits.serve(self._consumer, self._assignment.owned, self._topics, wait=wait)
 
-    # --- ownership ----------------------------------------------------------------------------------------------------
-
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._take(consumer, [self._at(partition) for partition in partitions])
-
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._parked.difference_update(map(self._at, partitions))
-        self._hold_no_more([self._at(partition) for partition in partitions])
-        self._release([self._at(partition) for partition in partitions], in_callback=True)
-
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._parked.difference_update(map(self._at, partitions))
-        self._hold_no_more([self._at(partition) for partition in partitions])
-        lost = self._assignment.lose([self._at(partition) for partition in partitions])
-        self._forget_early()
-        if lost.partitions:
-            self._announce(lost)
-            self._tear("partitions were lost")
-
-    def _take(self, consumer: Consumer, partitions: list[StreamPartition]) -> None:
-        """Restored, they are read from where their state ends. Where that cannot be known yet, they wait, paused."""
-        try:
-            taken = self._assignment.take(consumer, partitions)
-        except (StoreUnavailable, KafkaAway) as error:
-            if not self._parked:
-                log.warning("restoring waits", reason=str(error))
-            self._unpark_at = time.monotonic() + UNPARK_S
-            new = [at for at in partitions if at not in self._parked]
-            self._parked.update(partitions)
-            parked = [TopicPartition(self._topics[at.stream], at.partition, OFFSET_END) for at in new]
-            consumer.incremental_assign(parked)
-            consumer.pause(parked)
-            return
-        starts = [self._start_of(owned) for owned in taken.partitions]
-        again = [self._place(at) for at in partitions if at in self._parked]
-        if again:
-            consumer.incremental_unassign(again)
-        self._parked.difference_update(partitions)
-        self._forget_early()
-        self._idleness.forget(partitions)
-        consumer.incremental_assign(starts)
-        if self._paused:
-            consumer.pause(starts)
-        else:
-            # A pause outlives the assignment, also one in which they were lost; who is held stays so through a rewind.
-            consumer.resume([start for start in starts if self._at(start) not in self._holding])
-        self._announce(taken)
-
-    def _unpark(self, consumer: Consumer) -> None:
-        self._take(consumer, list(self._parked))
-
-    def _rewind(self, consumer: Consumer) -> None:
-        """Once the publisher says that no transaction of before can count any more; until then nothing is read."""
-        self._early = []
-        number = self._rewinds.take()
-        if number is None:
-            self._drop(consumer)
-            return
-        self._count_rewind()
-        places = list(self._assignment.owned)
-        consumer.pause([self._place(at) for at in places])
-        self._announce(self._assignment.rewind(number, self._rewinds.reason))
-        self._parked.update(places)
-        if places:
-            self._unpark(consumer)
-
-    def _tear(self, reason: str) -> None:
-        """Partitions went away with outputs in the open transaction: none of it may count."""
-        if self._is_transactional:
-            self._rewinds.ask(reason)
-
-    def _forget_early(self) -> None:
-        """After partitions changed hands: keep only what waits of those that are ours still."""
-        self._early = [each for each in self._early if self._of(each) in self._assignment.owned]
+    # --- when partitions change hands ---------------------------------------------------------------------------------
 
     def _announce(self, change: Change) -> None:
         """The change takes its place among the messages. It needs no credit: it must not be lost, and they are few."""
         self._put(PollBatch(change=change))
 
-    def _release(self, partitions: list[StreamPartition], *, in_callback: bool) -> None:
-        """Finish, commit, checkpoint, let go; past the deadline, let go without."""
-        released, deadline = self._assignment.release(partitions)
-        if not released.partitions:
-            return
-        self._announce(released)
-        while not released.receipt.is_complete() and time.monotonic() < deadline:
-            self._serve(wait=in_callback)
-            if in_callback:
-                released.receipt.wait(self._poll_s)
-            else:
-                self._drop(self._consumer)
-        if not self._assignment.released(released):
-            self._tear("a revocation missed its deadline")
+    def _changed_hands(self, taken: Sequence[StreamPartition]) -> None:
         self._forget_early()
+        self._idleness.forget(taken)
 
-    def _drop(self, consumer: Consumer | None) -> None:
-        """Serve the client's callbacks; messages are of no use any more, they will be read again."""
-        assert consumer is not None
-        consumer.consume(1, self._poll_s)
-
-    def _leave(self, consumer: Consumer) -> None:
-        consumer.pause(consumer.assignment())
-        if self._discard or self._rewinds.is_asked:
-            self._assignment.lose(list(self._assignment.owned))
-        else:
-            self._release(list(self._assignment.owned), in_callback=False)
-        consumer.close()
-        log.info("left the group")
-
-    def _at(self, partition: TopicPartition) -> StreamPartition:
-        return StreamPartition(self._streams[partition.topic], partition.partition)
+    def _forget_early(self) -> None:
+        """After partitions changed hands: keep only what waits of those that are ours still."""
+        self._early = [each for each in self._early if self._of(each) in self._assignment.owned]
 
     def _of(self, message: Message) -> StreamPartition:
         return StreamPartition(self._streams[message.topic()], message.partition())
-
-    def _place(self, at: StreamPartition) -> TopicPartition:
-        return TopicPartition(self._topics[at.stream], at.partition)
-
-    def _start_of(self, owned: Owned) -> TopicPartition:
-        return TopicPartition(self._topics[owned.at.stream], owned.at.partition, owned.start_offset)

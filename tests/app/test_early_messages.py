@@ -39,7 +39,6 @@ def test_what_a_rebalance_takes_away_while_the_pipeline_is_behind_stays_away() -
     thread = object.__new__(PollThread)
     thread._consumer = consumer = RebalancingConsumer()
     consumer.thread = thread
-    thread._paused = False
     thread._streams = {"in": "tides"}
     owned = {StreamPartition("tides", each): "ours" for each in (0, 1)}
     thread._assignment = SimpleNamespace(owned=owned)  # type: ignore[assignment]
