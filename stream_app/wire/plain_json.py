@@ -131,6 +131,12 @@ class PlainMessages:
         self._names = np.frombuffer(b"".join(names), np.uint8)
         self._name_ends = np.cumsum([len(name) for name in names])
         self._separator = np.frombuffer(separator.encode(), np.uint8)
+        self._shape = _Shape(
+            address(self._names, np.uint8),
+            address(self._name_ends, np.int64),
+            address(self._separator, np.uint8),
+            len(self._separator),
+        )
         self._series = SeriesNames()
         self._readings_a_message = 1
         self._lock = threading.Lock()
@@ -145,26 +151,15 @@ class PlainMessages:
             return self._columns(text, len(values), unit, bytes_max)
 
     def _columns(self, text: bytes, count: int, unit: str, bytes_max: int) -> PollColumns | None:
-        shape = _Shape(
-            address(self._names, np.uint8),
-            address(self._name_ends, np.int64),
-            address(self._separator, np.uint8),
-            len(self._separator),
-            bytes_max,
-        )
+        self._shape.bytes_max = bytes_max
         data = np.frombuffer(text, np.uint8)
         read = compiled.read_messages.unlocked if count > _WITH_LOCK else compiled.read_messages.keeping
         room, begun_anew = count * self._readings_a_message, False
         while True:
-            integers, values = np.empty((4, room), np.int64), np.empty(room, np.float64)
-            codes, times, messages, positions = integers
-            made = _Columns(
-                *(address(each, np.int64) for each in (codes, times)),
-                address(values, np.float64),
-                *(address(each, np.int64) for each in (messages, positions)),
-                room,
-            )
-            places = map(ctypes.addressof, (shape, self._series.table, made))
+            block = np.empty((5, room), np.int64)
+            start = address(block, np.int64)
+            made = _Columns(*range(start, start + block.nbytes, block.strides[0]), room)
+            places = map(ctypes.addressof, (self._shape, self._series.table, made))
             found = read(count, address(data, np.uint8), len(text), *places)
             if found >= 0:
                 break
@@ -178,12 +173,13 @@ class PlainMessages:
             else:
                 room = len(text) // _LEAST_BYTES + 1
         self._readings_a_message = -(-found // count)
+        codes, times, values, messages, positions = block[:, :found]
         return PollColumns(
-            self._series.texts(codes[:found]),
-            scale_integers(times[:found], unit),
-            values[:found],
-            messages[:found],
-            positions[:found],
+            self._series.texts(codes),
+            scale_integers(times, unit),
+            values.view(np.float64),
+            messages,
+            positions,
         )
 
 
