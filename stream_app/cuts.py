@@ -31,7 +31,7 @@ class Cuts:
         self._checkpoint_interval_s = limits.checkpoint_interval / 1000
         self._store = store
         self._saver = saver
-        self._next_checkpoint = 0.0
+        self._copy_at: dict[StreamPartition, float] = {}  # when each state is to be copied next (time.monotonic())
         self.next_cut = 0.0  # time.monotonic()
 
     def is_due(self, now: float, records: int) -> bool:
@@ -40,7 +40,7 @@ class Cuts:
 
     def copy_due_at(self, owned: Iterable[Owned]) -> float:
         """When a state is to be copied though nothing new has come (time.monotonic())."""
-        return self._next_checkpoint if any(map(self._may_copy, owned)) else NEVER
+        return min((self._copy_at.get(each.at, 0.0) for each in owned if self._may_copy(each)), default=NEVER)
 
     def take(self, owned: Mapping[StreamPartition, Owned], now: float) -> TransactionCut:
         """The regular cut."""
@@ -60,10 +60,16 @@ class Cuts:
         return {at: (each, each.state.next_offset) for at, each in owned.items() if each.take_uncommitted()}
 
     def _copies(self, owned: Mapping[StreamPartition, Owned], now: float) -> tuple[tuple[Owned, Cut], ...]:
-        if now < self._next_checkpoint:
-            return ()
-        self._next_checkpoint = now + self._checkpoint_interval_s
-        return self._copied(owned.values())
+        """Of those whose turn it is: none of their transactions has to wait until all of them are saved."""
+        self._copy_at = {
+            at: self._copy_at.get(at, now + self._checkpoint_interval_s * place / len(owned))
+            for place, at in enumerate(owned)
+        }
+        due = [each for at, each in owned.items() if self._copy_at[at] <= now and self._may_copy(each)]
+        for each in due:
+            on_time = self._copy_at[each.at] + self._checkpoint_interval_s
+            self._copy_at[each.at] = on_time if on_time > now else now + self._checkpoint_interval_s
+        return self._copied(due)
 
     def _copied(self, owned: Iterable[Owned]) -> tuple[tuple[Owned, Cut], ...]:
         copies = ((each, self._copy(each)) for each in owned if self._may_copy(each))

@@ -38,17 +38,26 @@ class Leaving:
         self._metrics = metrics
         self._now_ms = now_ms
         self.outbox = Outbox()
-        self.records_since_cut = 0
+        self._taken = 0  # records since the last cut
+
+    @property
+    def records_since_cut(self) -> int:
+        return self._taken + self.outbox.records
+
+    def cut(self) -> Outbox:
+        """What is collected, up to a cut."""
+        outbox, self._taken = self.take(), 0
+        return outbox
 
     def take(self) -> Outbox:
         """What is collected; a new outbox begins."""
         outbox, self.outbox = self.outbox, Outbox()
-        self.records_since_cut += outbox.records
+        self._taken += outbox.records
         return outbox
 
     def forget(self) -> None:
         """What is collected will be made again."""
-        self.outbox, self.records_since_cut = Outbox(), 0
+        self.outbox, self._taken = Outbox(), 0
 
     def add(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         """Forecasts, accuracy and drift of a partition, each to its topic."""

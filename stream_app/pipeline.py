@@ -242,7 +242,7 @@ class Pipeline:
             self._publisher.submit(Parcel(self._leaving.take(), rewinds=self._rewinds))
 
     def _send(self, change: Change | None) -> None:
-        """Outputs go to the publisher at once; a cut follows when its time has come, or partitions are let go of."""
+        """Outputs go to the publisher; a cut follows when its time has come, or partitions are let go of."""
         now = time.monotonic()
         if isinstance(change, Released):
             leaving = change.partitions & self._owned.keys()
@@ -254,9 +254,8 @@ class Pipeline:
         ):
             cut = self._cuts.take(self._owned, now)
         else:
-            if self._leaving.outbox.records:
+            if self._leaving.outbox.records and self._publisher.sends_at_once:
                 self._publisher.submit(Parcel(self._leaving.take(), rewinds=self._rewinds))
             return
-        self._publisher.submit(Parcel(self._leaving.take(), cut, self._rewinds))
-        self._leaving.records_since_cut = 0
+        self._publisher.submit(Parcel(self._leaving.cut(), cut, self._rewinds))
         self._uncut = False

@@ -104,6 +104,11 @@ class Publisher:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
+    @property
+    def sends_at_once(self) -> bool:
+        """Whether outputs leave before their cut. In a transaction they would wait for it all the same."""
+        return not self._delivery.is_transactional
+
     def start(self) -> None:
         self._thread.start()
 
@@ -175,7 +180,7 @@ class Publisher:
 
     def _must_produce_early(self) -> bool:
         """Outputs that no transaction protects leave at once; others when memory should hold no more of them."""
-        return not self._delivery.is_transactional or self._transaction.size_bytes >= self._limits.outbox_bytes_max
+        return self.sends_at_once or self._transaction.size_bytes >= self._limits.outbox_bytes_max
 
     def _complete(self, cut: TransactionCut) -> None:
         started = time.monotonic()

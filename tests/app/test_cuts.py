@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,12 +23,12 @@ IDENTITY = Identity("cluster", "topic", 1, "group")
 AT = StreamPartition("tides", 0)
 
 
-def taken(store: CheckpointStore) -> Owned:
+def taken(store: CheckpointStore, at: StreamPartition = AT) -> Owned:
     """As the poll thread takes a partition, each time anew."""
-    token = store.acquire(AT.stream, AT.partition, SPEC, IDENTITY)
-    state = PartitionState(SPEC, AT.partition)
+    token = store.acquire(at.stream, at.partition, SPEC, IDENTITY)
+    state = PartitionState(SPEC, at.partition)
     state.next_offset = 5
-    return Owned(AT, SPEC, state, token, start_offset=0, emit_from=0, journaled=Journaled.after([], 0))
+    return Owned(at, SPEC, state, token, start_offset=0, emit_from=0, journaled=Journaled.after([], 0))
 
 
 @pytest.mark.parametrize("then", ["taken anew", "let go of"])
@@ -49,3 +50,39 @@ def test_a_partition_that_changed_hands_while_it_was_processed_is_not_copied(
         ((owned, cut),) = cuts.take({AT: newer}, now=10.0).checkpoints
         assert owned is newer
         store.write(owned.token, cut)
+
+
+@pytest.mark.parametrize("interval_s", [0.125, 5.0])
+def test_states_take_turns_and_each_is_copied_as_often_as_asked(
+    redis_client: redis.Redis, application_id: str, interval_s: float
+) -> None:
+    store = CheckpointStore(redis_client, application_id)
+    cuts = Cuts(Limits(checkpoint_interval=1000), store, SimpleNamespace(is_away=False))  # type: ignore[arg-type]
+    partitions = {at: taken(store, at) for at in (StreamPartition("tides", each) for each in range(4))}
+    copied: dict[StreamPartition, list[float]] = {at: [] for at in partitions}
+    together = []
+    for number in range(80):
+        now = 100 + number * interval_s
+        for owned in partitions.values():
+            owned.state.next_offset += 1
+        checkpoints = cuts.take(partitions, now=now).checkpoints
+        together.append(len(checkpoints))
+        for owned, _ in checkpoints:
+            copied[owned.at].append(now)
+            owned.copy_arrived.set()
+    assert max(together) == (1 if interval_s < 1 else 4)
+    for times in copied.values():
+        assert {after - before for before, after in itertools.pairwise(times)} == {max(1.0, interval_s)}
+
+
+def test_a_state_whose_turn_has_come_is_copied_though_nothing_new_comes(
+    redis_client: redis.Redis, application_id: str
+) -> None:
+    store = CheckpointStore(redis_client, application_id)
+    cuts = Cuts(Limits(checkpoint_interval=1000), store, SimpleNamespace(is_away=False))  # type: ignore[arg-type]
+    partitions = {at: taken(store, at) for at in (StreamPartition("tides", each) for each in range(2))}
+    (first,) = cuts.take(partitions, now=100.0).checkpoints
+    assert cuts.copy_due_at(partitions.values()) == 100.5
+    (second,) = cuts.take(partitions, now=100.5).checkpoints
+    assert {first[0].at, second[0].at} == set(partitions)
+    assert cuts.copy_due_at(partitions.values()) == float("inf"), "nothing has changed since"
