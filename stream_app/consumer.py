@@ -189,12 +189,14 @@ class PollThread:
 
     def _still_ours(self, messages: list[Message]) -> list[Message]:
         """After a rebalance within `consume()`: some messages may be of partitions that went, or came twice."""
-        owned, kept = self._assignment.owned, {}
+        owned, odd, kept = self._assignment.owned, [], {}
         for message in messages:
             at = self._of(message)
-            if message.error() is not None or (at in owned and message.offset() >= owned[at].start_offset):
-                kept[at, message.offset(), message.error() is not None] = message
-        return [kept[key] for key in sorted(kept)]
+            if message.error() is not None:
+                odd.append(message)
+            elif at in owned and message.offset() >= owned[at].start_offset:
+                kept[at, message.offset()] = message
+        return [*odd, *(kept[key] for key in sorted(kept))]
 
     def _sorted(self, consumer: Consumer, messages: list[Message]) -> PollBatch:
         """By stream; what is no message is taken out."""
@@ -289,4 +291,5 @@ class PollThread:
         self._early = [each for each in self._early if self._of(each) in self._assignment.owned]
 
     def _of(self, message: Message) -> StreamPartition:
-        return StreamPartition(self._streams[message.topic()], message.partition())
+        """An error may be about no partition at all; then it is none of ours."""
+        return StreamPartition(self._streams.get(message.topic(), ""), message.partition())

@@ -46,3 +46,33 @@ def test_what_a_rebalance_takes_away_while_the_pipeline_is_behind_stays_away() -
     thread._keep_polling(pause=False)
     assert consumer.asked == [1]
     assert [message.partition() for message in thread._early] == [1, 1]
+
+
+class Fault:
+    """As the client says of itself, and not of a partition, that something is wrong."""
+
+    def topic(self) -> None: ...
+
+    def partition(self) -> None: ...
+
+    def offset(self) -> None: ...
+
+    def error(self) -> str:
+        return "maximum poll interval exceeded"
+
+
+def test_an_error_about_no_partition_survives_a_rebalance_and_is_not_kept_waiting_for_one() -> None:
+    thread = object.__new__(PollThread)
+    thread._streams = {"in": "tides"}
+    owned = {StreamPartition("tides", 0): SimpleNamespace(start_offset=7)}
+    thread._assignment = SimpleNamespace(owned=owned)  # type: ignore[assignment]
+    good: list[Any] = [
+        SimpleNamespace(topic=lambda: "in", error=lambda: None, partition=lambda p=p: p, offset=lambda o=o: o)
+        for p, o in ((0, 8), (1, 9), (0, 6), (0, 7))
+    ]
+    fault: Any = Fault()
+    found = thread._still_ours([good[0], fault, *good[1:], good[0]])
+    assert [each.offset() for each in found] == [None, 7, 8]
+    thread._early = [fault, good[0]]
+    thread._forget_early()
+    assert [each.offset() for each in thread._early] == [8]
