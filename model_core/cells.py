@@ -22,7 +22,7 @@ FUTURE = ROLE_CODES["future"]
 SCALER_HALF_LIVES = 4  # half-life of the scaler in contexts (L)
 COUNTS = ("accepted", "late", "duplicate", "corrected", "out_of_range", "settled", "missing", "warming_up")
 # Room for what the walk tells before Python takes it: more of it saves calls, and leaves the caches.
-CELLS_ROOM, WAVES_ROOM, REJECTED_ROOM, WINDOWS_ROOM_BYTES = 8192, 1024, 1024, 1 << 20
+CELLS_ROOM, WAVES_ROOM, REJECTED_ROOM, WINDOWS_ROOM_BYTES = 8192, 1024, 1024, 2 << 20
 FORGET_CHECK_TICKS = 256  # silent series are looked for at ticks that are a multiple of this
 _NONE = np.empty(0, np.int64)
 _KINDS = {
