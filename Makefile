@@ -61,7 +61,7 @@ check: lint ## lint, types and the tests that need no broker, under 3 minutes
 
 .PHONY: test
 test: lint ## everything: lint, types, all tests on a real Kafka and a real Valkey
-	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	@$(BIN)/python -m pytest -m "not soak" --durations=25 $(ARGS)
 
 .PHONY: soak
 soak: setup ## the tests that run for minutes

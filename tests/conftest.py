@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import redis
 
     from stream_app.local_services import LocalServices
+    from tests.app.running_worker import World
 
 REPOSITORY = Path(__file__).parent.parent
 # Tests that measure or wait for servers disturb each other, also across checkouts: one run at a time on a machine.
@@ -137,6 +138,24 @@ def create_topic(services: LocalServices, topic_prefix: str) -> Callable[..., st
         return full_name
 
     return create
+
+
+@pytest.fixture
+def partitions() -> int:
+    """Of the input topic of `world`; modules and folders that need others say so."""
+    return 1
+
+
+@pytest.fixture
+def world(services: LocalServices, topic_prefix: str, tmp_path: Path, partitions: int) -> Iterator[World]:
+    """An input topic, and deployments of real workers around it, which end with the test."""
+    from tests.app.running_worker import World
+
+    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", partitions, tmp_path)
+    made.create(made.topic)
+    yield made
+    for worker in made.workers:
+        worker.kill()
 
 
 @pytest.fixture

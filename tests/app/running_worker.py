@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,9 +17,10 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.app.forks import TIDECAST, Fork, begin, begin_anew
+
 STEP_MS = 600_000
 START_MS = 1_770_000_000_000 // STEP_MS * STEP_MS
-TIDECAST = str(Path(sys.executable).with_name("tidecast"))
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal")
 CONFIGURATION = """
 application_id = "{application_id}"
@@ -106,8 +106,10 @@ class World:
         )
         return path
 
-    def start(self, config: Path, command: Sequence[str] = (TIDECAST, "worker")) -> WorkerProcess:
-        worker = WorkerProcess(config, command)
+    def start(
+        self, config: Path, command: Sequence[str] = (TIDECAST, "worker"), *, forked: bool = True
+    ) -> WorkerProcess:
+        worker = WorkerProcess(config, command, forked=forked)
         self.workers.append(worker)
         return worker
 
@@ -159,16 +161,12 @@ class World:
 class WorkerProcess:
     """One process. Its log lines are JSON objects in `log_path`."""
 
-    def __init__(self, config: Path, command: Sequence[str] = (TIDECAST, "worker")) -> None:
+    process: Fork | subprocess.Popen[bytes]
+
+    def __init__(self, config: Path, command: Sequence[str] = (TIDECAST, "worker"), *, forked: bool = True) -> None:
+        """Not `forked`: begun by the system, imports and all, as users do."""
         self.log_path = config.with_suffix(f".{time.monotonic_ns()}.log")
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--config", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=Path(__file__).parents[2],
-            )
+        self.process = (begin if forked else begin_anew)([*command, "--config", str(config)], self.log_path)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]

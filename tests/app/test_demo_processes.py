@@ -32,7 +32,9 @@ def alive(known: dict[int, psutil.Process]) -> list[str]:
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak), signal.SIGKILL]
+)
 def test_the_demo_leaves_nothing_behind(number, rng, tmp_path):
     at_s = float(rng.uniform(0.5, LATEST_S))
     environment = os.environ | {"TMPDIR": str(tmp_path)}

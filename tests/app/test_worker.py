@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tests.app.running_worker import START_MS, STEP_MS, World, readings, wait_until
 from tests.app.saved_states import same_state, saved_state
-
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
 
 SERIES = 6
 
@@ -23,12 +17,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 2, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    return 2
 
 
 def waves(rng: np.random.Generator, ticks: int, series: int = SERIES) -> np.ndarray:
@@ -38,9 +28,9 @@ def waves(rng: np.random.Generator, ticks: int, series: int = SERIES) -> np.ndar
 
 
 def test_a_first_reading_leads_to_a_first_forecast(world: World) -> None:
-    world.start(world.deployment("a"))
+    world.start(world.deployment("a"), forked=False)
     world.send(readings([[21.5]]))
-    ((series_id, origin, revision),) = world.wait_for_forecasts("a", 1)
+    ((series_id, origin, revision),) = world.wait_for_forecasts("a", 1, timeout_s=120)
     assert (series_id, revision) == ("s0", 0)
     assert origin == "2026-02-02T02:40:00Z"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,8 @@ import pytest
 
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
-from tests.app.running_worker import TIDECAST, World, readings, wait_until
+from tests.app import forks
+from tests.app.running_worker import World, readings, wait_until
 from tests.app.saved_states import same_state, saved_state
 from tests.app.small_bundle import small_bundle
 
@@ -24,48 +23,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 1, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
-
-
 def values(rng: np.random.Generator, ticks: int, series: int = 3) -> list[list[float]]:
     return [[round(float(x), 3) for x in row] for row in 10 + rng.normal(0, 1, (ticks, series))]
 
 
-def tidecast(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([TIDECAST, *arguments], capture_output=True, text=True, timeout=60, check=False)
-
-
 def journal(world: World, name: str) -> list[dict[str, object]]:
     return [json.loads(message.value())["decision"] for message in world.published(name, "journal")]
-
-
-def test_without_redis_forecasts_go_on_and_it_recovers_by_itself(
-    world: World, services: LocalServices, rng: np.random.Generator
-) -> None:
-    data = values(rng, 60)
-    config = world.deployment("a", limits='redis_timeout = "500ms"')
-    worker = world.start(config)
-    world.send(readings(data[:20]))
-    world.wait_for_forecasts("a", 20 * 3)
-    services.valkey.kill()
-    try:
-        world.send(readings(data[20:40], first=20))
-        world.wait_for_forecasts("a", 40 * 3)
-        world.send(readings(data[40:45], first=40))
-        wait_until(lambda: "store" in worker.readyz()[1], 20, "unready because of the store")
-    finally:
-        services.valkey.start()
-    world.send(readings(data[45:], first=45))
-    world.wait_for_forecasts("a", 60 * 3)
-    wait_until(lambda: worker.readyz() == (200, {}), 20, "ready again")
-    assert worker.stop() == 0
-    assert saved_state(world, config, 0).next_offset == 60 * 3
 
 
 def test_a_stop_without_redis_ends_in_time(world: World, services: LocalServices) -> None:
@@ -130,20 +93,6 @@ def test_a_promoted_model_is_swapped_in_and_a_replay_swaps_at_the_same_place(
     }
 
 
-def test_a_corrupt_model_is_refused_and_the_old_one_serves(world: World) -> None:
-    config = world.deployment("a")
-    worker = world.start(config)
-    worker.wait_for("assigned")
-    promote(world, config, "broken")
-    tensors = next((world.folder / "models").rglob("broken/model.safetensors"))
-    tensors.write_bytes(tensors.read_bytes()[:-1])
-    alias = next((world.folder / "models").rglob("champion.json"))
-    worker.wait_for("model refused, the one in charge serves on")
-    assert alias.exists()
-    world.send(readings([[1.0]]))
-    assert next(iter(world.wait_for_forecasts("a", 1).values()))["model"] == "last_value"
-
-
 def test_a_model_that_does_not_answer_is_refused(world: World) -> None:
     config = world.deployment("a")
     worker = world.start(config)
@@ -159,20 +108,20 @@ def test_a_group_that_was_reset_is_refused_until_a_person_says_how_to_go_on(
     worker = world.start(config)
     world.send(readings(data))
     world.wait_for_forecasts("a", 30 * 3)
-    assert "found 1. Stop them" in tidecast("reset", "--config", str(config), "--to", "earliest").stderr
+    assert "found 1. Stop them" in forks.run("reset", "--config", str(config), "--to", "earliest").stderr
     assert worker.stop() == 0
     kept = saved_state(world, config, 0)
     forget_offsets(world, config)
     refused = world.start(config)
     assert refused.process.wait(40) == 1
     assert "--resume-from-state" in refused.wait_for("worker ends")["error"]
-    done = tidecast("reset", "--config", str(config), "--resume-from-state")
+    done = forks.run("reset", "--config", str(config), "--resume-from-state")
     assert f"offset {30 * 3}" in done.stdout, done.stderr
     resumed = world.start(config)
     resumed.wait_for("assigned")
     assert resumed.stop() == 0
     same_state(kept, saved_state(world, config, 0))
-    assert "offset 0" in tidecast("reset", "--config", str(config), "--to", "earliest").stdout
+    assert "offset 0" in forks.run("reset", "--config", str(config), "--to", "earliest").stdout
     world.start(config).wait_for("assigned")
     wait_until(lambda: len(world.published("a", "forecasts")) == 2 * 30 * 3, 30, "all forecasts once more")
 

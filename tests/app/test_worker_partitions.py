@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from tests.app.running_worker import START_MS, STEP_MS, TIDECAST, World, wait_until
-
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
+from tests.app import forks
+from tests.app.running_worker import START_MS, STEP_MS, World, wait_until
 
 PARTITIONS = 2
 # Each starts several processes, which takes its time on a busy machine.
@@ -23,12 +19,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    return PARTITIONS
 
 
 def send(world: World, partition: int, values: Sequence[str | bytes]) -> None:
@@ -45,29 +37,6 @@ def ticks(partition: int, first: int, end: int) -> list[str]:
         json.dumps({"series_id": f"s{partition}", "timestamp": START_MS + tick * STEP_MS, "value": tick})
         for tick in range(first, end)
     ]
-
-
-def test_a_partition_of_garbage_is_held_the_others_go_on_and_a_restart_accepts(world: World) -> None:
-    config = world.deployment("a", stream="dead_letter_window = 20")
-    worker = world.start(config)
-    send(world, 0, ticks(0, 0, 5) + ["garbage"] * 15)
-    send(world, 1, ticks(1, 0, 5))
-    held = worker.wait_for("partition held")
-    assert held["partition"] == "tides[0]"
-    reasons = wait_until(lambda: worker.readyz()[1], 10, "a reason")
-    assert worker.readyz()[0] == 503
-    assert reasons["held tides[0]"] == held["reason"]
-    assert "then restart the worker" in held["reason"]
-    send(world, 0, ticks(0, 5, 10))  # not read while it is held
-    send(world, 1, ticks(1, 5, 10))
-    world.wait_for_forecasts("a", 5 + 10)
-    assert worker.stop() == 0
-    assert len(world.forecasts("a")) == 5 + 10
-    again = world.start(config)
-    again.wait_for("assigned")
-    world.wait_for_forecasts("a", 10 + 10)
-    assert again.readyz() == (200, {})
-    assert len(world.published("a", "dead-letters")) == 15, "each once: its offsets were committed"
 
 
 def test_a_person_accepts_and_the_same_worker_reads_on_and_counts_anew(world: World) -> None:
@@ -92,8 +61,8 @@ def test_a_person_accepts_and_the_same_worker_reads_on_and_counts_anew(world: Wo
 
 
 def accept(config: Path, *options: str) -> str:
-    command = [TIDECAST, "dead-letters", "accept", "--config", str(config), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = forks.run("dead-letters", "accept", "--config", str(config), *options)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 

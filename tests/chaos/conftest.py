@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,20 +11,16 @@ from tests.app.running_worker import World
 from tests.chaos import report
 from tests.chaos.disturbed import Disturbed
 
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
 
-PARTITIONS = 3
+@pytest.fixture
+def partitions() -> int:
+    return 3
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
-    made.create(made.topic)
-    yield made
+def world(world: World) -> Iterator[World]:
+    yield world
     Disturbed.end_all()
-    for worker in made.workers:
-        worker.kill()
 
 
 @pytest.fixture

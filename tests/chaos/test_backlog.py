@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -13,9 +10,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.app.running_worker import START_MS, STEP_MS, World
 from tests.app.saved_states import saved_state
-
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
 
 MIB = 1 << 20
 PARTITIONS, SERIES, EVERY = 4, 1000, 12
@@ -25,12 +19,8 @@ STREAM = f'forecast_every = {EVERY}\nmax_watermark_jump = "365d"'
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    return PARTITIONS
 
 
 def send_backlog(world: World, count: int) -> int:

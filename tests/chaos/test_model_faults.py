@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,20 +18,13 @@ from tests.app.saved_states import saved_state
 from tests.app.small_bundle import small_bundle
 from tests.chaos.faulty_worker import start
 
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
-
 SERIES = 3
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 1, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    return 1
 
 
 def values(rng: np.random.Generator, ticks: int) -> list[list[float]]:
@@ -82,7 +75,7 @@ def test_a_forecaster_slower_than_the_poll_interval_is_not_evicted(world: World,
     assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("error", ["RuntimeError", "TypeError"])
+@pytest.mark.parametrize("error", ["TypeError", pytest.param("RuntimeError", marks=pytest.mark.soak)])
 def test_while_the_model_raises_the_ladder_answers_and_a_replay_says_the_same(
     world: World, rng: np.random.Generator, error: str
 ) -> None:

@@ -206,6 +206,7 @@ def test_a_partition_of_nothing_but_poison_pauses_says_so_and_the_others_go_on(w
     reasons = wait_until(lambda: (r := worker.readyz()) and held in r[1] and r, 30, held)
     assert reasons[0] == 503
     assert "could not be used" in reasons[1][held]
+    assert "then restart the worker" in reasons[1][held]
     world.send(readings([[1.0, 2.0, 3.0, 4.0]], first=1))
     lines = {f"s{n}": m.partition() for n, m in enumerate(produce(world, readings_of_tick(2)))}
     others = sum(2 for at in lines.values() if at != first.partition())

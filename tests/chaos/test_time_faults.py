@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +22,6 @@ from tests.app.running_worker import STEP_MS, World, wait_until
 from tests.app.saved_states import saved_state
 from tests.chaos.faulty_worker import start
 from tests.core.oracle import Oracle, Reading
-
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 SKEWS_H = (-2, 0, 2)
@@ -48,12 +45,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 1, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    return 1
 
 
 def random_times(rng: np.random.Generator, now_ms: int, ticks: int) -> list[tuple[str, int]]:
@@ -96,7 +89,7 @@ def moment(tick: int) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-@pytest.mark.parametrize("skew_h", SKEWS_H)
+@pytest.mark.parametrize("skew_h", [-2, pytest.param(0, marks=pytest.mark.soak), 2])
 def test_disturbed_times_lead_to_what_the_oracle_says_whatever_the_clock_and_after_a_kill(
     world: World, rng: np.random.Generator, skew_h: int
 ) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,26 +12,19 @@ import redis
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_app.watch.model import WatchModel
+from tests.app import forks
 from tests.app.published import accuracy, forecast
 from tests.app.running_worker import WorkerProcess, World, readings, wait_until
-from tests.app.test_worker_faults import tidecast
 from tests.chaos.faulty_worker import start
 from tests.golden.make_checkpoint import FOLDER, SERIES, STREAM, load, packed, unpacked
-
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
 
 GOLDEN = {path.stem: path for path in sorted(FOLDER.glob("checkpoint_layout_*.json"))}
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 1, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    return 1
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
@@ -95,7 +87,7 @@ def test_the_state_of_an_older_version_is_continued_or_refused_with_the_remedy(w
         assert "layout" in sentence
         assert "tidecast reset --to earliest" in sentence
         assert worker.process.wait(40) == 1
-        done = tidecast("reset", "--config", str(left.config), "--to", "earliest")
+        done = forks.run("reset", "--config", str(left.config), "--to", "earliest")
         assert done.returncode == 0, done.stderr
         worker = world.start(left.config)
     else:

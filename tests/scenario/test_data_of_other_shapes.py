@@ -5,7 +5,6 @@ Small: the thresholds of the whole promise (78–82 % coverage) are held by the 
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_app.local_services import LocalServices
+from tests.app import forks
 from tests.app.running_worker import WorkerProcess, wait_until
 from tests.scenario import shapes
 from tests.scenario.check_forecasts import Report, check
@@ -60,13 +60,7 @@ class Deployment:
         self.worker = WorkerProcess(self.config)
 
     def command(self, *words: str) -> str:
-        done = subprocess.run(
-            [TIDECAST, *words, "--config", str(self.config)],
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        done = forks.run(*words, "--config", str(self.config), timeout_s=COMMAND_TIMEOUT_S)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

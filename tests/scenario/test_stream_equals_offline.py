@@ -11,8 +11,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,9 +31,6 @@ from stream_app.tables import read_table
 from stream_app.wire.timestamps import rfc3339
 from tests.app.running_worker import OUTPUTS, WorkerProcess, World, wait_until
 from tests.conftest import REPOSITORY
-
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
 
 DATA = REPOSITORY / "stream_app" / "data" / "uci374_appliances_26ch_10min.csv.gz"
 STEPS, LEARNED_STEPS = 1_000, 450
@@ -199,12 +195,8 @@ class Deployment:
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", PARTITIONS, tmp_path)
-    made.create(made.topic)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    return PARTITIONS
 
 
 @pytest.mark.timeout(300)

@@ -1,6 +1,7 @@
 """Every setting does something: what is configured is read by the code that it is about."""
 
 import ast
+from functools import cache
 
 import pytest
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ OF_THE_TABLES = ("stream_app/settings/", "model_core/spec.py")
 READ_BY_THE_TABLES = {"delivery", "match", "forecasts", "accuracy", "drift", "dead_letters", "journal"}
 
 
+@cache
 def owned_attributes(tree: ast.AST) -> set[tuple[str, str]]:
     """(last name of the owner, attribute): `self._settings.redis.url` has (_settings, redis) and (redis, url)."""
     found = set()

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ REGISTRIES = "|".join(
 MACHINE_PATHS = r"(?<![\w./$}~-])/(?:" + "|".join(("root", "work", "Users", "home")) + r")/\w"
 
 
+@cache
 def files() -> list[Path]:
     """What is or would be committed."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -101,7 +103,12 @@ def relative(path: Path) -> str:
 
 def python_files(*folders: str) -> list[tuple[Path, ast.Module]]:
     paths = [path for path in files() if path.suffix == ".py" and relative(path).split("/")[0] in folders]
-    return [(path, ast.parse(path.read_text(), relative(path))) for path in paths]
+    return [(path, parsed(path)) for path in paths]
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), relative(path))
 
 
 def imported_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:

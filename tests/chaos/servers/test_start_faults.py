@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,6 @@ from tests.app.running_worker import WorkerProcess, wait_until
 from tests.chaos.broken_world import PATIENT_S, BrokenServers, BrokenWorld, broken_servers, broken_world, ready
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenServers]:
-    with broken_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
-@pytest.fixture
-def world(servers: BrokenServers, tmp_path: Path, rng: np.random.Generator) -> Iterator[BrokenWorld]:
-    with broken_world(servers, tmp_path, rng) as made:
-        yield made
 
 
 def waits_for(worker: WorkerProcess, *words: str) -> None:

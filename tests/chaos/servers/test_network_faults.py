@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tests.app.running_worker import wait_until
 from tests.chaos.broken_world import (
     PATIENT_S,
-    BrokenServers,
     BrokenWorld,
-    broken_servers,
-    broken_world,
     count_of,
     ready,
     unready,
@@ -23,18 +17,6 @@ from tests.chaos.tcp_proxy import API_KEYS, TcpProxy
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
 soak = pytest.mark.soak
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenServers]:
-    with broken_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
-@pytest.fixture
-def world(servers: BrokenServers, tmp_path: Path, rng: np.random.Generator) -> Iterator[BrokenWorld]:
-    with broken_world(servers, tmp_path, rng) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

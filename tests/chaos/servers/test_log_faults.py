@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -16,33 +13,19 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
-from tests.app.running_worker import START_MS, STEP_MS, TIDECAST, wait_until
+from tests.app import forks
+from tests.app.running_worker import START_MS, STEP_MS, wait_until
 from tests.app.saved_states import saved_state
 from tests.app.small_bundle import small_bundle
 from tests.chaos.broken_world import (
     IMPATIENT,
     PATIENT_S,
     SERIES,
-    BrokenServers,
     BrokenWorld,
-    broken_servers,
-    broken_world,
     ready,
 )
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenServers]:
-    with broken_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
-@pytest.fixture
-def world(servers: BrokenServers, tmp_path: Path, rng: np.random.Generator) -> Iterator[BrokenWorld]:
-    with broken_world(servers, tmp_path, rng) as made:
-        yield made
 
 
 def delete_before(world: BrokenWorld, offset: int) -> None:
@@ -80,13 +63,7 @@ def test_readings_deleted_between_checkpoint_and_commit_are_said_loudly_and_a_re
     assert "deleted before they were read" in error
     assert "tidecast reset" in error
     wait_until(world.is_given_up, PATIENT_S, "an empty group")
-    done = subprocess.run(
-        [TIDECAST, "reset", "--config", str(config), "--to", "earliest"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENT_S,
-        check=False,
-    )
+    done = forks.run("reset", "--config", str(config), "--to", "earliest")
     assert f"offset {first}" in done.stdout, done.stderr
     worker = world.start(config)
     world.send_ticks(10)
@@ -187,13 +164,6 @@ def test_a_retention_shorter_than_the_window_is_said_by_the_check(world: BrokenW
     resource = ConfigResource(ResourceType.TOPIC, world.topic, incremental_configs=[entry])
     for done in admin.incremental_alter_configs([resource]).values():
         done.result(30)
-    found = subprocess.run(
-        [TIDECAST, "topics", "check", "--config", str(config)],
-        env=os.environ | {"COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENT_S,
-        check=False,
-    )
+    found = forks.run("topics", "check", "--config", str(config), COLUMNS="300")
     assert found.returncode != 0
     assert "retention.ms" in " ".join(found.stdout.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,7 @@ from stream_app.local_services.valkey_server import ValkeyServer
 from tests.app.running_worker import WorkerProcess, wait_until
 from tests.chaos.broken_world import (
     PATIENT_S,
-    BrokenServers,
     BrokenWorld,
-    broken_servers,
-    broken_world,
     count_of,
     ready,
     unready,
@@ -29,18 +26,6 @@ from tests.chaos.broken_world import (
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
 soak = pytest.mark.soak
 ENDLESS = "while true do end"
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenServers]:
-    with broken_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
-@pytest.fixture
-def world(servers: BrokenServers, tmp_path: Path, rng: np.random.Generator) -> Iterator[BrokenWorld]:
-    with broken_world(servers, tmp_path, rng) as made:
-        yield made
 
 
 def running(world: BrokenWorld, ticks: int = 20) -> tuple[Path, WorkerProcess]:

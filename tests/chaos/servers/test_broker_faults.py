@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tests.app.running_worker import wait_until
-from tests.chaos.broken_world import PATIENT_S, BrokenServers, BrokenWorld, broken_servers, broken_world, ready
+from tests.chaos.broken_world import PATIENT_S, BrokenWorld, ready, unready
 from tests.chaos.tcp_proxy import API_KEYS
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenServers]:
-    with broken_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
-@pytest.fixture
-def world(servers: BrokenServers, tmp_path: Path, rng: np.random.Generator) -> Iterator[BrokenWorld]:
-    with broken_world(servers, tmp_path, rng) as made:
-        yield made
 
 
 def restart_broker(world: BrokenWorld) -> None:
@@ -38,7 +23,11 @@ def test_a_killed_broker_that_comes_back_needs_no_operator(world: BrokenWorld) -
     worker = world.start(config)
     world.send_ticks(20)
     world.answered()
-    restart_broker(world)
+    world.send_ticks(10)  # some of it is in a transaction now
+    assert world.services is not None
+    world.services.kafka.kill()
+    unready(worker, "publisher")
+    world.services.kafka.start()
     world.send_ticks(20)
     world.answered()
     ready(worker)
