@@ -36,6 +36,9 @@ def add_agents(
     async def forecast_readings(poll_batches: faust.StreamT[PollBatch]) -> None:
         loop = asyncio.get_running_loop()
         async for poll_batch in poll_batches:
+            if pipeline.is_over:
+                handled(poll_batch)
+                continue
             try:
                 await loop.run_in_executor(pipeline_thread, pipeline.process, poll_batch)
             except Exception as error:  # noqa: BLE001 - Faust would swallow it and drop the poll batch

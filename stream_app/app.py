@@ -233,6 +233,10 @@ class DataPlane:
     async def stop(self) -> None:
         """Stop polling, drain, commit, checkpoint, leave the group: in the order of the data, each with a deadline."""
         await asyncio.get_running_loop().run_in_executor(None, self._stop)
+        # In the loop, so that the agent is not just about to hand it another. After a stop in the midst of a rewind
+        # some are left, and nothing that is made of them would count.
+        self.pipeline.fail()
+        self.pipeline_thread.shutdown(wait=False, cancel_futures=True)
 
     def _stop(self) -> None:
         started = time.monotonic()
@@ -240,6 +244,5 @@ class DataPlane:
         left = self.poll_thread.stop(discard=self._failure is not None, timeout_s=deadline_s)
         published = self._publisher.stop(LAST_JOIN_S)
         watched = self._watcher.stop(LAST_JOIN_S) and self._hold_watcher.stop(LAST_JOIN_S)
-        self.pipeline_thread.shutdown(wait=False, cancel_futures=True)
         self.stopped_cleanly = left and published and watched
         log.info("stopped", cleanly=self.stopped_cleanly, seconds=round(time.monotonic() - started, 3))

@@ -105,6 +105,10 @@ class Pipeline:
         """Process no more: from here on the state in memory is not to be trusted."""
         self._failed = True
 
+    @property
+    def is_over(self) -> bool:
+        return self._failed
+
     def wake_at(self) -> float:
         """When it wants a poll batch even if there are no messages (time.monotonic()). Called by the poll thread."""
         if self._uncut:

@@ -22,11 +22,13 @@ def killed_again_and_again(world: World, seed: int, steps: Sequence[str]) -> Dis
     """The same instance is killed at each of the steps in turn, and started once more."""
     run = Disturbed(world, seed=seed, every_s=0.1)
     rng = np.random.default_rng(seed)
-    for step in steps:
+    for killed, step in enumerate(steps):
         started = time.monotonic()
         doomed = run.start("one", at=step, nth=int(rng.integers(4, 25)))
         if run.arrivals.seen:
             run.recovered(started)
+        else:
+            run.faults = killed  # nothing had come before them that could come again
         assert doomed.process.wait(PATIENT_S) == -9, doomed.log_path.read_text()
     started = time.monotonic()
     run.survivors = [run.start("one")]
