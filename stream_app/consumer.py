@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 LEAST_WAIT_S = 0.002
+AT_ONCE = 2_000  # messages of one call of the client
 FIRST_MESSAGE_BYTES = 1024  # before any was seen
 SAMPLES = 16  # messages of a poll whose size speaks for all
 log = structlog.get_logger(__name__)
@@ -161,7 +162,7 @@ class PollThread:
         before = self._assignment.owned
         messages, self._early = self._early, []
         most = self._batch_max()
-        messages += consumer.consume(max(1, most - len(messages)), self._wait_s())
+        messages += self._consumed(consumer, max(1, most - len(messages)))
         if self._assignment.owned is not before:
             messages = self._still_ours(messages)
         if self._handed_over - self._handled > 1 and len(messages) < most:
@@ -169,6 +170,18 @@ class PollThread:
         else:
             self._hand_over_sorted(consumer, messages)
         self._gauges.update(consumer, self._assignment.owned)
+
+    def _consumed(self, consumer: Consumer, most: int) -> list[Message]:
+        """Bit by bit: the client makes the messages of a call under the interpreter's lock, which others wait for."""
+        messages: list[Message] = []
+        until = time.monotonic() + self._wait_s()
+        while len(messages) < most:
+            asked = min(AT_ONCE, most - len(messages))
+            came = consumer.consume(asked, max(0.0, until - time.monotonic()))
+            messages += came
+            if len(came) < asked:
+                break
+        return messages
 
     def _batch_max(self) -> int:
         """Messages that a poll batch may have: a pack of many readings counts for as many as its bytes."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 QUEUE_FULL_WAIT_S = 0.05
+# Records for one call of the client, which holds the interpreter's lock for a microsecond each.
+AT_ONCE = 500
 log = structlog.get_logger(__name__)
 
 
@@ -67,11 +69,13 @@ class OutputProducer:
         """Hand over all records; the client retries by itself until its delivery timeout."""
         deadline = time.monotonic() + deadline_s
         for topic, records in outbox.keyed.items():
-            waiting: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in records]
-            while waiting:
-                accepted = self.client.produce_batch(topic, waiting)
-                waiting = [] if accepted == len(waiting) else self._not_accepted(waiting)
-                self._make_room(deadline if waiting else None)
+            for first in range(0, len(records), AT_ONCE):
+                part = records[first : first + AT_ONCE]
+                waiting: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in part]
+                while waiting:
+                    accepted = self.client.produce_batch(topic, waiting)
+                    waiting = [] if accepted == len(waiting) else self._not_accepted(waiting)
+                    self._make_room(deadline if waiting else None)
         for record in outbox.addressed:
             while not self._accepts(record):
                 self._make_room(deadline)

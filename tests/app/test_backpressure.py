@@ -172,3 +172,17 @@ def test_large_messages_are_taken_fewer_at_once() -> None:
         thread._turn(consumer)  # type: ignore[arg-type]
         thread.handled(PollBatch())
     assert consumer.asked[1:] == [20, 20, 1]
+
+
+def test_a_full_poll_is_taken_bit_by_bit_and_in_order() -> None:
+    consumer = LiveConsumer([message(b"{}", offset=number) for number in range(6000)])
+    put = list[PollBatch]()
+    thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=5000))
+    thread._message_bytes = 1
+    thread._turn(consumer)  # type: ignore[arg-type]
+    assert consumer.asked == [2000, 2000, 1000]
+    assert offsets(put[0]) == list(range(5000))
+    thread.handled(put[0])
+    thread._turn(consumer)  # type: ignore[arg-type]
+    assert consumer.asked[3:] == [2000], "there are no more, and no reason to wait again"
+    assert offsets(put[1]) == list(range(5000, 6000))
