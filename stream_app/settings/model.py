@@ -102,7 +102,7 @@ class Limits(Strict):
     transaction_interval: DurationMs = setting(100, "restart", "How often outputs and offsets are committed.", ge=1)
     transaction_records_max: int = setting(100_000, "restart", "Outputs after which they are committed at once.", ge=1)
     outbox_bytes_max: int = setting(64 * MIB, "restart", "Bytes of outputs handed to the publisher at once.", ge=MIB)
-    publish_queue_max: int = setting(4, "restart", "Cuts waiting for the publisher.", ge=1)
+    publish_queue_max: int = setting(2, "restart", "Cuts waiting for the publisher.", ge=1)
     publish_deadline: DurationMs = setting(30_000, "restart", "How long a cut may take to be acknowledged.", ge=1_000)
     commit_deadline: DurationMs = setting(30_000, "restart", "How long a commit of offsets may take.", ge=100)
     checkpoint_interval: DurationMs = setting(1_000, "restart", "How often the state goes to Redis.", ge=10)
