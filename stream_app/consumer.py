@@ -23,6 +23,7 @@ from stream_app.assignment import Assignment, Owned
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.idleness import Idleness
 from stream_app.kafka.consumer_errors import raise_if_ending
+from stream_app.memory import IdleTrim
 from stream_app.ownership import Ownership
 from stream_app.partition_gauges import PartitionGauges
 from stream_app.poll_batch import Change, PollBatch, StreamPartition
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 LEAST_WAIT_S = 0.002
 AT_ONCE = 2_000  # messages of one call of the client
 FIRST_MESSAGE_BYTES = 1024  # before any was seen
+FIRST_POLL_MAX = 50  # messages of the first poll after partitions came; each may have twice as many as the one before
 SAMPLES = 16  # messages of a poll whose size speaks for all
 log = structlog.get_logger(__name__)
 
@@ -67,6 +69,8 @@ class PollThread:
         self._rewinds = rewinds
         self._idleness = Idleness(settings.streams)
         self._gauges = PartitionGauges(settings, metrics)
+        self._trim = IdleTrim()
+        self._poll_max = min(FIRST_POLL_MAX, self._limits.poll_batch_max)
         self._put = put
         self._wake_at = wake_at
         self._prepare = prepare
@@ -164,11 +168,13 @@ class PollThread:
         most = self._batch_max()
         messages += self._consumed(consumer, max(1, most - len(messages)))
         if self._assignment.owned is not before:
+            self._poll_max = min(FIRST_POLL_MAX, self._limits.poll_batch_max)
             messages = self._still_ours(messages)
         if self._handed_over - self._handled > 1 and len(messages) < most:
             self._early = messages  # another small batch behind one that waits would only cost more
         else:
             self._hand_over_sorted(consumer, messages)
+        self._trim.turn(time.monotonic(), worked=bool(messages))
         self._gauges.update(consumer, self._assignment.owned)
 
     def _consumed(self, consumer: Consumer, most: int) -> list[Message]:
@@ -185,7 +191,7 @@ class PollThread:
 
     def _batch_max(self) -> int:
         """Messages that a poll batch may have: a pack of many readings counts for as many as its bytes."""
-        return max(1, min(self._limits.poll_batch_max, self._limits.poll_bytes_max // self._message_bytes))
+        return max(1, min(self._poll_max, self._limits.poll_bytes_max // self._message_bytes))
 
     def _wait_s(self) -> float:
         """How long to wait for messages: not past the moment at which the pipeline wants to be woken."""
@@ -199,6 +205,8 @@ class PollThread:
         if messages:
             some = messages[:: len(messages) // SAMPLES + 1]
             self._message_bytes = max(1, sum(map(len, some)) // len(some))
+            # Small at first: the outputs of a poll leave together, and after a restart somebody waits for the first.
+            self._poll_max = min(2 * self._poll_max, self._limits.poll_batch_max)
 
     def _still_ours(self, messages: list[Message]) -> list[Message]:
         """After a rebalance within `consume()`: some messages may be of partitions that went, or came twice."""

@@ -23,15 +23,18 @@ COPY_WAIT_S = 2.0  # before letting go: a copy on top of one that is still on it
 
 
 class Cuts:
-    """The two clocks of the pipeline: transaction_interval and checkpoint_interval."""
+    """The two clocks of the pipeline: transaction_interval and checkpoint_interval. Copies that have not reached the
+    store keep others waiting, so that memory holds no more of them than `checkpoint_copies_bytes_max`."""
 
     def __init__(self, limits: Limits, store: CheckpointStore, saver: Saver) -> None:
         self._interval_s = limits.transaction_interval / 1000
         self._records_max = limits.transaction_records_max
         self._checkpoint_interval_s = limits.checkpoint_interval / 1000
+        self._copies_bytes_max = limits.checkpoint_copies_bytes_max
         self._store = store
         self._saver = saver
         self._copy_at: dict[StreamPartition, float] = {}  # when each state is to be copied next (time.monotonic())
+        self._on_their_way: list[tuple[Owned, int]] = []  # copies, and their bytes
         self.next_cut = 0.0  # time.monotonic()
 
     def is_due(self, now: float, records: int) -> bool:
@@ -40,6 +43,8 @@ class Cuts:
 
     def copy_due_at(self, owned: Iterable[Owned]) -> float:
         """When a state is to be copied though nothing new has come (time.monotonic())."""
+        if not self._has_room():
+            return NEVER
         return min((self._copy_at.get(each.at, 0.0) for each in owned if self._may_copy(each)), default=NEVER)
 
     def take(self, owned: Mapping[StreamPartition, Owned], now: float) -> TransactionCut:
@@ -66,10 +71,19 @@ class Cuts:
             for place, at in enumerate(owned)
         }
         due = [each for at, each in owned.items() if self._copy_at[at] <= now and self._may_copy(each)]
-        for each in due:
+        copies: list[tuple[Owned, Cut]] = []
+        for each in sorted(due, key=lambda each: self._copy_at[each.at]):  # whoever has waited longest first
+            if not self._has_room():
+                break
             on_time = self._copy_at[each.at] + self._checkpoint_interval_s
             self._copy_at[each.at] = on_time if on_time > now else now + self._checkpoint_interval_s
-        return self._copied(due)
+            copies += self._copied([each])
+        return tuple(copies)
+
+    def _has_room(self) -> bool:
+        """For one more copy, however large it is."""
+        on_their_way = [copy for copy in self._on_their_way if not copy[0].copy_arrived.is_set()]
+        return sum(size for _, size in on_their_way) < self._copies_bytes_max
 
     def _copied(self, owned: Iterable[Owned]) -> tuple[tuple[Owned, Cut], ...]:
         copies = ((each, self._copy(each)) for each in owned if self._may_copy(each))
@@ -90,5 +104,7 @@ class Cuts:
             )
         except OwnershipLost:
             return None
+        self._on_their_way = [copy for copy in self._on_their_way if not copy[0].copy_arrived.is_set()]
         owned.copy_arrived.clear()
+        self._on_their_way.append((owned, cut.bytes))
         return cut

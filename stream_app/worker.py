@@ -12,6 +12,7 @@ import structlog
 
 from stream_app.app import create_app
 from stream_app.logs import configure_logs
+from stream_app.memory import few_arenas
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -30,6 +31,7 @@ def run(settings: Settings) -> None:
     gc.set_threshold(100_000, 50, 100)
     # A transaction passes from thread to thread some ten times, and each may wait that long for the interpreter's lock.
     sys.setswitchinterval(SWITCH_S)
+    few_arenas()
     app = create_app(settings)
     host = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     host.spinner = None

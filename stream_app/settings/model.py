@@ -106,6 +106,12 @@ class Limits(Strict):
     publish_deadline: DurationMs = setting(30_000, "restart", "How long a cut may take to be acknowledged.", ge=1_000)
     commit_deadline: DurationMs = setting(30_000, "restart", "How long a commit of offsets may take.", ge=100)
     checkpoint_interval: DurationMs = setting(1_000, "restart", "How often the state goes to Redis.", ge=10)
+    checkpoint_copies_bytes_max: int = setting(
+        64 * MIB,
+        "restart",
+        "Bytes of states that are copied for a checkpoint and not in Redis yet; one partition's at least.",
+        ge=MIB,
+    )
     checkpoint_chunk_bytes_max: int = setting(4 * MIB, "restart", "Bytes sent to Redis in one piece.", ge=65_536)
     transaction_timeout: DurationMs = setting(
         10_000, "restart", "After this the brokers abort a transaction whose worker is gone.", ge=1_000, le=900_000

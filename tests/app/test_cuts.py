@@ -86,3 +86,24 @@ def test_a_state_whose_turn_has_come_is_copied_though_nothing_new_comes(
     (second,) = cuts.take(partitions, now=100.5).checkpoints
     assert {first[0].at, second[0].at} == set(partitions)
     assert cuts.copy_due_at(partitions.values()) == float("inf"), "nothing has changed since"
+
+
+def test_copies_wait_until_there_is_room_for_them(redis_client: redis.Redis, application_id: str) -> None:
+    """Each state is larger than what may be held, so there is one copy at a time; nobody is passed over."""
+    store = CheckpointStore(redis_client, application_id)
+    limits = Limits(checkpoint_interval=1000, checkpoint_copies_bytes_max=1 << 20)
+    cuts = Cuts(limits, store, SimpleNamespace(is_away=False))  # type: ignore[arg-type]
+    partitions = {at: taken(store, at) for at in (StreamPartition("tides", each) for each in range(3))}
+    for owned in partitions.values():
+        owned.state.columns.add([f"s{number}" for number in range(2048)])
+    order = []
+    for turn in range(6):
+        for owned in partitions.values():
+            owned.state.next_offset += 1
+        ((owned, cut),) = cuts.take(partitions, now=100.0 + 2 * turn).checkpoints
+        assert cut.bytes > limits.checkpoint_copies_bytes_max
+        assert cuts.take(partitions, now=101.0 + 2 * turn).checkpoints == ()
+        assert cuts.copy_due_at(partitions.values()) == float("inf")
+        owned.copy_arrived.set()
+        order.append(owned.at.partition)
+    assert order == [0, 1, 2, 0, 1, 2]
