@@ -11,61 +11,40 @@ import time
 from dataclasses import replace
 
 from benchmarks.deployment import Deployment, Shapes
-from benchmarks.drain import DRAIN_MIN_S, SLOWEST
 from benchmarks.figure import Asked, Figure, Row
+from benchmarks.filled import filled, first_tick
 from benchmarks.latency import Receiver
 from benchmarks.stage import Stage
-from benchmarks.worker_process import GroupProgress, Worker, wait_until
-from benchmarks.workload import START_S, STEP_S, Workload, create_topics, delete_topics, produce
+from benchmarks.worker_process import Worker, wait_until
+from benchmarks.workload import Workload, produce
 from model_core.partition import PartitionState
 from stream_app.settings import Settings
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 EVERY = 8
 QUIET_S = 4.0  # for the last checkpoint
-FIRST_FORECAST_S = 120
+FIRST_FORECAST_S = CAUGHT_UP_S = 120
 
 
 def measure_large(stage: Stage, asked: Asked, figure: Figure) -> None:
     sizes = asked.sizes
     # The readings after the kill are of a tick at which forecasts are due.
-    first = -(START_S // STEP_S + sizes.large_ticks) % EVERY
+    first = first_tick(sizes.large_ticks, EVERY)
     fill = Workload("large", sizes.large_series, sizes.large_ticks, "packed", first_tick=first)
     shapes = Shapes(512, 24, LEVELS, EVERY, min_readings=sizes.large_ticks - EVERY)
-    deployment = Deployment(stage, "large-out", fill, "exactly_once", shapes, sizes.interval_ms)
-    create_topics(stage.bootstrap, [fill.topic], fill.partitions)
-    deployment.create()
-    progress = GroupProgress(stage.bootstrap, deployment.name, fill.topic, fill.partitions)
-    worker = None
-    try:
-        asked.say(f"    writing {fill.readings:,} readings")
-        produce(stage.bootstrap, fill)
-        worker = Worker(deployment.config())
-        began = worker.assigned(fill.partitions)["at"]
-        ended = progress.wait(fill.messages, DRAIN_MIN_S + fill.readings / SLOWEST, worker.child.require_running)
-        asked.say(f"    filled at {fill.readings / (ended - began):,.0f} readings/s")
+    restarts = []
+    with filled(stage, asked, fill, shapes) as running:
         time.sleep(QUIET_S)
-        _memory(deployment, worker, figure)
+        _memory(running.deployment, running.worker, figure)
         next_ = replace(fill, first_tick=first + fill.ticks, ticks=1)
-        produced = fill.messages
-        restarts = []
         for round_ in range(sizes.rounds):
-            worker, found = _kill_and_restart(deployment, worker, next_)
+            running.worker, found = _kill_and_restart(running.deployment, running.worker, next_)
+            running.produced += next_.messages
             restarts.append(found)
             asked.say(f"    round {round_ + 1}: {found}")
-            rest = replace(next_, first_tick=next_.first_tick + 1, ticks=EVERY - 1)
-            produce(stage.bootstrap, rest)
-            produced += next_.messages + rest.messages
-            progress.wait(produced, 120, worker.child.require_running)
+            running.feed(replace(next_, first_tick=next_.first_tick + 1, ticks=EVERY - 1), CAUGHT_UP_S)
             time.sleep(QUIET_S)
             next_ = replace(next_, first_tick=next_.first_tick + EVERY)
-        worker.stop()
-    finally:
-        if worker is not None:
-            worker.child.stop()
-        progress.close()
-        deployment.delete()
-        delete_topics(stage.bootstrap, [fill.topic])
     _recovery_rows(figure, fill.series, restarts)
 
 

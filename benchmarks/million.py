@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import psutil
 
-from benchmarks.deployment import Deployment, Shapes
-from benchmarks.drain import DRAIN_MIN_S, SLOWEST
+from benchmarks.deployment import Shapes
 from benchmarks.figure import Asked, Figure, Row
+from benchmarks.filled import Filled, filled, first_tick
 from benchmarks.stage import Stage
-from benchmarks.worker_process import FigureFailed, GroupProgress, Worker
-from benchmarks.workload import START_S, STEP_S, Workload, create_topics, delete_topics, produce
+from benchmarks.worker_process import FigureFailed
+from benchmarks.workload import Workload
 
 EVERY = 12
 PLAIN_TICKS = 3
@@ -33,30 +33,12 @@ def measure_million(stage: Stage, asked: Asked, figure: Figure) -> None:
         note = f"not run: needs {sizes.million * BYTES_A_SERIES / 1e9:.0f} GB, {available / 1e9:.0f} GB are free"
         figure.rows.append(Row(what, None, "core-s a tick", note=note))
         return
-    first = -(START_S // STEP_S + sizes.million_ticks) % EVERY
+    first = first_tick(sizes.million_ticks, EVERY)
     fill = Workload("million", sizes.million, sizes.million_ticks, "packed", first_tick=first)
-    deployment = Deployment(stage, "million-out", fill, "exactly_once", Shapes(), sizes.interval_ms)
-    create_topics(stage.bootstrap, [fill.topic], fill.partitions)
-    deployment.create()
-    progress = GroupProgress(stage.bootstrap, deployment.name, fill.topic, fill.partitions)
-    worker = None
-    try:
-        asked.say(f"    writing {fill.readings:,} readings")
-        produce(stage.bootstrap, fill)
-        worker = Worker(deployment.config())
-        began = worker.assigned(fill.partitions, 180)["at"]
-        ended = progress.wait(fill.messages, DRAIN_MIN_S + fill.readings / SLOWEST, worker.child.require_running)
-        asked.say(f"    filled at {fill.readings / (ended - began):,.0f} readings/s")
+    with filled(stage, asked, fill, Shapes()) as running:
         time.sleep(4 * QUIET_S)
-        costs = [_tick(deployment, worker, progress, fill, tick, asked) for tick in range(1 + PLAIN_TICKS)]
-        rss = worker.rss_bytes()
-        worker.stop()
-    finally:
-        if worker is not None:
-            worker.child.stop()
-        progress.close()
-        deployment.delete()
-        delete_topics(stage.bootstrap, [fill.topic])
+        costs = [_tick(running, fill, tick, asked) for tick in range(1 + PLAIN_TICKS)]
+        rss = running.worker.rss_bytes()
     forecast, plain = costs[0][0], sum(cpu for cpu, _ in costs[1:]) / PLAIN_TICKS
     mean = (forecast + (EVERY - 1) * plain) / EVERY
     note = (
@@ -64,19 +46,16 @@ def measure_million(stage: Stage, asked: Asked, figure: Figure) -> None:
         f"and {costs[0][1]:.0f} s of wall clock; RSS {rss / 1e9:.1f} GB"
     )
     figure.rows.append(Row(what, mean, "core-s a tick", must="< 30", note=note))
-    figure.raw |= {"core_seconds": costs, "rss": rss, "fill_rate": fill.readings / (ended - began)}
+    figure.raw |= {"core_seconds": costs, "rss": rss, "fill_rate": running.rate}
 
 
-def _tick(
-    deployment: Deployment, worker: Worker, progress: GroupProgress, fill: Workload, tick: int, asked: Asked
-) -> tuple[float, float]:
+def _tick(running: Filled, fill: Workload, tick: int, asked: Asked) -> tuple[float, float]:
     """(processor seconds, seconds until its last reading is committed)"""
     one = replace(fill, first_tick=fill.first_tick + fill.ticks + tick, ticks=1)
-    before, started = worker.cpu_seconds(), time.time()
-    produce(deployment.stage.bootstrap, one)
-    ended = progress.wait(fill.messages + (tick + 1) * one.messages, TICK_TIMEOUT_S, worker.child.require_running)
+    before, started = running.worker.cpu_seconds(), time.time()
+    ended = running.feed(one, TICK_TIMEOUT_S)
     time.sleep(QUIET_S)
-    cost = worker.cpu_seconds() - before
+    cost = running.worker.cpu_seconds() - before
     if cost <= 0:
         raise FigureFailed(f"expected a tick to cost processor time, found {cost}")
     asked.say(f"    tick {tick}: {cost:.1f} core-s, {ended - started:.1f} s")
