@@ -8,6 +8,7 @@ With no state reading begins at the start of the log. Everything else is refused
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,7 +18,7 @@ from model_core.columns import Coming, Piece
 from model_core.partition import PartitionState
 from model_core.rebuilt import Rebuilt
 from stream_app.assignment import Owned
-from stream_app.checkpoints import CheckpointStore, Identity, Restored, StateMismatch
+from stream_app.checkpoints import CheckpointStore, Identity, OwnerToken, Restored, StateMismatch
 from stream_app.errors import KafkaAway
 from stream_app.forecast_batches import ForecastBatches
 from stream_app.journal import Decision, Journaled, read_journals
@@ -28,6 +29,7 @@ from stream_app.rebuild import rebuild_from
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
+STATES_AT_ONCE = 2  # touching new memory is half of the work, and the kernel does it in each thread
 log = structlog.get_logger(__name__)
 
 
@@ -53,20 +55,37 @@ class Restorer:
         for at in partitions:
             self._check_count(at)
         committed = self._committed(consumer, partitions)
-        journals = read_journals(reader_properties(self._settings), self._settings.streams, partitions, self._timeout_s)
-        return [self._restore_one(consumer, at, committed[at], journals[at]) for at in partitions]
+        with ThreadPoolExecutor(1 + STATES_AT_ONCE, "restore") as threads:
+            journals = threads.submit(
+                read_journals, reader_properties(self._settings), self._settings.streams, partitions, self._timeout_s
+            )
+            read = list(threads.map(self._read_state, partitions))  # after a failure no other is begun
+            decisions = journals.result()
+        return [
+            self._own(consumer, at, token, restored, committed[at], decisions[at])
+            for at, (token, restored) in zip(partitions, read, strict=True)
+        ]
 
-    def _restore_one(
-        self, consumer: Consumer, at: StreamPartition, committed: int | None, decisions: list[Decision]
-    ) -> Owned:
+    def _read_state(self, at: StreamPartition) -> tuple[OwnerToken, Restored[PartitionState] | None]:
         spec = self._settings.streams[at.stream]
-        token = self._store.acquire(at.stream, at.partition, spec, self._identities[at.stream])
 
         def build(meta: dict[str, Any], ids: list[bytes], pieces: Iterable[Piece | Coming]) -> PartitionState:
             facts = self._forecasts.load(at.stream, meta["model_version"]).facts
             return PartitionState.restore(spec, at.partition, meta, ids, pieces, facts)
 
-        restored = self._store.read(token, build)
+        token = self._store.acquire(at.stream, at.partition, spec, self._identities[at.stream])
+        return token, self._store.read(token, build)
+
+    def _own(
+        self,
+        consumer: Consumer,
+        at: StreamPartition,
+        token: OwnerToken,
+        restored: Restored[PartitionState] | None,
+        committed: int | None,
+        decisions: list[Decision],
+    ) -> Owned:
+        spec = self._settings.streams[at.stream]
         first, last = self._ends(consumer, at)
         if restored is None:
             state, contained = PartitionState(spec, at.partition), 0
