@@ -113,10 +113,13 @@ class TcpProxy:
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: dict[int, int], *, from_server: bool
     ) -> None:
+        """Until one end is gone. What is read waits beside what comes after it: a long way is no narrow one."""
+        on_its_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        taking = asyncio.ensure_future(self._take(reader, on_its_way))
         try:
-            while data := await (_frame(reader) if self._kafka else reader.read(READ_BYTES)):
-                if self.latency_s:
-                    await asyncio.sleep(self.latency_s)
+            while (due_and_data := await on_its_way.get())[1]:
+                due, data = due_and_data
+                await asyncio.sleep(due - self._loop.time())
                 if self.black_hole:
                     continue
                 if self._kafka and not self._passes(data, asked, from_server=from_server):
@@ -125,8 +128,19 @@ class TcpProxy:
                     continue
                 writer.write(data)
                 await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
+        except OSError:
             return
+        finally:
+            taking.cancel()
+
+    async def _take(self, reader: asyncio.StreamReader, on_its_way: asyncio.Queue[tuple[float, bytes]]) -> None:
+        try:
+            while data := await (_frame(reader) if self._kafka else reader.read(READ_BYTES)):
+                on_its_way.put_nowait((self._loop.time() + self.latency_s, data))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            on_its_way.put_nowait((0.0, b""))
 
     def _passes(self, frame: bytes, asked: dict[int, int], *, from_server: bool) -> bool:
         """Whether this request or reply goes through."""
