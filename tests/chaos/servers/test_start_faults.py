@@ -133,7 +133,7 @@ SASL = """
 "sasl.username" = "worker"
 "sasl.password" = "secret"
 """
-RIGHTS = ("topics", "group", "cluster", "outputs", "transactional id")
+RIGHTS = ("topics", "group", "outputs", "transactional id")  # none on the cluster: anyone is told its id
 
 
 def grant(world: BrokenWorld, *rights: str) -> None:
@@ -151,7 +151,6 @@ def grant(world: BrokenWorld, *rights: str) -> None:
     wanted = {
         "topics": (ResourceType.TOPIC, world.topic, every, AclOperation.READ),
         "group": (ResourceType.GROUP, deployment, every, AclOperation.READ),
-        "cluster": (ResourceType.BROKER, "kafka-cluster", ResourcePatternType.LITERAL, AclOperation.DESCRIBE),
         "outputs": (ResourceType.TOPIC, deployment, every, AclOperation.WRITE),
         "transactional id": (ResourceType.TRANSACTIONAL_ID, deployment, every, AclOperation.WRITE),
     }
