@@ -178,7 +178,7 @@ def test_a_full_poll_is_taken_bit_by_bit_and_in_order() -> None:
     consumer = LiveConsumer([message(b"{}", offset=number) for number in range(6000)])
     put = list[PollBatch]()
     thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=5000))
-    thread._message_bytes = 1
+    thread._message_bytes, thread._poll_max = 1, 5000  # as after many polls
     thread._turn(consumer)  # type: ignore[arg-type]
     assert consumer.asked == [2000, 2000, 1000]
     assert offsets(put[0]) == list(range(5000))
