@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.app.running_worker import wait_until
-from tests.chaos.broken_world import PATIENT_S, BrokenWorld, ready, unready
+from tests.chaos.broken_world import PATIENT_S, BrokenWorld, ready
 from tests.chaos.tcp_proxy import API_KEYS
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
@@ -23,10 +23,10 @@ def test_a_killed_broker_that_comes_back_needs_no_operator(world: BrokenWorld) -
     worker = world.start(config)
     world.send_ticks(20)
     world.answered()
-    world.send_ticks(10)  # some of it is in a transaction now
+    world.send_ticks(10)  # in a transaction, or not yet read
     assert world.services is not None
     world.services.kafka.kill()
-    unready(worker, "publisher")
+    wait_until(lambda: worker.readyz()[0] == 503, PATIENT_S, "unready: its publisher fails, or its partition is lost")
     world.services.kafka.start()
     world.send_ticks(20)
     world.answered()
