@@ -18,7 +18,7 @@ from tests.chaos.killing_worker import PLACES
 if TYPE_CHECKING:
     from stream_app.local_services import LocalServices
 
-STEPS = [name for name in PLACES if name != "past offsets"]
+STEPS = list(PLACES)
 WORKERS = 2
 GROWTH_MAX_MB = 150  # I6: of one process, after its warm-up
 Prove = Callable[[str, list[dict[str, Any]]], None]

@@ -52,7 +52,7 @@ def test_offsets_committed_before_their_outputs_lose_forecasts(world: World, see
 
 def test_state_saved_before_its_commit_loses_forecasts(world: World, seed: int) -> None:
     run = Disturbed(world, seed=seed, checkpoint_interval="10ms")
-    doomed = run.start("one", at="flipped", nth=12, without=("checkpoint last",))
+    doomed = run.start("one", at="saved ahead", nth=4, without=("checkpoint last",))
     assert doomed.process.wait(90) == -9
     again = run.start("one")
     assert again.process.wait(60) == 1, "the offsets are behind the state: it refuses to go on"
