@@ -7,7 +7,6 @@ person from answering, and nothing has to be mended when it was emptied.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import structlog
 
 from stream_app.checkpoints.commands import PartitionKeys
 from stream_app.poll_batch import StreamPartition
+from stream_app.watching import Watcher
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -57,7 +57,7 @@ class Holds:
         return PartitionKeys(self._client, self._application_id, at.stream, at.partition).name("held")
 
 
-class HoldWatcher:
+class HoldWatcher(Watcher):
     """A thread of the worker. `held` tells what is held now, and why; `accept` lets it be read on."""
 
     def __init__(
@@ -67,26 +67,15 @@ class HoldWatcher:
         held: Callable[[], Mapping[StreamPartition, str]],
         accept: Callable[[StreamPartition], None],
     ) -> None:
+        super().__init__("hold-watcher", LOOK_S)
         self._holds = Holds(client, settings.application_id)
         self._held = held
         self._accept = accept
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="hold-watcher", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(LOOK_S):
-            for at, reason in self._held().items():
-                try:
-                    if self._holds.renew(at, reason):
-                        self._accept(at)
-                except redis.exceptions.RedisError as error:
-                    log.warning("a hold cannot be said or answered", partition=str(at), reason=str(error))
+    def look(self) -> None:
+        for at, reason in self._held().items():
+            try:
+                if self._holds.renew(at, reason):
+                    self._accept(at)
+            except redis.exceptions.RedisError as error:
+                log.warning("a hold cannot be said or answered", partition=str(at), reason=str(error))

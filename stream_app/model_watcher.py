@@ -6,7 +6,6 @@ on.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.forecast_batches import Loaded
+from stream_app.watching import Watcher
 
 if TYPE_CHECKING:
     from stream_app.metrics import Metrics
@@ -30,34 +30,22 @@ START_TICK = 1_000_000  # any moment
 log = structlog.get_logger(__name__)
 
 
-class ModelWatcher:
+class ModelWatcher(Watcher):
     """`offers` maps streams to champions that are ready; read by the pipeline between transactions."""
 
     def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
+        super().__init__("model-watcher", settings.models.poll_interval / 1000)
         self._streams: Mapping[str, StreamSpec] = settings.streams
         self._device, self._strict = settings.device, settings.is_strict
-        self._interval_s = settings.models.poll_interval / 1000
         self._registry = registry
         self._metrics = metrics
         self._attempts: dict[tuple[str, str], int] = {}
         self._attempts_max = settings.limits.model_attempts_max
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="model-watcher", daemon=True)
         self.offers: dict[str, Loaded] = {}
 
     def start(self) -> None:
         self.look()  # so that the first forecast is the champion's already
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._interval_s):
-            self.look()
+        super().start()
 
     def look(self) -> None:
         for stream, spec in self._streams.items():
