@@ -90,6 +90,14 @@ class BrokenWorld(World):
         verdict = self.judge(config)
         assert not verdict.violations, f"{verdict}\n{worker.log_path.read_text()}"
 
+    def go_on_and_judge(self, worker: WorkerProcess, config: Path) -> None:
+        """After the fault: what was sent is answered, the worker is ready and forecasts on, and all of it is right."""
+        self.answered()
+        ready(worker)
+        self.send_ticks(10)
+        self.answered()
+        self.stop_and_judge(worker, config)
+
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis_url, socket_timeout=20)
 

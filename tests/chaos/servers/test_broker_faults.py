@@ -58,11 +58,7 @@ def test_a_broker_killed_in_the_middle_of_a_commit_tears_no_transaction(world: B
     world.services.kafka.kill()
     world.kafka_proxy.heal()
     world.services.kafka.start()
-    world.answered()
-    ready(worker)
-    world.send_ticks(10)
-    world.answered()
-    world.stop_and_judge(worker, config)
+    world.go_on_and_judge(worker, config)
 
 
 @pytest.mark.soak

@@ -57,11 +57,7 @@ def test_a_kafka_that_swallows_everything_is_waited_for(world: BrokenWorld, faul
     # At the latest when the session is over, it is another generation of the group that goes on.
     wait_until(world.is_given_up, PATIENT_S, "Kafka to have given the worker up")
     world.kafka_proxy.heal()
-    world.answered()
-    ready(worker)
-    world.send_ticks(10)
-    world.answered()
-    world.stop_and_judge(worker, config)
+    world.go_on_and_judge(worker, config)
 
 
 @pytest.mark.soak
