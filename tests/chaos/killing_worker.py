@@ -23,12 +23,17 @@ from typing import Any
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
+def every_call(*arguments: Any, **named: Any) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Place:
     """A moment in the story of a batch: before or after a call of a method, `module:Class.method`."""
 
     method: str
     when: str  # before, after
+    counts: Callable[..., bool] = every_call  # which of its calls, by their arguments
 
 
 # In the order of the story. To adapt it to renamed steps: these lines.
@@ -47,9 +52,18 @@ PLACES = {
     "before flip": Place("stream_app.checkpoints.commands:PartitionKeys.flip", "before"),
     "flipped": Place("stream_app.checkpoints.commands:PartitionKeys.flip", "after"),
 }
+
+
+def moves_on(delivery: Any, request: Any) -> bool:
+    """Its outputs are of new readings. A cut may also be made for a checkpoint alone."""
+    return bool(request.offsets)
+
+
 # Moments at which a negative control must do harm.
 CONTROL_PLACES = {
-    "past offsets": Place("stream_app.delivery.at_least_once:AtLeastOnce.send_offsets", "after"),
+    "outputs acknowledged": Place("stream_app.delivery.at_least_once:AtLeastOnce.send_offsets", "before", moves_on),
+    "past offsets": Place("stream_app.delivery.at_least_once:AtLeastOnce.send_offsets", "after", moves_on),
+    "transaction full": Place("stream_app.delivery.exactly_once:ExactlyOnce.send_offsets", "before", moves_on),
     "saved ahead": Place("stream_app.publisher:Publisher.saved_ahead", "after"),  # of "checkpoint last"
 }
 
@@ -77,11 +91,14 @@ def strike(place: Place, nth: int, what: str) -> None:
     def around(inner: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any, **named: Any) -> Any:
             nonlocal calls
-            calls += 1
-            if calls == nth and place.when == "before":
+            its_turn = False
+            if place.counts(*arguments, **named):
+                calls += 1
+                its_turn = calls == nth
+            if its_turn and place.when == "before":
                 hit(what)
             result = inner(*arguments, **named)
-            if calls == nth and place.when == "after":
+            if its_turn and place.when == "after":
                 hit(what)
             return result
 

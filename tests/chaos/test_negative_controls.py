@@ -31,7 +31,7 @@ def owns_everything(world: World, worker: WorkerProcess) -> None:
 
 def test_at_least_once_doubles_after_a_kill_and_loses_nothing(world: World, seed: int) -> None:
     run = Disturbed(world, seed=seed, delivery="at_least_once")
-    doomed = run.start("one", at="flushed", nth=12)
+    doomed = run.start("one", at="outputs acknowledged", nth=12)
     assert doomed.process.wait(90) == -9
     moment = time.monotonic()
     again = run.start("one")
@@ -61,7 +61,7 @@ def test_state_saved_before_its_commit_loses_forecasts(world: World, seed: int) 
 
 def test_without_the_fence_of_kafka_a_zombie_doubles(world: World, seed: int) -> None:
     run = Disturbed(world, seed=seed, limits='transaction_timeout = "60s"')
-    zombie = run.start("one", at="flushed", nth=12, do="stop", without=("producer fence",))
+    zombie = run.start("one", at="transaction full", nth=12, do="stop", without=("producer fence",))
     wait_until(lambda: suspended(zombie), 60, "suspended")
     heir = run.start("two")
     owns_everything(world, heir)
