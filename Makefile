@@ -71,6 +71,10 @@ soak: setup ## the tests that run for minutes
 bench: setup ## measure everything into docs/BENCHMARKS.md, 25 minutes (make bench ARGS="--only w1 --quick")
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: prove-deploy
+prove-deploy: setup ## what deploy/ holds against the real programs, into docs/proofs/deploy.md; needs Linux, Go and apt-get
+	@$(BIN)/python -m deploy.prove $(ARGS)
+
 .PHONY: format
 format: setup ## let ruff rewrite the layout
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

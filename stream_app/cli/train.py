@@ -40,6 +40,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Learn a model from history and let it take charge if it is better than the one that is."""
+    _require_torch()
     from stream_app import train_job
     from stream_app.settings import Settings
 
@@ -68,6 +69,17 @@ def train(
         typer.echo(json.dumps(report | {"promoted": result.promoted}, indent=2, ensure_ascii=False))
     else:
         _show(name, result)
+
+
+def _require_torch() -> None:
+    """A forecast on the CPU needs none, so the smaller image has none."""
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as missing:
+        raise TidecastError(
+            f"Training expects torch, which is not installed here (no module {missing.name}). Use the `cuda` image, "
+            "which trains on a CPU as well, or install the whole of requirements.lock."
+        ) from None
 
 
 def _time_ms(text: str) -> int:

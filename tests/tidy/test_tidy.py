@@ -126,7 +126,7 @@ def calls(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, ".".join(ast.unparse(node.func).split(".")[-2:])
 
 
-ALL_CODE = ("model_core", "stream_app", "tests", "benchmarks")
+ALL_CODE = ("model_core", "stream_app", "tests", "benchmarks", "deploy")
 
 
 def test_the_core_imports_no_io():
