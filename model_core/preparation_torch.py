@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.arrays import AnyArray, IntArray
 from model_core.batches import FILL_CODES, WindowBatch
 from model_core.libraries import Array
 from model_core.model_inputs import ModelInputs, Prepared
@@ -23,42 +24,73 @@ RECENT = 3  # newest observed cells that decide, together, whether a series left
 OUTLIER_SCALES, SPREAD_RATIO_MAX = 8.0, 5.0
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """Targets as the model sees them, and by what they were centred and scaled. B windows, L context."""
+
+    target: Array  # float32 [B, L]
+    roughness: Array  # float32 [B]
+    center: Array  # float64 [B]
+    spread: Array  # float32 [B]
+    floor: Array  # float32 [B], what the spread must exceed for the window not to be constant
+    scale: Array  # float32 [B], the larger of both
+
+
 def prepare_on(
     library: TorchLibrary, batch: WindowBatch, dates: AnyArray, rows: IntArray, block: int | None
 ) -> Prepared:
     """Windows with at least one observed cell each → inputs on the device. `dates` and `rows`: calendar and
     calendar_row of ModelInputs."""
-    xp = library.xp
     raw: Array = library.array(batch.windows[:, :, 0])
-    observed: Array = xp.isfinite(raw)
-    complete = bool(observed.all())
-    filled = raw if complete else _fill(library, raw, observed, library.array(batch.fill))
-    # Shifted by one of its own values, a window keeps its digits: float32 would lose them on a high level.
-    anchor = filled[:, -1:]
-    shifted = filled - anchor
-    seen = shifted if complete else xp.where(observed, shifted, 0.0)
-    count = library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
-    mean = seen.sum(axis=1, keepdims=True) / count
-    deviation = shifted - mean
-    squares = xp.square(deviation) if complete else xp.where(observed, xp.square(deviation), 0.0)
-    spread = xp.sqrt(squares.sum(axis=1, keepdims=True) / count)
-    floor = SCALE_FLOOR_SHARE * xp.abs(anchor + mean) + SCALE_FLOOR
-    scale = xp.maximum(spread, floor)
-    target = deviation / scale
-    center = (library.float64(anchor) + library.float64(mean))[:, 0]
-    covariates, known = _scaled_covariates(batch)
+    found: Array = library.xp.isfinite(raw)
+    observed = None if bool(found.all()) else found
+    scaled = scaled_targets(library, raw, observed, library.array(batch.fill))
+    first = batch.windows.shape[2] - batch.known.shape[2]
+    center, scale = library.array(batch.center), library.array(batch.scale)
     inputs = ModelInputs(
         library,
-        target,
-        _roughness(library, target, None if complete else observed),
-        library.array(covariates),
-        library.array(known),
+        scaled.target,
+        scaled.roughness,
+        scaled_covariates(library, library.array(batch.windows[:, :, 1:]), center[:, 1:], scale[:, 1:]),
+        scaled_covariates(library, library.array(batch.known), center[:, first:], scale[:, first:]),
         library.array(dates),
         library.array(rows),
         block,
     )
-    suspicious = _suspicious(library, batch, raw, None if complete else observed, library.float64(spread[:, 0]))
-    return Prepared(inputs, center, library.float64(scale[:, 0]), (spread <= floor)[:, 0], suspicious)
+    suspicious = _suspicious(library, raw, observed, library.float64(scaled.spread), center[:, 0], scale[:, 0])
+    constant = scaled.spread <= scaled.floor
+    return Prepared(inputs, scaled.center, library.float64(scaled.scale), constant, suspicious)
+
+
+def scaled_targets(library: TorchLibrary, raw: Array, observed: Array | None, fill: Array) -> Scaled:
+    """Raw targets float32 [B, L], bool [B, L] which of them are observed (None: all), fill codes int [B]."""
+    xp = library.xp
+    filled = raw if observed is None else _fill(library, raw, observed, fill)
+    # Shifted by one of its own values, a window keeps its digits: float32 would lose them on a high level.
+    anchor = filled[:, -1:]
+    shifted = filled - anchor
+    seen = shifted if observed is None else xp.where(observed, shifted, 0.0)
+    count = raw.shape[1] if observed is None else library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
+    mean = seen.sum(axis=1, keepdims=True) / count
+    deviation = shifted - mean
+    squares = xp.square(deviation) if observed is None else xp.where(observed, xp.square(deviation), 0.0)
+    spread = xp.sqrt(squares.sum(axis=1, keepdims=True) / count)
+    floor = SCALE_FLOOR_SHARE * xp.abs(anchor + mean) + SCALE_FLOOR
+    scale = xp.maximum(spread, floor)
+    target = deviation / scale
+    center = library.float64(anchor) + library.float64(mean)
+    rough = _roughness(library, target, observed)
+    return Scaled(target, rough, *(part[:, 0] for part in (center, spread, floor, scale)))
+
+
+def scaled_covariates(library: TorchLibrary, values: Array, center: Array, scale: Array) -> Array:
+    """float32 [B, T, V] → float32 [B, T, V] in running standard deviations, 0, the usual, where nothing is known.
+    center and scale are float64 [B, V]."""
+    xp = library.xp
+    known = (scale > 0)[:, None]
+    units = (library.float64(values) - center[:, None]) / xp.where(scale > 0, scale, 1.0)[:, None]
+    clipped = units.clip(-COVARIATE_CLIP, COVARIATE_CLIP)
+    return library.float32(xp.where(xp.isfinite(units) & known, clipped, 0.0))
 
 
 def _fill(library: TorchLibrary, raw: Array, observed: Array, codes: Array) -> Array:
@@ -90,26 +122,11 @@ def _roughness(library: TorchLibrary, target: Array, observed: Array | None) -> 
     return (rough + ROUGHNESS_MIDDLE) / ROUGHNESS_MIDDLE
 
 
-def _scaled_covariates(batch: WindowBatch) -> tuple[AnyArray, AnyArray]:
-    """(float32 [B, L, C], float32 [B, H, F]) in running standard deviations; 0, the usual, where nothing is known."""
-    future = batch.known.shape[2]
-    first = batch.windows.shape[2] - future
-
-    def scaled(values: FloatArray, center: FloatArray, scale: FloatArray) -> AnyArray:
-        safe = np.where(scale > 0, scale, 1.0)[:, None]
-        units = (values - center[:, None]) / safe
-        usable = np.isfinite(units) & (scale > 0)[:, None]
-        return np.where(usable, np.clip(units, -COVARIATE_CLIP, COVARIATE_CLIP), 0.0).astype(np.float32)
-
-    past = scaled(batch.windows[:, :, 1:], batch.center[:, 1:], batch.scale[:, 1:])
-    known = scaled(batch.known, batch.center[:, first:], batch.scale[:, first:])
-    return past, known
-
-
-def _suspicious(library: TorchLibrary, batch: WindowBatch, raw: Array, observed: Array | None, spread: Array) -> Array:
+def _suspicious(
+    library: TorchLibrary, raw: Array, observed: Array | None, spread: Array, center: Array, scale: Array
+) -> Array:
     """Rows whose newest cells lie far outside the running scaler, or whose spread is not at all the running one."""
     xp = library.xp
-    center, scale = library.array(batch.center[:, 0]), library.array(batch.scale[:, 0])
     known = scale > 0  # an unknown scale says nothing
     safe = xp.where(known, scale, 1.0)
     newest, enough = raw[:, -RECENT:], xp.ones_like(known)

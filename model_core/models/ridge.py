@@ -33,7 +33,7 @@ def window_features(inputs: ModelInputs) -> Array:
     target, rough = inputs.target, inputs.roughness[:, None]
     recent = target[:, -min(target.shape[1], ROUGH_LAGS) :]
     xp, (_, length, covariates) = inputs.library.xp, inputs.covariates.shape
-    past = xp.swapaxes(inputs.covariates, 1, 2).reshape(len(target), covariates * length)
+    past = xp.swapaxes(inputs.covariates, 1, 2).reshape(target.shape[0], covariates * length)
     return xp.concatenate([xp.ones_like(rough), rough, target, recent * rough, past], axis=1)
 
 
@@ -68,10 +68,10 @@ class Ridge:
             return self._compiled(inputs)
         outputs = inputs.product(window_features(inputs), self.window)
         # The calendar is the same for all windows of an origin; adding column by column keeps a row's bytes its own.
-        dates = inputs.library.array(np.zeros(inputs.calendar.shape[:2], np.float32))
-        for column in range(inputs.calendar.shape[2]):
-            dates = dates + inputs.calendar[:, :, column] * self.target[column]
-        outputs = outputs + dates[inputs.calendar_row]
+        columns = range(inputs.calendar.shape[2])
+        dates = [inputs.calendar[:, :, column] * self.target[column] for column in columns]
+        if dates:
+            outputs = outputs + sum(dates[1:], dates[0])[inputs.calendar_row]
         for column in range(inputs.known.shape[2]):
             outputs = outputs + inputs.known[:, :, column] * self.target[inputs.calendar.shape[2] + column]
         return outputs

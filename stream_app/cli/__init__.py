@@ -37,7 +37,7 @@ COMMANDS = {
     "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
     "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
     "train": Command("stream_app.cli.train:train", "Learn a model from history; it takes charge if it is better."),
-    "models": Command("stream_app.cli.models:app", "Models of a stream: list, show, promote, rollback."),
+    "models": Command("stream_app.cli.models:app", "Models of a stream: list, show, promote, rollback, export."),
     "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),
     "topics": Command("stream_app.cli.topics:app", "Create or check the topics of a stream."),
     "reset": Command("stream_app.cli.reset:reset", "Move a stopped deployment to another place in its input."),

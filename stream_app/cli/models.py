@@ -1,8 +1,9 @@
-"""`tidecast models list | show | promote | rollback`: the model registry, for people."""
+"""`tidecast models list | show | promote | rollback | export`: the model registry, for people."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,6 +91,40 @@ def rollback(config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
     except CoreError as error:
         raise TidecastError(str(error)) from error
     typer.echo(f"{version} is the champion of {name} again; workers take it up within models.poll_interval.")
+
+
+class Format(StrEnum):
+    """Of an exported model."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The file to write; two others are written beside it.")],
+    form: Annotated[Format, typer.Option("--format", help="ONNX, or a torch.export archive.")] = Format.onnx,
+    version: Version = "champion",
+    config: Config = DEFAULT_CONFIG,
+    stream: Stream = None,
+) -> None:
+    """Write a model as one file for another runtime, its published quantiles included.
+
+    FILE.json says what goes in and comes out, FILE.golden.safetensors has forecasts to try it on.
+    """
+    from stream_app.model_export import trace, write
+    from stream_app.settings import Settings
+
+    registry, name = _open(config, stream)
+    found = _resolve(registry, name, version)
+    try:
+        bundle = registry.load(name, found)
+    except CoreError as error:
+        raise TidecastError(str(error)) from error
+    made = write(trace(Settings.load(config).streams[name], bundle), out, form.value)
+    for path in made.files:
+        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+    typer.echo(f"It repeats {made.rows} forecasts of model {found}, the largest difference is {made.difference:.1g}.")
 
 
 def _open(config: Path, stream: str | None) -> tuple[ModelRegistry, str]:

@@ -2,7 +2,7 @@
 
 Two workers read the demo's sensors, partly late; a trained model takes charge while they run. Offline, the same
 readings go through PartitionState and Predictor, cut at one place only: where the journal says that the model took
-charge.
+charge. And what is published is what an exported model answers, intervals included.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed
+from model_core.export_inputs import series_inputs, window_inputs
 from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from model_core.training import train
+from stream_app.model_export import runner, trace, write
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
 from stream_app.tables import read_table
@@ -115,19 +119,30 @@ def trained_on_the_first_part(spec: StreamSpec, log: Log) -> Bundle:
     return made.bundle
 
 
-def offline(spec: StreamSpec, log: Log, bundle: Bundle, swaps: dict[int, int], *, strict: bool) -> dict[Key, Forecast]:
+@dataclass(frozen=True)
+class Offline:
+    """What was computed, and where it ended: states, and the window of each series' newest forecast by the model."""
+
+    forecasts: dict[Key, Forecast]
+    states: list[PartitionState]
+    newest: dict[str, tuple[Key, WindowBatch]]
+
+
+def offline(spec: StreamSpec, log: Log, bundle: Bundle, swaps: dict[int, int], *, strict: bool) -> Offline:
     """`swaps`: partition → first offset that the trained model is in charge of."""
     before, after = Predictor(spec, None, device="cpu", strict=strict), Predictor(spec, bundle, strict=strict)
-    forecasts: dict[Key, Forecast] = {}
-    for partition, readings in enumerate(log.partitions):
-        state = PartitionState(spec, partition)
-        forecasts |= issued(state, readings.part(0, swaps[partition]), before)
+    made = Offline({}, [PartitionState(spec, partition) for partition in range(len(log.partitions))], {})
+    for state, readings in zip(made.states, log.partitions, strict=True):
+        swap = swaps[state.partition]
+        made.forecasts.update(issued(state, readings.part(0, swap), before, made.newest))
         state.swap_model(bundle.facts())
-        forecasts |= issued(state, readings.part(swaps[partition], len(readings)), after)
-    return forecasts
+        made.forecasts.update(issued(state, readings.part(swap, len(readings)), after, made.newest))
+    return made
 
 
-def issued(state: PartitionState, readings: Readings, predictor: Predictor) -> Iterator[tuple[Key, Forecast]]:
+def issued(
+    state: PartitionState, readings: Readings, predictor: Predictor, newest: dict[str, tuple[Key, WindowBatch]]
+) -> Iterator[tuple[Key, Forecast]]:
     for observed in state.observe(readings):
         raw = predictor.raw(observed.windows) if observed.windows is not None else None
         made = state.settle_and_issue(observed, raw).forecasts
@@ -141,7 +156,11 @@ def issued(state: PartitionState, readings: Readings, predictor: Predictor) -> I
                 "input": {"partition": state.partition, "offset": int(made.offsets[i])},
             }
             origin = rfc3339(state.spec.grid.start_ms(int(made.origins[i])))
-            yield (series_id, origin, int(made.revisions[i])), (made.quantiles[i], said)
+            key = series_id, origin, int(made.revisions[i])
+            newest.pop(series_id, None)
+            if by_model and observed.windows is not None:
+                newest[series_id] = key, observed.windows.rows(slice(i, i + 1))
+            yield key, (made.quantiles[i], said)
 
 
 class Deployment:
@@ -209,11 +228,32 @@ def test_what_is_published_is_what_is_computed_offline(world: World, rng: np.ran
     for deployment in deployments:
         published, swaps = deployment.forecasts(), deployment.swaps()
         assert all(0 < swaps[partition] < len(readings) for partition, readings in enumerate(log.partitions))
-        computed = offline(spec, log, bundle, swaps, strict=deployment.strict)
+        made = offline(spec, log, bundle, swaps, strict=deployment.strict)
+        computed = made.forecasts
         assert published.keys() == computed.keys()
         assert max(revision for _, _, revision in computed) > 0, "no reading came late: nothing was tried"
         assert {said["model"] for _, said in computed.values()} >= {"ridge", "last_value", "seasonal_naive"}
         compare(published, computed, strict=deployment.strict)
+    compare_exported(spec, bundle, made, published, world.folder / "exported.onnx")
+
+
+def compare_exported(
+    spec: StreamSpec, bundle: Bundle, made: Offline, published: dict[Key, Forecast], file: Path
+) -> None:
+    """The newest forecasts, as any runtime of ONNX computes them from window and state."""
+    write(trace(spec, bundle), file, "onnx")
+    run = runner(file, "onnx", ["quantiles"])
+    assert len(made.newest) >= 10, "hardly any series has its forecast from the model"
+    for state in made.states:
+        names = [name for name in made.newest if name in state.columns.index]
+        keys, rows = zip(*(made.newest[name] for name in names), strict=True)
+        windows = WindowBatch.concatenate(list(rows))
+        learned = series_inputs(state, names, windows.scale[:, 0])
+        assert learned["offsets"].any(axis=(1, 2)).all(), "nothing was learned that could be lost"
+        found = run(window_inputs(spec, bundle, windows) | learned)["quantiles"]
+        spread = np.nanstd(windows.windows[:, :, 0].astype(np.float64), axis=1)
+        for key, quantiles, room in zip(keys, found, RELATIVE * spread, strict=True):
+            np.testing.assert_allclose(quantiles, published[key][0], rtol=RELATIVE, atol=room, err_msg=str(key))
 
 
 def play(world: World, log: Log, deployments: list[Deployment], bundle: Bundle) -> None:

@@ -1,0 +1,156 @@
+"""An exported model publishes what the worker publishes: quantiles included, whatever the size of the batch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from model_core.bundle import BASE, SERIES_TABLES, Bundle
+from model_core.export_vectors import difference, golden_vectors
+from model_core.predictor import BUCKETS
+from stream_app.cli import main
+from stream_app.errors import TidecastError
+from stream_app.model_export import DIFFERENCE_MAX, Run, Traced, runner, trace, write
+from stream_app.model_registry import ModelRegistry
+from tests.core.test_predictor import make_bundle, make_spec
+
+SPEC = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE", aggregate="sum")
+SERIES = ("a", "b", "c")
+OUTPUTS = ["quantiles", "mean"]
+
+
+def bundle_with_tables(rng: np.random.Generator) -> Bundle:
+    """Residual tables as a training leaves them: skewed, wider with the horizon, other ones for single series."""
+    made = make_bundle(rng, SPEC)
+    tables = {name: np.repeat(made.tensors[BASE][:1], rows, axis=0) for name, rows in ((BASE, 3), (SERIES_TABLES, 3))}
+    for table in tables.values():
+        table *= rng.uniform(0.5, 2, table.shape[:2])[:, :, None]
+        table += rng.uniform(-0.3, 0.3, (len(table), 1, 1))
+    fields = made.manifest.model_dump(exclude={"tensors", "sha256", "series"})
+    return Bundle.sealed(made.tensors | tables, **fields, series=SERIES)
+
+
+@pytest.fixture(scope="module")
+def traced():
+    return trace(SPEC, bundle_with_tables(np.random.default_rng(5)))
+
+
+@dataclass(frozen=True)
+class Exported:
+    file: Path
+    bundle: Bundle
+    run: Run
+
+
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def exported(request, traced, tmp_path_factory):
+    file = tmp_path_factory.mktemp("export") / f"model.{request.param}.pt2"
+    assert write(traced, file, request.param).difference <= DIFFERENCE_MAX
+    return Exported(file, traced.bundle, runner(file, request.param, OUTPUTS))
+
+
+@pytest.mark.parametrize("rows", [1, 7, BUCKETS[0]])
+def test_it_says_what_the_worker_publishes(exported, rows):
+    golden = golden_vectors(SPEC, exported.bundle, rows, seed=rows)
+    assert rows == 1 or np.isnan(golden.inputs["window"]).any()
+    found = exported.run(golden.inputs)
+    scale = np.nanstd(golden.inputs["window"][:, :, 0].astype(np.float64), axis=1)
+    for name in OUTPUTS:
+        expected = golden.outputs[name]
+        assert found[name].shape == expected.shape
+        room = np.expand_dims(scale, tuple(range(1, expected.ndim)))
+        assert (np.abs(found[name] - expected) <= DIFFERENCE_MAX * (np.abs(expected) + room)).all()
+
+
+def test_the_golden_vectors_beside_it_can_be_repeated_with_them_alone(exported):
+    file = exported.file
+    vectors, said = load_file(f"{file}.golden.safetensors"), json.loads(file.with_name(f"{file.name}.json").read_text())
+    inputs = {each["name"]: vectors[f"input.{each['name']}"] for each in said["inputs"]}
+    for each in said["inputs"]:
+        assert list(inputs[each["name"]].shape[1:]) == each["shape"][1:]
+        assert inputs[each["name"]].dtype == each["dtype"]
+    found = exported.run(inputs)
+    for each in said["outputs"]:
+        assert difference(found[each["name"]], vectors[f"output.{each['name']}"], whole=False) <= DIFFERENCE_MAX
+    assert len(said["calendar"]) == inputs["calendar"].shape[2]
+
+
+def test_what_was_learned_since_training_moves_the_intervals(exported):
+    inputs = golden_vectors(SPEC, exported.bundle, 7, seed=1).inputs
+    inputs["bounds"] = np.tile([-np.inf, np.inf], (7, 1))
+    slope = np.broadcast_to(np.linspace(-1, 1, len(SPEC.quantile_levels), dtype=np.float32), inputs["offsets"].shape)
+    usual, wide, crossed = (
+        exported.run(inputs | {"offsets": np.ascontiguousarray(factor * slope)})["quantiles"][:5]  # two do not vary
+        for factor in (0, 1, -4)
+    )
+    width_of = [quantiles[:, -1] - quantiles[:, 0] for quantiles in (usual, wide)]
+    assert (width_of[1] > 1.5 * width_of[0]).all()
+    assert (np.diff(crossed, axis=1) == 0).any()
+    assert (np.diff(crossed, axis=1) >= 0).all()
+
+
+def test_a_file_that_says_something_else_is_not_written(tmp_path, monkeypatch, rng):
+    def disagreeing(_file, _form, outputs):
+        return lambda inputs: {name: np.zeros(1, np.float32) for name in outputs}
+
+    bundle = bundle_with_tables(rng)
+    without_graph = Traced(SPEC, bundle, golden_vectors(SPEC, bundle, 3, seed=0), program=None)
+    monkeypatch.setattr("stream_app.model_export.write_torch", lambda _program, file, _outputs: file.touch())
+    monkeypatch.setattr("stream_app.model_export.runner", disagreeing)
+    with pytest.raises(TidecastError, match="differs from the worker's forecasts"):
+        write(without_graph, tmp_path / "model.pt2", "torch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_another_stream_is_not_exported(rng):
+    other = SPEC.model_copy(update={"quantile_levels": (0.1, 0.5, 0.9)})
+    with pytest.raises(TidecastError, match="quantile_levels"):
+        trace(other, bundle_with_tables(rng))
+
+
+def test_golden_vectors_show_what_is_easily_lost(rng):
+    """Own tables, bounds that bite, holes, a window that does not vary."""
+    golden = golden_vectors(SPEC, bundle_with_tables(rng), 64, seed=3)
+    assert set(golden.inputs["base_row"]) == {0, 1, 2, 3}
+    quantiles, bounds = golden.outputs["quantiles"], golden.inputs["bounds"]
+    assert (quantiles == bounds[:, 1, None, None].astype(np.float32)).any()
+    assert np.isnan(golden.inputs["window"]).any(axis=(1, 2)).any()
+    assert (np.nanstd(golden.inputs["window"][-2:, :, 0], axis=1) == 0).all()
+
+
+def test_counts_on_an_edge_may_be_rounded_either_way():
+    expected = np.full((10, 200), 3.0, np.float32)
+    found = expected.copy()
+    found[0, 0] = 4.0
+    assert difference(found, expected, whole=True) == 0
+    assert difference(found, expected, whole=False) > 0.1
+    found[1] = 4.0
+    assert difference(found, expected, whole=True) > 0.1
+
+
+def test_the_command_writes_the_champion_and_says_how_near_it_is(traced, tmp_path, monkeypatch, capsys):
+    registry = ModelRegistry(str(tmp_path / "models"))
+    registry.publish("rivers", traced.bundle, {})
+    registry.promote("rivers", traced.bundle.manifest.version)
+    config = tmp_path / "tidecast.toml"
+    config.write_text(
+        f'application_id = "t"\n[kafka]\nbootstrap_servers = "none:1"\n[models]\nregistry = "{tmp_path / "models"}"\n'
+        '[streams.rivers]\ntopic = "rivers"\nfreq = "1h"\n'
+    )
+    asked = []
+    monkeypatch.setattr("stream_app.model_export.trace", lambda *given: asked.append(given) or traced)
+    out = tmp_path / "made" / "river.pt2"
+    with pytest.raises(SystemExit) as ended:
+        main(["models", "export", "champion", "--format", "torch", "--out", str(out), "--config", str(config)])
+    assert not ended.value.code
+    assert asked[0][1].manifest == traced.bundle.manifest
+    assert {path.name for path in out.parent.iterdir()} == {
+        f"river.pt2{end}" for end in ("", ".json", ".golden.safetensors")
+    }
+    assert "repeats 64 forecasts of model v1" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["models", "export", "--format", "torch", "--out", str(tmp_path / "river.pt"), "--config", str(config)])
+    assert "river.pt2" in capsys.readouterr().err
