@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.prove import compose, containers
+from deploy.prove import compose, containers, kubernetes
 from deploy.prove.programs import REPOSITORY, Unproven
 
 Step = Callable[[Path], Iterator[str]]
 STEPS: dict[str, Step] = {
     "compose": compose.prove,
     "containers": containers.prove,
+    "kubernetes": kubernetes.prove,
 }
 FOLDER = REPOSITORY / ".tidecast" / "prove"
 DOCUMENT = REPOSITORY / "docs" / "proofs" / "deploy.md"

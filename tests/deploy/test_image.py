@@ -4,24 +4,19 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from deploy.docker.pick import LEFT_OUT, packages, picked
+from deploy.rendering import tool
 from tests.conftest import REPOSITORY
 from tests.deploy.commands import parsed, settings_of
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 LOCK = (REPOSITORY / "requirements.lock").read_text()
 DEV_LOCK = (REPOSITORY / "requirements-dev.lock").read_text()
-
-
-def tool(name: str) -> str:
-    """A program that came with a package of the development group."""
-    return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def lint(dockerfile: str) -> subprocess.CompletedProcess[str]:
