@@ -13,13 +13,13 @@ from model_core.bundle import Bundle
 from model_core.errors import ModelFailed
 from model_core.export_inputs import series_inputs, window_inputs
 from model_core.ladder import Rung
-from model_core.outcomes import Observed, Wave, WaveKind
+from model_core.outcomes import Forecasts, Observed, Wave, WaveKind
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
 
 HOLES_MAX = 0.15  # share of the cells of a window: the model is asked
-FIRST_TICK, TICKS = 400_000, 5_000
+FIRST_ORIGIN, ORIGINS = 400_000, 5_000
 COUNTS_APART_MAX = 1e-3  # share of the counts that lie on an edge and are rounded the other way
 
 
@@ -31,22 +31,41 @@ class Golden:
     outputs: dict[str, AnyArray]
 
 
+class WorkerPath:
+    """What a worker does with B windows that are due: the predictor, then the settlement that issues."""
+
+    def __init__(
+        self, spec: StreamSpec, bundle: Bundle, rows: int, seed: int, *, origins: int = ORIGINS, device: str = "cpu"
+    ) -> None:
+        """Windows of so many consecutive origins; in a worker's batch there are few."""
+        rng = np.random.default_rng(seed)
+        self._batch = batch = _windows(spec, bundle, rows, origins, rng)
+        self._state, index = _state(spec, bundle, batch, rng)
+        self._predictor = Predictor(spec, bundle, device=device)
+        self._observed = Observed([_wave(index, batch.origins)], batch, [], (), {"warming_up": 0})
+        self._bundle = bundle
+
+    def publish(self) -> Forecasts:
+        raw = self._predictor.raw(self._batch)
+        raw = replace(raw, suspicious=np.zeros(len(self._batch), np.bool_))  # the ladder's; it is not exported
+        return self._state.settle_and_issue(self._observed, raw).forecasts
+
+    def inputs(self) -> dict[str, AnyArray]:
+        """The same, as an exported model takes it. Once something was published: units are floored then."""
+        spec, batch = self._state.spec, self._batch
+        names = [name or "" for name in self._state.columns.ids]
+        return window_inputs(spec, self._bundle, batch) | series_inputs(self._state, names, batch.scale[:, 0])
+
+
 def golden_vectors(spec: StreamSpec, bundle: Bundle, rows: int, seed: int) -> Golden:
     """ModelFailed when the model does not answer every one of the windows: then there is nothing to export."""
-    rng = np.random.default_rng(seed)
-    batch = _windows(spec, bundle, rows, rng)
-    state, index = _state(spec, bundle, batch, rng)
-    raw = Predictor(spec, bundle, device="cpu").raw(batch)
-    raw = replace(raw, suspicious=np.zeros(rows, np.bool_))  # the ladder's; it stays outside
-    waves = [_wave(index, batch.origins)]
-    issued = state.settle_and_issue(Observed(waves, batch, [], (), {"warming_up": 0}), raw).forecasts
+    worker = WorkerPath(spec, bundle, rows, seed)
+    issued = worker.publish()
     silent = int((issued.rungs != Rung.MODEL).sum())
     if silent:
         raise ModelFailed(f"model {bundle.manifest.version} has no finite answer to {silent} of {rows} windows")
-    names = [name or "" for name in state.columns.ids]
-    inputs = window_inputs(spec, bundle, batch) | series_inputs(state, names, batch.scale[:, 0])
     outputs = {"quantiles": issued.quantiles} | ({} if issued.mean is None else {"mean": issued.mean})
-    return Golden(inputs, outputs)
+    return Golden(worker.inputs(), outputs)
 
 
 def difference(found: AnyArray, expected: AnyArray, *, whole: bool) -> float:
@@ -62,7 +81,7 @@ def difference(found: AnyArray, expected: AnyArray, *, whole: bool) -> float:
     return float((apart / np.maximum(largest, np.finfo(np.float32).tiny)).max())
 
 
-def _windows(spec: StreamSpec, bundle: Bundle, rows: int, rng: np.random.Generator) -> WindowBatch:
+def _windows(spec: StreamSpec, bundle: Bundle, rows: int, origins: int, rng: np.random.Generator) -> WindowBatch:
     """Smooth and rough ones on levels of 1 to 10,000, with holes; the last two do not vary, one is zero."""
     length, horizon = spec.context_length, spec.horizon
     future = len(spec.future_covariates)
@@ -91,7 +110,7 @@ def _windows(spec: StreamSpec, bundle: Bundle, rows: int, rng: np.random.Generat
         windows=windows.astype(np.float32),
         known=known.astype(np.float32),
         season=np.zeros((rows, season), np.float32),  # for the naive rungs, which are not exported
-        origins=FIRST_TICK + rng.integers(0, TICKS, rows),
+        origins=FIRST_ORIGIN + rng.integers(0, origins, rows),
         center=center,
         scale=scale,
         level=center[:, 0].copy(),

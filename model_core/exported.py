@@ -33,10 +33,7 @@ WHOLE_DUST = 1e-6  # of a count, relative: what float32 offsets leave on a whole
 
 
 class ExportLibrary(TorchLibrary):
-    """Torch on the CPU, without what other runtimes lack."""
-
-    def __init__(self) -> None:
-        super().__init__("cpu")
+    """Torch without what other runtimes lack."""
 
     def running_max(self, array: Tensor) -> Tensor:
         """By doubling: ONNX has no cumulative maximum."""
@@ -55,14 +52,14 @@ class ExportedForecast(torch.nn.Module):
     spread: Tensor  # float64 [1 + N, H, 1]
     bucket: Tensor  # int64 [H], one of K
 
-    def __init__(self, spec: StreamSpec, bundle: Bundle) -> None:
+    def __init__(self, spec: StreamSpec, bundle: Bundle, device: str = "cpu") -> None:
         """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable."""
         super().__init__()
         misfit = bundle.manifest.misfit(spec)
         if misfit:
             raise LayoutMismatch(misfit)
         levels = Levels(spec)
-        self._library = ExportLibrary()
+        self._library = ExportLibrary(device)
         self._model: Any = build_model(bundle.manifest.model, bundle.tensors, self._library)
         self._future = len(spec.future_covariates)
         self._whole = spec.aggregate == "count"
@@ -71,6 +68,7 @@ class ExportedForecast(torch.nn.Module):
         self.register_buffer("tables", torch.from_numpy(tables))
         self.register_buffer("spread", torch.from_numpy(levels.spread(tables)))
         self.register_buffer("bucket", torch.from_numpy(levels.bucket))
+        self.to(device)
 
     def forward(
         self,

@@ -43,6 +43,7 @@ COMMANDS = {
     "reset": Command("stream_app.cli.reset:reset", "Move a stopped deployment to another place in its input."),
     "dead-letters": Command("stream_app.cli.dead_letters:app", "Accept a flood of unusable input, and read on."),
     "series": Command("stream_app.cli.series:app", "Delete series from the state."),
+    "speed": Command("stream_app.cli.speed:speed", "What a forecast costs, by device, horizon, batch and format."),
     "schema": Command("stream_app.cli.schema:schema", "JSON Schemas of the published messages."),
 }
 

@@ -1,0 +1,83 @@
+"""`tidecast speed`: what a forecast costs on this machine, by device, horizon, batch and format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from stream_app.speed_page import Records
+
+HORIZONS, BATCHES = (24, 96), (1, 7, 256, 2048)
+
+
+def speed(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for speed.json, speed.md and speed.svg.")] = None,
+    horizons: Annotated[
+        list[int] | None, typer.Option("--horizon", min=1, help="Steps ahead; may be repeated. Default 24 and 96.")
+    ] = None,
+    batches: Annotated[
+        list[int] | None,
+        typer.Option("--batch", min=1, help="Windows at once; may be repeated. Default 1, 7, 256 and 2048."),
+    ] = None,
+    context_length: Annotated[int, typer.Option("--context", min=4, help="Steps a forecast looks back.")] = 512,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records for machines.")] = False,
+) -> None:
+    """Measure what a forecast costs: the worker's own path, torch eager, torch.export and ONNX.
+
+    Devices that this machine lacks are shown as not run; records in the folder from another machine stay.
+    """
+    from stream_app.threads import pin_threads
+
+    pin_threads()  # before torch is imported
+    import torch
+
+    from stream_app import speed_page
+    from stream_app.speed import DEVICES, Shapes, measure
+
+    records = speed_page.load(out) if out else {}
+    shapes = Shapes(context_length, tuple(horizons or HORIZONS), tuple(batches or BATCHES))
+    devices = [device for device in DEVICES if device == "cpu" or torch.cuda.is_available()]
+    with _progress_bar() as bar:
+        for device in devices:
+            task = bar.add_task(device, total=1.0)
+
+            def tell(what: str, share: float, task: TaskID = task) -> None:
+                bar.update(task, description=what, completed=share)
+
+            records[device] = measure(device, shapes, tell)
+            bar.update(task, description=device, completed=1.0)
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(records))
+    else:
+        _show(records)
+    for path in speed_page.save(records, out) if out else ():
+        typer.echo(f"wrote {path}", err=as_json)
+
+
+def _progress_bar() -> Progress:
+    """On a terminal only: a log gets the result alone."""
+    console = Console(stderr=True)
+    columns = (TextColumn("→ {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _show(records: Records) -> None:
+    from stream_app.speed_page import about, heads, table
+
+    console = Console()
+    shown = Table(title="microseconds a forecast", title_justify="left")
+    for number, head in enumerate(heads()):
+        shown.add_column(head, justify="right" if number else "left")
+    for line in table(records):
+        shown.add_row(*line)
+    console.print(shown)
+    for record in records.values():
+        console.print(about(record), highlight=False, soft_wrap=True)
