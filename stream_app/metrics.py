@@ -4,14 +4,16 @@ Base units (seconds, bytes, ratios), and no label that grows with the number of 
 of their own; nothing is shared between two `Metrics`.
 """
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
 from model_core.outcomes import DriftRecord, Observed, Outcome, Summaries
@@ -133,6 +135,12 @@ TABLE: dict[str, Metric] = {
     ),
     # models
     "model_info": Metric("gauge", "tidecast_model_info", "1 for the model in charge.", ("stream", "model", "version")),
+    "model_created": Metric(
+        "gauge",
+        "tidecast_model_created_timestamp_seconds",
+        "When the model in charge was made, as its version says; seconds since the epoch.",
+        ("stream",),
+    ),
     "models_refused": Metric(
         "counter", "tidecast_models_refused_total", "Models that could not be loaded.", ("stream",)
     ),
@@ -199,6 +207,7 @@ class Metrics:
     skill: Gauge
     drift_alarms: Counter
     model_info: Gauge
+    model_created: Gauge
     models_refused: Counter
     device_fallbacks: Counter
 
@@ -206,6 +215,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         for attribute, metric in TABLE.items():
             setattr(self, attribute, _made(metric, self.registry))
+        ProcessCollector(registry=self.registry)  # memory, CPU, files, start: process_…, as everywhere
         self._models: dict[str, tuple[str, str]] = {}  # stream → labels of its model_info
         self._counters: dict[tuple[str, ...], Counter] = {}  # attribute and labels → the counter itself
 
@@ -277,8 +287,13 @@ class Metrics:
         """The model in charge from now on; the one before disappears."""
         if stream in self._models:
             self.model_info.remove(stream, *self._models[stream])
+            self.model_created.remove(stream)
         self._models[stream] = (model or "none", version or "none")
         self.model_info.labels(stream, *self._models[stream]).set(1)
+        made = re.match(r"(\d{8}T\d{6})Z-", version or "")
+        if made:
+            at = datetime.strptime(made[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+            self.model_created.labels(stream).set(at.timestamp())
 
     def forget_partition(self, stream: str, partition: int) -> None:
         """Its gauges disappear: another worker shows them now."""
@@ -300,6 +315,7 @@ def metrics_document(table: Mapping[str, Metric] = TABLE) -> str:
         "# Metrics",
         "",
         "Served at `/metrics` in Prometheus' text format. Base units; no label grows with the number of series.",
+        "Beside them stand the usual `process_…` metrics: memory, CPU, open files, start.",
         "This page is made from the table in `stream_app/metrics.py` by `python -m stream_app.documents`.",
         "",
         "| metric | type | labels | what it says |",

@@ -100,6 +100,14 @@ def test_outcomes_are_counted_by_rung_and_reason_and_shown_as_quality() -> None:
     assert sample(metrics, "tidecast_series_deleted_total", stream="pumps") == 1
 
 
+def test_the_age_of_a_model_is_that_of_its_version() -> None:
+    metrics = Metrics()
+    metrics.show_model("pumps", "ridge", "20260301T120000Z-4be1c2")
+    assert sample(metrics, "tidecast_model_created_timestamp_seconds", stream="pumps") == 1_772_366_400
+    metrics.show_model("pumps", None, None)
+    assert sample(metrics, "tidecast_model_created_timestamp_seconds", stream="pumps") is None
+
+
 def test_one_model_is_in_charge_at_a_time() -> None:
     metrics = Metrics()
     metrics.show_model("pumps", "ridge", "v1")
