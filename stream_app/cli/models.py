@@ -105,13 +105,18 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The file to write; two others are written beside it.")],
     form: Annotated[Format, typer.Option("--format", help="ONNX, or a torch.export archive.")] = Format.onnx,
     version: Version = "champion",
+    with_state: Annotated[
+        bool, typer.Option("--with-state", help="Also what the deployment has learned of each series since training.")
+    ] = False,
     config: Config = DEFAULT_CONFIG,
     stream: Stream = None,
 ) -> None:
     """Write a model as one file for another runtime, its published quantiles included.
 
-    FILE.json says what goes in and comes out, FILE.golden.safetensors has forecasts to try it on.
+    FILE.json says what goes in and comes out, FILE.golden.safetensors has forecasts to try it on, and with --with-state
+    FILE.state.safetensors the inputs that a worker has learned.
     """
+    from stream_app.learned import read_learned
     from stream_app.model_export import trace, write
     from stream_app.settings import Settings
 
@@ -121,8 +126,14 @@ def export(
         bundle = registry.load(name, found)
     except CoreError as error:
         raise TidecastError(str(error)) from error
-    made = write(trace(Settings.load(config).streams[name], bundle), out, form.value)
-    for path in made.files:
+    settings = Settings.load(config)
+    learned = read_learned(settings, name, bundle) if with_state else None
+    made = write(trace(settings.streams[name], bundle), out, form.value)
+    files = list(made.files)
+    if learned is not None:
+        files.append(out.with_name(f"{out.name}.state.safetensors"))
+        learned.save(files[-1])
+    for path in files:
         typer.echo(f"{path}  {path.stat().st_size:,} bytes")
     typer.echo(f"It repeats {made.rows} forecasts of model {found}, the largest difference is {made.difference:.1g}.")
 

@@ -17,18 +17,23 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed
-from model_core.export_inputs import series_inputs, window_inputs
+from model_core.export_inputs import window_inputs
 from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from model_core.training import train
-from stream_app.model_export import runner, trace, write
+from stream_app.cli import main
+from stream_app.errors import TidecastError
+from stream_app.learned import read_learned
+from stream_app.model_export import runner
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
 from stream_app.tables import read_table
@@ -121,19 +126,18 @@ def trained_on_the_first_part(spec: StreamSpec, log: Log) -> Bundle:
 
 @dataclass(frozen=True)
 class Offline:
-    """What was computed, and where it ended: states, and the window of each series' newest forecast by the model."""
+    """What was computed, and the window of each series' newest forecast where the model made it."""
 
     forecasts: dict[Key, Forecast]
-    states: list[PartitionState]
     newest: dict[str, tuple[Key, WindowBatch]]
 
 
 def offline(spec: StreamSpec, log: Log, bundle: Bundle, swaps: dict[int, int], *, strict: bool) -> Offline:
     """`swaps`: partition → first offset that the trained model is in charge of."""
     before, after = Predictor(spec, None, device="cpu", strict=strict), Predictor(spec, bundle, strict=strict)
-    made = Offline({}, [PartitionState(spec, partition) for partition in range(len(log.partitions))], {})
-    for state, readings in zip(made.states, log.partitions, strict=True):
-        swap = swaps[state.partition]
+    made = Offline({}, {})
+    for partition, readings in enumerate(log.partitions):
+        state, swap = PartitionState(spec, partition), swaps[partition]
         made.forecasts.update(issued(state, readings.part(0, swap), before, made.newest))
         state.swap_model(bundle.facts())
         made.forecasts.update(issued(state, readings.part(swap, len(readings)), after, made.newest))
@@ -234,26 +238,46 @@ def test_what_is_published_is_what_is_computed_offline(world: World, rng: np.ran
         assert max(revision for _, _, revision in computed) > 0, "no reading came late: nothing was tried"
         assert {said["model"] for _, said in computed.values()} >= {"ridge", "last_value", "seasonal_naive"}
         compare(published, computed, strict=deployment.strict)
-    compare_exported(spec, bundle, made, published, world.folder / "exported.onnx")
+    compare_exported(spec, bundle, made, published, saved_with(world, deployments[-1], bundle, log))
+
+
+def saved_with(world: World, deployment: Deployment, bundle: Bundle, log: Log) -> Path:
+    """A file of `models export --with-state`, as of the end of the log; the worker runs on."""
+    settings = Settings.load(deployment.config, {})
+    ends = {partition: len(readings) for partition, readings in enumerate(log.partitions)}
+
+    def is_saved() -> bool:
+        try:
+            return read_learned(settings, "sensors", bundle).next_offsets == ends
+        except TidecastError:  # a checkpoint from before the swap
+            return False
+
+    wait_until(is_saved, 30, "the last checkpoint")
+    file = world.folder / "exported.onnx"
+    words = ["models", "export", "learned", "--with-state", "--out", str(file), "--config", str(deployment.config)]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert not ended.value.code
+    return file
 
 
 def compare_exported(
     spec: StreamSpec, bundle: Bundle, made: Offline, published: dict[Key, Forecast], file: Path
 ) -> None:
-    """The newest forecasts, as any runtime of ONNX computes them from window and state."""
-    write(trace(spec, bundle), file, "onnx")
-    run = runner(file, "onnx", ["quantiles"])
+    """The newest forecasts, as any runtime of ONNX computes them from a window and what the worker has learned."""
+    with safe_open(f"{file}.state.safetensors", "np") as learned:
+        row_of = {name: row for row, name in enumerate(json.loads(learned.metadata()["series"]))}
+    inputs = load_file(f"{file}.state.safetensors")
     assert len(made.newest) >= 10, "hardly any series has its forecast from the model"
-    for state in made.states:
-        names = [name for name in made.newest if name in state.columns.index]
-        keys, rows = zip(*(made.newest[name] for name in names), strict=True)
-        windows = WindowBatch.concatenate(list(rows))
-        learned = series_inputs(state, names, windows.scale[:, 0])
-        assert learned["offsets"].any(axis=(1, 2)).all(), "nothing was learned that could be lost"
-        found = run(window_inputs(spec, bundle, windows) | learned)["quantiles"]
-        spread = np.nanstd(windows.windows[:, :, 0].astype(np.float64), axis=1)
-        for key, quantiles, room in zip(keys, found, RELATIVE * spread, strict=True):
-            np.testing.assert_allclose(quantiles, published[key][0], rtol=RELATIVE, atol=room, err_msg=str(key))
+    rows = [row_of[name] for name in made.newest]
+    keys, windows = zip(*made.newest.values(), strict=True)
+    batch = WindowBatch.concatenate(list(windows))
+    assert inputs["offsets"][rows].any(axis=(1, 2)).all(), "nothing was learned that could be lost"
+    given = window_inputs(spec, bundle, batch) | {name: array[rows] for name, array in inputs.items()}
+    found = runner(file, "onnx", ["quantiles"])(given)["quantiles"]
+    spread = np.nanstd(batch.windows[:, :, 0].astype(np.float64), axis=1)
+    for key, quantiles, room in zip(keys, found, RELATIVE * spread, strict=True):
+        np.testing.assert_allclose(quantiles, published[key][0], rtol=RELATIVE, atol=room, err_msg=str(key))
 
 
 def play(world: World, log: Log, deployments: list[Deployment], bundle: Bundle) -> None:
