@@ -53,8 +53,9 @@ class RidgeTraining:
         self._calendar = calendar_of(spec.grid, features, spec.holidays)
         covariates = len(spec.past_covariates) + len(spec.future_covariates)
         lag_season = season if season <= spec.context_length else spec.default_season
-        self.design = design(spec.context_length, spec.horizon, covariates, lag_season)
-        self._target_width = self._calendar.width + len(spec.future_covariates)
+        known = len(spec.future_covariates)
+        self.design = design(spec.context_length, spec.horizon, covariates, lag_season, known)
+        self._target_width = self._calendar.width + known
         columns = len(self.design.starts)
         products = columns * (columns + spec.horizon * self._target_width)
         rows_max = max(ROWS_MIN, int(PRODUCTS_MAX / products))

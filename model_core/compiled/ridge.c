@@ -8,16 +8,19 @@
 // L context, R newest cells that roughness multiplies, C covariates, H outputs, K calendar columns, F known covariates.
 typedef struct {
     int64_t length, recent, covariates, horizon, calendar, known;
-    const float *window_weights;  // [⌈H / 8⌉, 2 + L + R + C L, 8], 0 beyond H
+    const float *window_weights;  // [⌈H / 8⌉, 2 + L + R + C L + F H, 8], 0 beyond H
     const float *target_weights;  // [K + F, H]
 } Ridge;
 
 static int64_t width_of(const Ridge *ridge) {
-    return 2 + ridge->length + ridge->recent + ridge->covariates * ridge->length;
+    return 2 + ridge->length + ridge->recent + ridge->covariates * ridge->length + ridge->known * ridge->horizon;
 }
 
-// One, roughness, the window, its newest cells times roughness, and the window of each covariate.
-static void features_of(const Ridge *ridge, const float *target, float rough, const float *covariates, float *out) {
+// One, roughness, the window, its newest cells times roughness, the window of each covariate, and what is known of each
+// future one ahead.
+static void features_of(
+    const Ridge *ridge, const float *target, float rough, const float *covariates, const float *known, float *out
+) {
     int64_t length = ridge->length, count = ridge->covariates;
     *out++ = 1.0f;
     *out++ = rough;
@@ -25,6 +28,8 @@ static void features_of(const Ridge *ridge, const float *target, float rough, co
     for (int64_t i = length - ridge->recent; i < length; i++) *out++ = target[i] * rough;
     for (int64_t c = 0; c < count; c++)
         for (int64_t i = 0; i < length; i++) *out++ = covariates[i * count + c];
+    for (int64_t f = 0; f < ridge->known; f++)
+        for (int64_t h = 0; h < ridge->horizon; h++) *out++ = known[h * ridge->known + f];
 }
 
 // features [rows, width] times eight columns of weights.
@@ -83,7 +88,8 @@ void ridge_answer(
         for (int i = 0; i < count; i++) {
             int64_t row = first + i;
             const float *seen = covariates + row * length * ridge->covariates;
-            features_of(ridge, target + row * length, roughness[row], seen, work + i * width);
+            const float *ahead = known + row * horizon * ridge->known;
+            features_of(ridge, target + row * length, roughness[row], seen, ahead, work + i * width);
         }
         put_products(ridge, count, work, out + first * horizon);
     }

@@ -1,8 +1,9 @@
 """Ridge: one linear map from the window to all horizons, shared by every series of the stream.
 
 Inputs are the window, the window's newest part times its roughness (so that one map serves smooth and rough series:
-pinball -8 % on UCI 374), the covariates' windows, and for each horizon the calendar and the known covariates of its
-target tick. Fitting is in ridge_fit.py.
+pinball -8 % on UCI 374), the covariates' windows, what is known of them ahead (rain that is forecast for tomorrow
+morning is in the river by the evening), and for each horizon the calendar and the known covariates of its target tick.
+Fitting is in ridge_fit.py.
 """
 
 import ctypes
@@ -23,18 +24,21 @@ _UNLOCKED_FROM = 500_000  # multiplications, about 100 µs: worth letting others
 _answer = Kernel("ridge_answer", [*[ARRAY] * 6, INT, *[ARRAY] * 4])
 
 
-def window_width(length: int, covariates: int) -> int:
-    """Columns of `window_features`."""
-    return 2 + length + min(length, ROUGH_LAGS) + covariates * length
+def window_width(length: int, covariates: int, known: int = 0) -> int:
+    """Columns of `window_features`; `known` cells ahead, H of each future covariate."""
+    return 2 + length + min(length, ROUGH_LAGS) + covariates * length + known
 
 
 def window_features(inputs: ModelInputs) -> Array:
-    """float32 [B, 2 + L + R + C·L]: one, roughness, the target, its newest R cells times roughness, covariates."""
+    """float32 [B, 2 + L + R + C·L + F·H]: one, roughness, the target, its newest R cells times roughness, covariates,
+    and what is known of them ahead."""
     target, rough = inputs.target, inputs.roughness[:, None]
     recent = target[:, -min(target.shape[1], ROUGH_LAGS) :]
     xp, (_, length, covariates) = inputs.library.xp, inputs.covariates.shape
     past = xp.swapaxes(inputs.covariates, 1, 2).reshape(target.shape[0], covariates * length)
-    return xp.concatenate([xp.ones_like(rough), rough, target, recent * rough, past], axis=1)
+    _, horizon, known = inputs.known.shape
+    ahead = xp.swapaxes(inputs.known, 1, 2).reshape(target.shape[0], known * horizon)
+    return xp.concatenate([xp.ones_like(rough), rough, target, recent * rough, past, ahead], axis=1)
 
 
 def target_features(inputs: ModelInputs) -> Array:
@@ -46,7 +50,7 @@ class Ridge:
     """The fitted map. On the CPU it is compiled/ridge.c."""
 
     def __init__(self, window: Array, target: Array) -> None:
-        """`window` float32 [2 + L + R + C·L, H] and `target` float32 [K + F, H], on the device."""
+        """`window` float32 [2 + L + R + C·L + F·H, H] and `target` float32 [K + F, H], on the device."""
         self.window = window
         self.target = target
         self._packed = packed(window) if isinstance(window, np.ndarray) else None
@@ -82,7 +86,7 @@ class Ridge:
         origins, horizon, calendar = inputs.calendar.shape
         known, covariates = inputs.known.shape[2], inputs.covariates.shape[2]
         recent = min(length, ROUGH_LAGS)
-        width = window_width(length, covariates)
+        width = window_width(length, covariates, known * horizon)
         if self.window.shape != (width, horizon) or self.target.shape != (calendar + known, horizon):
             raise ValueError(f"weights {tuple(self.window.shape)} and {tuple(self.target.shape)} do not fit the inputs")
         shape = _Shape(length, recent, covariates, horizon, calendar, known)

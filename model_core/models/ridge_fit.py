@@ -18,6 +18,7 @@ NEWEST = 36  # cells of the target that count one by one
 SEASONS, SEASON_CELLS_MAX, BESIDE = 3, 256, 2  # seasons back, columns they may take, cells on both sides of the targets
 BLOCK, BLOCKS_MAX = 6, 128
 COVARIATE_NEWEST, COVARIATE_BLOCK = 12, 12
+KNOWN_BLOCKS_MAX = 32  # columns that what is known of a covariate ahead may take
 PRIORS = ("mean", "last", "season")
 
 
@@ -60,8 +61,9 @@ class Design:
         return int(np.searchsorted(self.starts, 2 + cell, side="right")) - 1
 
 
-def design(length: int, horizon: int, covariates: int, season: int) -> Design:
-    """Columns for windows of `length`, a season of `season` ticks (longer than the window: none is singled out)."""
+def design(length: int, horizon: int, covariates: int, season: int, known: int = 0) -> Design:
+    """Columns for windows of `length`, a season of `season` ticks (longer than the window: none is singled out), and
+    `known` covariates ahead."""
     single = np.zeros(length, bool)
     single[-NEWEST:] = True
     near = horizon + 2 * BESIDE
@@ -79,6 +81,9 @@ def design(length: int, horizon: int, covariates: int, season: int) -> Design:
     for _ in range(covariates):
         starts += [column + start for start in _segments(newest, COVARIATE_BLOCK)]
         column += length
+    for _ in range(known):
+        starts += range(column, column + horizon, -(-horizon // KNOWN_BLOCKS_MAX))
+        column += horizon
     return Design(np.array(starts, np.int64), column, length, season)
 
 

@@ -22,6 +22,10 @@ class River:
     rain: FloatArray
     flow: FloatArray
 
+    def outlook(self, seed: int) -> FloatArray:
+        """[T, S], a forecast of the rain: right about when, wrong by half about how much."""
+        return self.rain * np.random.default_rng(seed).lognormal(-0.125, 0.5, self.rain.shape)
+
     def wet_weeks(self, first: int) -> FloatArray:
         """bool [T, S]: hours from `first` on in weeks with more rain at the station than in its median week."""
         ticks, stations = self.rain.shape

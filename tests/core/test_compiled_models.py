@@ -55,7 +55,8 @@ def test_windows_are_prepared_as_torch_prepares_them(rng: np.random.Generator, s
 @pytest.mark.parametrize("shape", SHAPES[:3])
 def test_ridge_answers_as_torch_does(rng: np.random.Generator, shape, horizon: int) -> None:
     inputs = prepared(rng, 101, **shape)[0].inputs
-    width, known = window_width(LENGTH, inputs.covariates.shape[2]), inputs.known.shape[2]
+    known = inputs.known.shape[2]
+    width = window_width(LENGTH, inputs.covariates.shape[2], known * horizon)
     shapes = [(101, horizon, known), (3, horizon, 4), (width, horizon), (4 + known, horizon)]
     ahead, calendar, window, target = (rng.normal(0, 0.3, shape).astype(np.float32) for shape in shapes)
     arrays = (inputs.target, inputs.roughness, inputs.covariates, ahead, calendar, rng.integers(0, 3, 101))

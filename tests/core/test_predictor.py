@@ -46,7 +46,7 @@ def make_bundle(rng, spec: StreamSpec, **changes) -> Bundle:
     covariates = len(spec.past_covariates) + len(spec.future_covariates)
     calendar = calendar_of(spec.grid, calendar_features(spec), spec.holidays)
     facts = ModelFacts.none(spec)
-    window = rng.normal(0, 0.1, (window_width(LENGTH, covariates), HORIZON))
+    window = rng.normal(0, 0.1, (window_width(LENGTH, covariates, len(spec.future_covariates) * HORIZON), HORIZON))
     target = rng.normal(0, 0.1, (calendar.width + len(spec.future_covariates), HORIZON))
     tensors = {
         BASE: facts.base,

@@ -18,7 +18,8 @@ def random_ridge(rng: np.random.Generator, spec: StreamSpec) -> Bundle:
     """Weights that were never fitted: what they say is no worse to compare."""
     covariates = len(spec.past_covariates) + len(spec.future_covariates)
     dates = calendar_of(spec.grid, calendar_features(spec), spec.holidays).width + len(spec.future_covariates)
-    shape, facts = (window_width(spec.context_length, covariates), spec.horizon), ModelFacts.none(spec)
+    width = window_width(spec.context_length, covariates, len(spec.future_covariates) * spec.horizon)
+    shape, facts = (width, spec.horizon), ModelFacts.none(spec)
     series = facts.base[:1] * 1.5  # "b" has tables of its own
     return Bundle.sealed(
         {

@@ -79,12 +79,12 @@ def test_a_strong_penalty_leads_to_the_prior(rng):
 
 
 @pytest.mark.parametrize(
-    ("length", "horizon", "covariates", "season"),
-    [(4, 1, 0, 2), (48, 6, 0, 24), (100, 300, 2, 24), (432, 24, 3, 144), (2000, 96, 1, 5000)],
+    ("length", "horizon", "covariates", "season", "known"),
+    [(4, 1, 0, 2, 0), (48, 6, 1, 24, 1), (100, 300, 2, 24, 1), (432, 24, 3, 144, 2), (2000, 96, 1, 5000, 0)],
 )
-def test_the_design_covers_every_column_once_and_stays_small(length, horizon, covariates, season):
-    layout = design(length, horizon, covariates, season)
-    assert layout.width == window_width(length, covariates)
+def test_the_design_covers_every_column_once_and_stays_small(length, horizon, covariates, season, known):
+    layout = design(length, horizon, covariates, season, known)
+    assert layout.width == window_width(length, covariates, known * horizon)
     assert layout.starts[0] == 0
     assert (layout.sizes > 0).all()
     assert layout.sizes.sum() == layout.width
@@ -129,7 +129,7 @@ def test_the_model_computes_what_was_fitted(rng):
         calendar=normal(3, HORIZON, calendar),
         calendar_row=rng.integers(0, 3, 20),
     )
-    layout = design(length, HORIZON, covariates, 24)
+    layout = design(length, HORIZON, covariates, 24, known)
     features, extra = window_features(inputs), target_features(inputs)
     sums = Sums.empty(len(layout.starts), HORIZON, calendar + known)
     sums.add(layout.pool(features), extra, rng.normal(size=(20, HORIZON)))
