@@ -175,6 +175,15 @@ class TrainingWindows:
         """float32 [S, ticks]."""
         return self._cells[self._target, self._before : self._before + self.ticks]
 
+    def spreads(self) -> FloatArray:
+        """float64 [S], standard deviation of each series over the history."""
+        cells = self.target_cells().astype(np.float64)
+        seen = np.isfinite(cells)
+        count = np.maximum(seen.sum(axis=1), 1)
+        mean = np.where(seen, cells, 0.0).sum(axis=1) / count
+        deviation = np.where(seen, cells - mean[:, None], 0.0)
+        return np.sqrt((deviation**2).sum(axis=1) / count)
+
     def first_origin(self) -> int:
         """The first row with a whole context behind it."""
         return self.spec.context_length - 1

@@ -84,7 +84,7 @@ def run(
         targets[start : start + step] = actual.reshape(len(rows), len(series), -1)
         error = actual[:, None] - raw.locations
         residuals[start : start + step] = error.reshape(len(rows), len(series), TRACKED_RUNGS, -1)
-    floor = UNIT_FLOOR * _spread(windows, series)
+    floor = UNIT_FLOOR * windows.spreads()[series]
     units = _units(residuals[..., 0], 0.5 ** (windows.spec.forecast_every / season), floor)
     kept = int(np.searchsorted(origins, first))
     return Run(series, targets[kept:], residuals[kept:], units[kept:])
@@ -115,16 +115,6 @@ def update_unit(
     size = np.where(updates >= 1, np.minimum(np.abs(residual), UNIT_WINSOR * unit), np.abs(residual))
     gain = np.maximum(1.0 - decay, 1.0 / (updates + 1.0))
     return square + gain * (size * size - square), updates + 1.0
-
-
-def _spread(windows: TrainingWindows, series: IntArray) -> FloatArray:
-    """float64 [S], standard deviation of each series over the history."""
-    cells = windows.target_cells()[series].astype(np.float64)
-    seen = np.isfinite(cells)
-    count = np.maximum(seen.sum(axis=1), 1)
-    mean = np.where(seen, cells, 0.0).sum(axis=1) / count
-    deviation = np.where(seen, cells - mean[:, None], 0.0)
-    return np.sqrt((deviation**2).sum(axis=1) / count)
 
 
 # --- quantiles ------------------------------------------------------------------------------------------------------

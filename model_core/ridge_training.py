@@ -9,11 +9,11 @@ from model_core.calendar_features import calendar_features, calendar_of
 from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.libraries import CPU
 from model_core.models.ridge import target_features, window_features
-from model_core.models.ridge_fit import PRIORS, Sums, Weights, design
+from model_core.models.ridge_fit import PRIORS, Design, Sums, Weights, design
 from model_core.predictor import CONTEXT_SHARE_MIN
 from model_core.preparation import prepare
 
-PRODUCTS_MAX = 2e10  # multiplications that the sums of a whole training may take: windows are thinned out beyond
+PRODUCTS_MAX = 1e11  # multiplications that the sums of a whole training may take: windows are thinned out beyond
 ROWS_MIN = 2_000  # but never below
 ABSENT_BYTES_MAX = 512 * 2**20  # beyond, a window with a missing target is left out whole
 ABSENT_COST_MAX = 2.0  # windows with missing targets may cost this many times what the others do
@@ -21,15 +21,18 @@ CHUNK_BYTES = 32 * 2**20
 VALIDATION_ROWS = 12_000
 TARGET_CLIP = 5.0  # standard deviations; a squared error must not follow one spike
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+BESIDE = 10**0.5  # the best of them is tried again, this much stronger and weaker
+LAGS = ("blocks", "single")  # how the cells of a window may count; sums of single ones serve both
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the validation span decided. `losses`: (penalty, prior) → mean absolute error in scaled units."""
+    """What the validation span decided. `losses`: (penalty, prior, lags) → mean absolute error in scaled units."""
 
     penalty: float
     prior: str
-    losses: dict[tuple[float, str], float]
+    lags: str
+    losses: dict[tuple[float, str, str], float]
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,30 @@ class _Rows:
     pooled: FloatArray
     target_features: AnyArray
     targets: FloatArray
-    weight: FloatArray  # float64 [n], scale of the window / typical step of its series: units of the score
+    weight: FloatArray  # float64 [n], scale of the window / spread of its series: errors count in units of the series
+    units: FloatArray  # float64 [n], scale of the window / typical step of its series: units of the score
 
 
 class RidgeTraining:
     """Feeds spans of the history into sums. All on the CPU in float64: the sums must be exact, not fast."""
 
-    def __init__(self, windows: TrainingWindows, season: int, origins: int) -> None:
+    def __init__(
+        self,
+        windows: TrainingWindows,
+        season: int,
+        origins: int,
+        *,
+        squared: bool = False,
+        constants: bool = True,
+        spreads: FloatArray | None = None,
+    ) -> None:
+        """About `origins` rows will be summed.
+
+        Forecasts are judged by pinball: each window counts the same, and the choice is by absolute error in typical
+        steps of the series. With `squared` they are for those who judge by squared error in `spreads`, float64 [S]
+        (if not given, the standard deviations of this history): windows count by their own, and so does the choice.
+        Without `constants` a window without movement is forecast to stay where it is: no drift is learned.
+        """
         spec = windows.spec
         self._windows = windows
         self._season = season
@@ -54,7 +74,11 @@ class RidgeTraining:
         covariates = len(spec.past_covariates) + len(spec.future_covariates)
         lag_season = season if season <= spec.context_length else spec.default_season
         known = len(spec.future_covariates)
-        self.design = design(spec.context_length, spec.horizon, covariates, lag_season, known)
+        shape = (spec.context_length, spec.horizon, covariates, lag_season, known)
+        self.designs = {lags: design(*shape, single_cells=lags == "single") for lags in LAGS}
+        self.design = self.designs["single"]  # of the sums; the others are made of its columns
+        if len(self.design.starts) == len(self.designs["blocks"].starts):
+            self.designs = {"single": self.design}
         self._target_width = self._calendar.width + known
         columns = len(self.design.starts)
         products = columns * (columns + spec.horizon * self._target_width)
@@ -63,6 +87,9 @@ class RidgeTraining:
         self._chunk_rows = max(64, CHUNK_BYTES // (8 * self.design.width))
         self._absent_whole = spec.horizon * columns**2 * 8 > ABSENT_BYTES_MAX
         self._steps = _typical_steps(windows, season)
+        self._squared, self._constants = squared, constants
+        spreads = windows.spreads() if spreads is None else spreads
+        self._spreads = np.where(spreads > 0, spreads, np.inf)
 
     def sums(self, first: int, last: int) -> Sums:
         """Of the windows whose origin is in rows [first, last)."""
@@ -72,28 +99,35 @@ class RidgeTraining:
             rows = self._rows(series, origins)
             kept = self._affordable(np.isfinite(rows.targets))
             if kept.any():
-                total.add(rows.pooled[kept], rows.target_features[kept], rows.targets[kept])
+                weight = rows.weight[kept] if self._squared else None
+                total.add(rows.pooled[kept], rows.target_features[kept], rows.targets[kept], weight)
         return total
 
     def choose(self, total: Sums, first: int, last: int) -> Choice:
-        """The penalty and prior whose weights, solved from `total`, err least in rows [first, last)."""
+        """The penalty, prior and lags whose weights, solved from `total`, err least in rows [first, last)."""
         stride = max(1, (last - first) * len(self._windows) // VALIDATION_ROWS)
         chunks = origin_chunks(len(self._windows), first, last, stride, self._chunk_rows)
-        every = [self._rows(series, origins) for series, origins in chunks]
-        losses: dict[tuple[float, str], float] = {}
-        for penalty in PENALTIES:
-            for name in PRIORS:
-                prior = self.design.prior(name, self._windows.spec.horizon)
-                if prior is not None:
-                    losses[penalty, name] = _loss(total.solve(penalty, prior), every)
-        penalty, name = min(losses, key=lambda key: losses[key])
-        return Choice(penalty, name, losses)
+        every, horizon = [self._rows(series, origins) for series, origins in chunks], self._windows.spec.horizon
+        losses: dict[tuple[float, str, str], float] = {}
+        for lags, layout in self.designs.items():
+            candidate = _Candidate(total, self.design.coarser(layout), layout, horizon)
+            tried = {
+                (penalty, name): candidate.loss(penalty, name, every, self._squared)
+                for penalty in PENALTIES
+                for name in candidate.priors
+            }
+            best, name = min(tried, key=lambda key: tried[key])
+            for penalty in (best / BESIDE, best * BESIDE):
+                tried[penalty, name] = candidate.loss(penalty, name, every, self._squared)
+            losses |= {(*key, lags): value for key, value in tried.items()}
+        return Choice(*min(losses, key=lambda key: losses[key]), losses)
 
     def solve(self, total: Sums, choice: Choice) -> dict[str, AnyArray]:
         """The model's tensors."""
-        prior = self.design.prior(choice.prior, self._windows.spec.horizon)
+        layout = self.designs[choice.lags]
+        prior = layout.prior(choice.prior, self._windows.spec.horizon)
         assert prior is not None, "only priors that exist are chosen"
-        return total.solve(choice.penalty, prior).tensors(self.design)
+        return total.pooled(self.design.coarser(layout)).solve(choice.penalty, prior).tensors(layout)
 
     def _rows(self, series: IntArray, origins: IntArray) -> _Rows:
         """Those of the windows that a model would be asked about, and that vary."""
@@ -107,10 +141,14 @@ class RidgeTraining:
         center, scale = prepared.center[varied], prepared.scale[varied]
         index = index[varied]
         scaled = (targets[index] - center[:, None]) / scale[:, None]
+        pooled = self.design.pool(window_features(prepared.inputs)[varied])
+        if not self._constants:
+            pooled[:, :2] = 0.0  # one, and roughness itself
         return _Rows(
-            self.design.pool(window_features(prepared.inputs)[varied]),
+            pooled,
             target_features(prepared.inputs)[varied],
             np.clip(scaled, -TARGET_CLIP, TARGET_CLIP),
+            scale / self._spreads[series[index]],
             scale / self._steps[series[index]],
         )
 
@@ -129,12 +167,25 @@ class RidgeTraining:
         return kept
 
 
-def _loss(weights: Weights, every: list[_Rows]) -> float:
-    """Mean absolute error, each row in units of its series' typical step."""
+class _Candidate:
+    """One way for lags to count: the sums as if its columns had been summed, and the priors it can have."""
+
+    def __init__(self, total: Sums, into: FloatArray, layout: Design, horizon: int) -> None:
+        self._sums = total.pooled(into)
+        self._into = into
+        self.priors = {name: prior for name in PRIORS if (prior := layout.prior(name, horizon)) is not None}
+
+    def loss(self, penalty: float, name: str, every: list[_Rows], squared: bool) -> float:
+        return _loss(self._sums.solve(penalty, self.priors[name]).finer(self._into), every, squared)
+
+
+def _loss(weights: Weights, every: list[_Rows], squared: bool) -> float:
+    """Mean error, each row in units of its series."""
     total, count = 0.0, 0
     for rows in every:
-        error = np.abs(rows.targets - weights.apply(rows.pooled, rows.target_features)) * rows.weight[:, None]
-        total += float(np.nansum(error))
+        error = np.abs(rows.targets - weights.apply(rows.pooled, rows.target_features))
+        error *= (rows.weight if squared else rows.units)[:, None]
+        total += float(np.nansum(error**2 if squared else error))
         count += int(np.isfinite(error).sum())
     return total / max(count, 1)
 

@@ -200,7 +200,10 @@ def _report(
         "season": asdict(season),
         "spans_ms": dict(zip(("fit", "validation", "held_out", "end"), starts.tolist(), strict=True)),
         "training": manifest.training.model_dump(),
-        "losses": {f"penalty {penalty:g}, prior {prior}": loss for (penalty, prior), loss in choice.losses.items()},
+        "losses": {
+            f"penalty {penalty:.3g}, prior {prior}, lags {lags}": loss
+            for (penalty, prior, lags), loss in choice.losses.items()
+        },
         "cusum_threshold": manifest.cusum_threshold,
         "false_alarms_per_million": manifest.false_alarms_per_million,
         "constant_series": verdict.constant_series,

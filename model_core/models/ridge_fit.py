@@ -6,6 +6,7 @@ count one by one, the rest as means of blocks (*measured* on UCI 374: half the c
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from model_core.models.ridge import ROUGH_LAGS, TARGET_WEIGHT, WINDOW_WEIGHT
 NEWEST = 36  # cells of the target that count one by one
 SEASONS, SEASON_CELLS_MAX, BESIDE = 3, 256, 2  # seasons back, columns they may take, cells on both sides of the targets
 BLOCK, BLOCKS_MAX = 6, 128
+SINGLE_CELLS_MAX = 768  # a window longer than that has blocks in any case
 COVARIATE_NEWEST, COVARIATE_BLOCK = 12, 12
 KNOWN_BLOCKS_MAX = 32  # columns that what is known of a covariate ahead may take
 PRIORS = ("mean", "last", "season")
@@ -40,6 +42,13 @@ class Design:
         sums = np.add.reduceat(features, self.starts, axis=1)
         return sums.astype(np.float64) / np.sqrt(self.sizes)
 
+    def coarser(self, other: "Design") -> FloatArray:
+        """float64 [P, P']: columns pooled as here @ this = pooled as `other` does, whose segments are made of these."""
+        into = np.zeros((len(self.starts), len(other.starts)))
+        segments = np.searchsorted(other.starts, self.starts, side="right") - 1
+        into[np.arange(len(segments)), segments] = np.sqrt(self.sizes / other.sizes[segments])
+        return into
+
     def spread(self, weights: FloatArray) -> FloatArray:
         """Weights of pooled columns [P, H] → of the columns themselves [width, H]."""
         return np.repeat(weights / np.sqrt(self.sizes)[:, None], self.sizes, axis=0)
@@ -61,9 +70,14 @@ class Design:
         return int(np.searchsorted(self.starts, 2 + cell, side="right")) - 1
 
 
-def design(length: int, horizon: int, covariates: int, season: int, known: int = 0) -> Design:
+def design(
+    length: int, horizon: int, covariates: int, season: int, known: int = 0, *, single_cells: bool = False
+) -> Design:
     """Columns for windows of `length`, a season of `season` ticks (longer than the window: none is singled out), and
-    `known` covariates ahead."""
+    `known` covariates ahead.
+
+    With `single_cells` all cells of the target count one by one, if the window is not too long for that.
+    """
     single = np.zeros(length, bool)
     single[-NEWEST:] = True
     near = horizon + 2 * BESIDE
@@ -71,6 +85,8 @@ def design(length: int, horizon: int, covariates: int, season: int, known: int =
         first = length - back * season - BESIDE
         if first + BESIDE >= 0:
             single[max(first, 0) : first + near] = True
+    if single_cells and length <= SINGLE_CELLS_MAX:
+        single[:] = True
     starts = [0, 1, *(2 + start for start in _segments(single))]
     column = 2 + length
     recent = min(length, ROUGH_LAGS)
@@ -112,6 +128,7 @@ class Sums:
     window_y: Tensor  # [P, H], X'Y
     target_y: Tensor  # [H, E], D_h'Y_h
     rows: Tensor  # [H], rows with a target
+    mass: Tensor  # [H], sum of their squared weights: what the penalty is a share of
 
     @classmethod
     def empty(cls, columns: int, horizon: int, target_columns: int) -> "Sums":
@@ -126,14 +143,21 @@ class Sums:
             window_y=zeros(columns, horizon),
             target_y=zeros(horizon, target_columns),
             rows=zeros(horizon),
+            mass=zeros(horizon),
         )
 
-    def add(self, pooled: FloatArray, target_features: AnyArray, targets: FloatArray) -> None:
-        """Rows: float64 [n, P], float32 [n, H, E], float64 [n, H], NaN where a target is missing."""
-        x = torch.from_numpy(pooled)
+    def add(
+        self, pooled: FloatArray, target_features: AnyArray, targets: FloatArray, weight: FloatArray | None = None
+    ) -> None:
+        """Rows: float64 [n, P], float32 [n, H, E], float64 [n, H], NaN where a target is missing.
+
+        `weight` float64 [n] is what a row's error is multiplied by before it is squared.
+        """
+        factor = torch.from_numpy(np.ones(len(pooled)) if weight is None else weight)[:, None]
+        x = torch.from_numpy(pooled) * factor
         seen = torch.from_numpy(np.isfinite(targets))
-        y = torch.nan_to_num(torch.from_numpy(targets))
-        d = torch.from_numpy(target_features).double() * seen[:, :, None]
+        y = torch.nan_to_num(torch.from_numpy(targets)) * factor
+        d = torch.from_numpy(target_features) * (seen * factor)[:, :, None]
         n, horizon, width = d.shape
         self.gram += x.T @ x
         self.window_y += x.T @ y
@@ -142,6 +166,7 @@ class Sums:
         self.target_gram += by_horizon.transpose(1, 2) @ by_horizon
         self.target_y += (by_horizon * y.T[:, :, None]).sum(dim=1)
         self.rows += seen.sum(dim=0)
+        self.mass += (seen * factor**2).sum(dim=0)
         if not seen.all():
             self._leave_out(x, ~seen)
 
@@ -163,22 +188,61 @@ class Sums:
             parts[field.name] = theirs if mine is None else mine if theirs is None else mine + theirs
         return Sums(**parts)
 
+    def faded(self, factor: float) -> "Sums":
+        """All rows so far count `factor` times as much: add the new ones to this, and the old ones are forgotten."""
+        parts: dict[str, Any] = {}
+        for field in fields(self):
+            mine = getattr(self, field.name)
+            parts[field.name] = None if mine is None else mine * factor
+        return Sums(**parts)
+
+    def pooled(self, into: FloatArray) -> "Sums":
+        """The same as if the columns had been pooled before they were summed: `into` float64 [P, P']."""
+        to = torch.from_numpy(into)
+        return Sums(
+            gram=to.T @ self.gram @ to,
+            absent=None if self.absent is None else to.T @ self.absent @ to,
+            cross=to.T @ self.cross,
+            target_gram=self.target_gram,
+            window_y=to.T @ self.window_y,
+            target_y=self.target_y,
+            rows=self.rows,
+            mass=self.mass,
+        )
+
     def solve(self, penalty: float, prior: FloatArray) -> "Weights":
-        """argmin Σ (y − xw − dv)² + penalty · rows · (|w − prior|² + |v|²), each horizon for itself."""
-        columns = len(self.gram)
+        """argmin Σ (y − xw − dv)² + penalty · mass · (|w − prior|² + |v|²), each horizon for itself."""
         towards = torch.from_numpy(prior)
+        strength = penalty * torch.where(self.mass > 0, self.mass, 1.0)
+        if self.absent is None:  # the rows are the same for all horizons
+            window, target = self._eliminate(self.gram, slice(None), strength, towards)
+            return Weights(window.numpy(), target.numpy())
         window, target = torch.empty_like(self.window_y), torch.empty_like(self.target_y)
         for h in range(len(self.rows)):
-            gram = self.gram if self.absent is None else self.gram - self.absent[h]
-            system = torch.cat(
-                [torch.cat([gram, self.cross[h]], 1), torch.cat([self.cross[h].T, self.target_gram[h]], 1)]
-            )
-            strength = penalty * self.rows[h].clamp(min=1.0)
-            system.diagonal().add_(strength)
-            right = torch.cat([self.window_y[:, h] + strength * towards[:, h], self.target_y[h]])
-            solved = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(system))[:, 0]
-            window[:, h], target[h] = solved[:columns], solved[columns:]
+            one = slice(h, h + 1)
+            window[:, one], target[one] = self._eliminate(self.gram - self.absent[h], one, strength, towards)
         return Weights(window.numpy(), target.numpy())
+
+    def _eliminate(self, gram: Tensor, of: slice, strength: Tensor, towards: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights [P, h], [h, E] of the horizons `of`, which share a gram and a strength.
+
+        The columns of the window are eliminated once for all of them; what is left is a small system for each.
+        """
+        cross, strength = self.cross[of], strength[of]  # [h, P, E]
+        horizons, columns, extra = cross.shape
+        factor = gram.clone()
+        factor.diagonal().add_(strength[0])
+        factor = torch.linalg.cholesky(factor)
+        right = self.window_y[:, of] + strength * towards[:, of]
+        by_column = cross.permute(1, 0, 2).reshape(columns, horizons * extra)
+        solved = torch.cholesky_solve(torch.cat([right, by_column], 1), factor)
+        window = solved[:, :horizons]  # [P, h], as if there were no target features
+        through = solved[:, horizons:].reshape(columns, horizons, extra).permute(1, 0, 2)  # [h, P, E]
+        left = self.target_gram[of] - cross.transpose(1, 2) @ through
+        left.diagonal(dim1=1, dim2=2).add_(strength[:, None])
+        target = self.target_y[of] - (cross * window.T[:, :, None]).sum(dim=1)
+        target = torch.linalg.solve(left, target[:, :, None])  # [h, E, 1]
+        return window - (through @ target)[:, :, 0].T, target[:, :, 0]
 
 
 @dataclass(frozen=True)
@@ -192,6 +256,10 @@ class Weights:
         """float64 [n, P], float32 [n, H, E] → float64 [n, H]."""
         by_horizon = np.matmul(target_features.transpose(1, 0, 2), self.target[:, :, None])  # [H, n, 1]
         return pooled @ self.window + by_horizon[:, :, 0].T
+
+    def finer(self, into: FloatArray) -> "Weights":
+        """Of the columns that were pooled by `into` [P, P'], as `Design.coarser` gives it."""
+        return Weights(into @ self.window, self.target)
 
     def tensors(self, layout: Design) -> dict[str, AnyArray]:
         """The weights as the model reads them, float32."""

@@ -26,16 +26,18 @@ def summed(*parts) -> Sums:
     return total
 
 
-def least_squares(x, d, y, penalty: float, prior):
+def least_squares(x, d, y, penalty: float, prior, weight=None):
     """Each horizon for itself: the penalty as rows of their own, by numpy's lstsq."""
     weights = []
+    every = np.ones(len(x)) if weight is None else weight
     for h in range(HORIZON):
         kept = np.isfinite(y[:, h])
-        features = np.concatenate([x[kept], d[kept, h]], axis=1)
-        strength = np.sqrt(penalty * kept.sum())
+        times = every[kept, None]
+        features = np.concatenate([x[kept], d[kept, h]], axis=1) * times
+        strength = np.sqrt(penalty * (times**2).sum())
         towards = np.concatenate([prior[:, h], np.zeros(EXTRA)])
         system = np.concatenate([features, strength * np.eye(COLUMNS + EXTRA)])
-        right = np.concatenate([y[kept, h], strength * towards])
+        right = np.concatenate([y[kept, h] * times[:, 0], strength * towards])
         weights.append(np.linalg.lstsq(system, right, rcond=None)[0])
     return np.array(weights).T
 
@@ -49,6 +51,30 @@ def test_the_closed_form_is_penalised_least_squares(rng, penalty, missing):
     expected = least_squares(*rows, penalty, prior)
     np.testing.assert_allclose(solved.window, expected[:COLUMNS], rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(solved.target.T, expected[COLUMNS:], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_rows_count_by_their_weight(rng, missing):
+    rows, weight = make_rows(rng, missing=missing), rng.uniform(0, 3, ROWS)
+    prior = rng.normal(size=(COLUMNS, HORIZON))
+    solved = summed((*rows, weight)).solve(0.05, prior)
+    expected = least_squares(*rows, 0.05, prior, weight)
+    np.testing.assert_allclose(solved.window, expected[:COLUMNS], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(solved.target.T, expected[COLUMNS:], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_what_has_faded_counts_less(rng, missing):
+    """Sums that fade each time before new rows come are the sums of all rows, weighted by their age."""
+    parts = [make_rows(rng, rows=200, missing=missing) for _ in range(4)]
+    prior = np.zeros((COLUMNS, HORIZON))
+    total = summed()
+    for part in parts:
+        total = total.faded(0.7) + summed(part)
+    every = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    weight = np.sqrt(0.7 ** np.repeat([3, 2, 1, 0], 200))
+    expected = least_squares(*every, 1e-3, prior, weight)
+    np.testing.assert_allclose(total.solve(1e-3, prior).window, expected[:COLUMNS], rtol=1e-6, atol=1e-9)
 
 
 def test_sums_of_parts_are_the_sums_of_all(rng):
@@ -96,6 +122,29 @@ def test_pooled_weights_act_as_they_do_when_spread_out(rng):
     features = rng.normal(size=(50, layout.width)).astype(np.float32)
     weights = rng.normal(size=(len(layout.starts), 6))
     np.testing.assert_allclose(layout.pool(features) @ weights, features @ layout.spread(weights), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("length", "covariates"), [(48, 0), (432, 2), (768, 0)])
+def test_columns_may_be_pooled_after_they_were_summed(rng, length, covariates):
+    fine, coarse = (design(length, 3, covariates, 24, single_cells=single) for single in (True, False))
+    assert len(fine.starts) > len(coarse.starts) or length == 48
+    features = rng.normal(size=(40, fine.width)).astype(np.float32)
+    extra = rng.normal(size=(40, 3, 2)).astype(np.float32)
+    targets = rng.normal(size=(40, 3))
+    targets[5:9, 1] = np.nan
+    later, before = Sums.empty(len(fine.starts), 3, 2), Sums.empty(len(coarse.starts), 3, 2)
+    later.add(fine.pool(features), extra, targets)
+    before.add(coarse.pool(features), extra, targets)
+    into = fine.coarser(coarse)
+    solved, expected = (sums.solve(0.1, np.zeros((len(coarse.starts), 3))) for sums in (later.pooled(into), before))
+    np.testing.assert_allclose(solved.window, expected.window, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(solved.target, expected.target, rtol=1e-4, atol=1e-6)
+    answer = solved.finer(into).apply(fine.pool(features), extra)
+    np.testing.assert_allclose(answer, solved.apply(coarse.pool(features), extra), rtol=1e-4, atol=1e-5)
+
+
+def test_a_very_long_window_has_blocks_in_any_case():
+    assert len(design(2000, 24, 0, 24, single_cells=True).starts) == len(design(2000, 24, 0, 24).starts)
 
 
 @pytest.mark.parametrize("name", ["last", "season"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model_core import residuals
+from model_core import residuals, ridge_training
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed, TrainingWindows, origin_chunks
@@ -14,6 +14,7 @@ from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run
+from model_core.ridge_training import Choice, RidgeTraining
 from model_core.season_search import SeasonSearch, find_season
 from model_core.spec import StreamSpec
 from model_core.training import NotEnoughHistory, train
@@ -188,6 +189,55 @@ def test_a_short_noisy_history_is_not_overfitted(rng):
     windows = TrainingWindows(spec, make_history(cells))
     done = run(windows, Predictor(spec, bundle, device="cpu"), 24, 310, 890)
     assert np.sqrt(np.nanmean(done.residuals[:, :, Rung.MODEL] ** 2)) < 1.15
+
+
+def test_lags_count_one_by_one_where_blocks_would_blur_them(rng):
+    """An echo after 97 hours, far from any season: one cell says it, a block of six hides it."""
+    noise = rng.normal(size=3000)
+    for tick in range(97, 3000):
+        noise[tick] += 0.8 * noise[tick - 97]
+    windows = TrainingWindows(make_spec(context_length=200, calendar=()), make_history(noise[:, None]))
+    ridge = RidgeTraining(windows, 24, 2000)
+    choice = ridge.choose(ridge.sums(199, 2000), 2100, 2900)
+    assert choice.lags == "single"
+    assert {lags for _, _, lags in choice.losses} == {"single", "blocks"}
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.02])
+def test_retraining_from_added_sums_is_a_full_refit(rng, monkeypatch, holes):
+    """Week by week, each time with the history as far as it is known then; old cells are not read again."""
+    # Windows with holes are thinned out when they are many in a span: then the spans decide which ones.
+    monkeypatch.setattr(ridge_training, "ABSENT_COST_MAX", 100.0)
+    cells = daily_waves(rng, ticks=1200)
+    cells[rng.random(cells.shape) < holes] = np.nan
+    spec, spreads = make_spec(), np.nanstd(cells, axis=0)
+
+    def trainer(known: int) -> RidgeTraining:
+        history = TrainingWindows(spec, make_history(cells[:known]))
+        return RidgeTraining(history, 24, 1, spreads=spreads)
+
+    first, last = LENGTH - 1, 1200 - HORIZON
+    whole = trainer(1200)
+    total = trainer(500).sums(first, 500 - HORIZON)
+    choice, before = whole.choose(total, 800, last), 500
+    for known in [*range(668, 1200, 168), 1200]:
+        total, before = total + trainer(known).sums(before - HORIZON, known - HORIZON), known
+    added, full = whole.solve(total, choice), whole.solve(whole.sums(first, last), choice)
+    for name, weights in full.items():
+        np.testing.assert_allclose(added[name], weights, rtol=1e-6, atol=1e-6 * np.abs(weights).max())
+
+
+def test_without_constants_no_drift_is_learned(rng):
+    """All windows rise at their end; a model with constants takes that for what comes after any window."""
+    cells = (
+        np.repeat(rng.normal(size=(1, 2)), 900, axis=0) + rng.normal(0, 1, (900, 2)) + np.arange(900)[:, None] * 0.02
+    )
+    windows = TrainingWindows(make_spec(calendar=()), make_history(cells))
+    for constants in (True, False):
+        ridge = RidgeTraining(windows, 24, 800, constants=constants)
+        sums = ridge.sums(LENGTH - 1, 800)
+        weights = ridge.solve(sums, Choice(0.01, "mean", "single", {}))["ridge.window"]
+        assert (np.abs(weights[:2]).max() > 0.05) == constants
 
 
 def test_covariates_are_used(rng):

@@ -1,0 +1,1 @@
+"""How good the forecasts are, on published protocols. `python -m benchmarks.accuracy --data DIR`."""

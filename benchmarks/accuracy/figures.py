@@ -1,0 +1,111 @@
+"""What is measured, cell by cell: each result is saved as soon as it is there, its method before that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accuracy import gift, ours
+from benchmarks.accuracy.protocol import CONTEXT, Errors, Ett, Sealed, judged_origins, stream, train_origins
+from benchmarks.accuracy.rivals import rivals, sample
+from model_core.arrays import FloatArray
+
+SETS = ("ETTh1", "ETTh2")
+METHODS = "methods.json"
+SHUFFLED_HORIZON, SHUFFLE_SEED = 96, 7
+
+
+def save(path: Path, found: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(found, indent=1, default=float) + "\n")
+    temporary.replace(path)
+
+
+def save_method(folder: Path, cell: str, method: dict[str, Any]) -> Path:
+    """Methods of all cells in one file. It must hold a cell's before that cell's test part opens."""
+    path = folder / METHODS
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    save(path, known | {cell: method})
+    return path
+
+
+def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
+    """One cell of the tables: offline, refitted once, refitted weekly, and both naive forecasts."""
+    cell = f"{data.name}-{horizon}"
+    sealed = Sealed(data)
+    fitted = ours.fit(sealed, horizon)
+    rows = sealed.open(save_method(folder, cell, fitted.method), cell)
+    first, last = judged_origins(horizon)
+    offline = ours.serve(sealed.windows(rows, horizon), fitted.tensors, first, last)
+    once, once_s = ours.refit_once(sealed, fitted, rows, horizon)
+    weekly, weekly_s = ours.refit_weekly(sealed, fitted, rows, horizon)
+    means = ours.window_means(rows, horizon, first, last, CONTEXT)
+    every = {
+        "offline": offline.model,
+        "refit once": once,
+        "refit weekly": weekly,
+        "seasonal naive": offline.seasonal_naive,
+        "last value": offline.last_value,
+        "window mean": means,
+    }
+    sampled = sample()
+    return {
+        "data": data.name,
+        "horizon": horizon,
+        "windows": last - first,
+        "method": fitted.method,
+        "scores": {name: _scores(errors) for name, errors in every.items()},
+        "sampled": {name: _scores(errors.at(sampled)) for name, errors in every.items()},
+        "cost": {
+            "fit_s": fitted.fit_s,
+            "refit_s": once_s,
+            "weekly_refit_s": weekly_s,
+            "forecast_us": 1e6 * offline.forecast_s / ((last - first) * rows.shape[1]),
+        },
+        "shuffled": _shuffled(sealed, fitted, rows, horizon, means) if horizon == SHUFFLED_HORIZON else None,
+    }
+
+
+def _shuffled(sealed: Sealed, fitted: ours.Fitted, rows: FloatArray, horizon: int, means: Errors) -> dict[str, float]:
+    """The same fit on shuffled targets. Skill: 1 − MSE / MSE of each window's mean."""
+    windows = ours.ShuffledTargets(stream(horizon), sealed.history(sealed.train))
+    windows.shuffle(*train_origins(horizon), np.random.default_rng(SHUFFLE_SEED))
+    ridge = ours.trainer(windows)
+    tensors = ridge.solve(ridge.sums(*train_origins(horizon)), fitted.choice)
+    served = ours.serve(sealed.windows(rows, horizon), tensors, *judged_origins(horizon))
+    return {"mse": served.model.mse, "skill": 1 - served.model.mse / means.mse}
+
+
+def sampled_rivals(data: Ett, folder: Path) -> dict[str, Any]:
+    """Theta and ETS at the sampled origins, all horizons. Nothing of theirs was chosen on any part."""
+    cell = f"{data.name}-rivals"
+    method = {"models": ["Theta", "ETS AZA, clamped to the window"], "seasonality": 24, "context": CONTEXT}
+    sealed = Sealed(data)
+    rows = sealed.open(save_method(folder, cell, method), cell)
+    origins = sample()
+    return {
+        "data": data.name,
+        "origins": origins.tolist(),
+        "rivals": {
+            rival.name: {
+                "window_s": rival.window_s,
+                "scores": {str(horizon): _scores(errors) for horizon, errors in rival.errors.items()},
+            }
+            for rival in rivals(rows, origins)
+        },
+    }
+
+
+def gift_eval(data: Ett, folder: Path) -> dict[str, Any]:
+    learned = gift.learn(data)
+    save_method(folder, "gift-ett1-H-short", learned.method)
+    origins = gift.window_origins(len(data.rows))
+    return {"windows": len(origins), "method": learned.method, "table": gift.scores(data, learned)}
+
+
+def _scores(errors: Errors) -> dict[str, float]:
+    return {"mse": errors.mse, "mae": errors.mae}
