@@ -33,7 +33,7 @@ OVERVIEW = Dashboard(
                     "Held",
                     "short",
                     "Partitions held for malformed input: `tidecast dead-letters accept`.",
-                    Q.gauge("sum", "held"),
+                    f"{Q.gauge('sum', 'held')} or vector(0)",
                 ),
                 one(
                     "Replaying", "short", "Partitions whose state is rebuilt from the log.", Q.gauge("sum", "replaying")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.prove import compose, containers, kubernetes
+from deploy.prove import alerting, compose, containers, dashboards, faults, kubernetes
 from deploy.prove.programs import REPOSITORY, Unproven
 
 Step = Callable[[Path], Iterator[str]]
@@ -20,6 +20,9 @@ STEPS: dict[str, Step] = {
     "compose": compose.prove,
     "containers": containers.prove,
     "kubernetes": kubernetes.prove,
+    "alerting": alerting.prove,
+    "dashboards": dashboards.prove,
+    "faults": faults.prove,
 }
 FOLDER = REPOSITORY / ".tidecast" / "prove"
 DOCUMENT = REPOSITORY / "docs" / "proofs" / "deploy.md"

@@ -1,0 +1,138 @@
+"""A worker under load with a real Kafka and Valkey, and a real Prometheus that scrapes it every second."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from confluent_kafka import Producer
+
+from deploy.prove.programs import REPOSITORY, expect, run, wait_for
+from stream_app.local_services import LocalServices
+from stream_app.local_services.ports import free_port
+
+TIDECAST = Path(sys.executable).parent / "tidecast"
+DATA = REPOSITORY / "stream_app" / "data" / "uci374_appliances_26ch_10min.csv.gz"
+STREAM = "household"
+STOP_S = 40
+
+
+class Watched:
+    """`rules` is the text of Prometheus' rules. Worker and producer are begun and ended by whoever proves."""
+
+    def __init__(self, folder: Path, rules: str) -> None:
+        self._programs = folder
+        self._home = folder / "watched"
+        self._rules = rules
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.worker_port, self._prometheus_port = free_port(), free_port()
+        self.prometheus = f"http://127.0.0.1:{self._prometheus_port}"
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.mkdir(parents=True)
+        jars = REPOSITORY / ".tidecast" / "kafka-jars"
+        self.services = LocalServices(self._home, free_ports=True, downloads=jars).__enter__()
+        try:
+            self.config = self._home / "tidecast.toml"
+            self.config.write_text((REPOSITORY / "deploy" / "compose" / "tidecast.toml").read_text())
+            self._environment = {
+                "TIDECAST__KAFKA__BOOTSTRAP_SERVERS": self.services.kafka_bootstrap,
+                "TIDECAST__REDIS__URL": self.services.redis_url,
+                "TIDECAST__HTTP__PORT": str(self.worker_port),
+                "TIDECAST__MODELS__REGISTRY": str(self._home / "models"),
+                "PATH": "/usr/bin:/bin",
+            }
+            self.tidecast("topics", "create", "--partitions=2", "--replication=1")
+            self._begin_prometheus()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for name in list(self._running):
+            self.end(name, signal.SIGKILL if name == "worker" else signal.SIGTERM)
+        self.services.__exit__(kind, error, at)
+
+    def tidecast(self, *words: str) -> str:
+        command: list[str | Path] = ["env", *self._variables(), TIDECAST, *words, "--config", self.config]
+        return run(command, timeout_s=200)
+
+    def begin_worker(self) -> None:
+        self.begin("worker", [str(TIDECAST), "worker", "--config", str(self.config)], self._environment)
+        wait_for(self.is_ready, "the worker is ready", 60)
+
+    def is_ready(self) -> bool:
+        return bool(self.ask(f"http://127.0.0.1:{self.worker_port}/readyz", {})["ready"])
+
+    def begin_producer(self, rate: int) -> None:
+        words = ["produce", str(DATA), f"--topic={STREAM}", f"--rate={rate}", "--config", str(self.config)]
+        self.begin("producer", [str(TIDECAST), *words], self._environment)
+
+    def send(self, *values: str, times: int = 1) -> None:
+        """Messages as they are, to all partitions."""
+        producer = Producer({"bootstrap.servers": self.services.kafka_bootstrap})
+        for number in range(times):
+            producer.produce(STREAM, values[number % len(values)], key=str(number))
+            producer.poll(0)
+        expect(producer.flush(30) == 0, "expected the messages to be taken")
+
+    def begin(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        with (self._home / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
+        process = self._running.pop(name)
+        process.send_signal(how)
+        try:
+            return process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def ask(self, url: str, parameters: Mapping[str, str]) -> Any:
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        with urllib.request.urlopen(url + query, timeout=10) as answer:
+            return json.load(answer)
+
+    def query(self, expr: str) -> list[Any]:
+        """Prometheus' answer now."""
+        return list(self.ask(f"{self.prometheus}/api/v1/query", {"query": expr})["data"]["result"])
+
+    def firing(self) -> set[str]:
+        alerts = self.ask(f"{self.prometheus}/api/v1/alerts", {})["data"]["alerts"]
+        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+
+    def _variables(self) -> list[str]:
+        return [f"{name}={value}" for name, value in self._environment.items()]
+
+    def _begin_prometheus(self) -> None:
+        rules = self._home / "rules.yml"
+        rules.write_text(self._rules)
+        job = {"job_name": "tidecast-worker", "static_configs": [{"targets": [f"127.0.0.1:{self.worker_port}"]}]}
+        configuration = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(rules)],
+            "scrape_configs": [job],
+        }
+        file = self._home / "prometheus.yml"
+        file.write_text(yaml.safe_dump(configuration))
+        program = self._programs / "debian" / "usr" / "bin" / "prometheus"
+        options = [f"--config.file={file}", f"--storage.tsdb.path={self._home / 'prometheus'}"]
+        self.begin(
+            "prometheus", [str(program), *options, f"--web.listen-address=127.0.0.1:{self._prometheus_port}"], {}
+        )
+        wait_for(lambda: self.ask(f"{self.prometheus}/api/v1/status/runtimeinfo", {}), "Prometheus answers")
