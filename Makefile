@@ -72,7 +72,7 @@ bench: setup ## measure everything into docs/BENCHMARKS.md, 25 minutes (make ben
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: prove-deploy
-prove-deploy: setup ## what deploy/ holds against the real programs, into docs/proofs/deploy.md; needs Linux, Go and apt-get
+prove-deploy: setup ## what deploy/ holds against the real programs, into docs/proofs/deploy; needs Linux, Go and apt-get
 	@$(BIN)/python -m deploy.prove $(ARGS)
 
 .PHONY: format

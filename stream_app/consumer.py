@@ -175,7 +175,7 @@ class PollThread:
         else:
             self._hand_over_sorted(consumer, messages)
         self._trim.turn(time.monotonic(), worked=bool(messages))
-        self._gauges.update(consumer, self._assignment.owned)
+        self._gauges.update(consumer, self._assignment.owned, self.held)
 
     def _consumed(self, consumer: Consumer, most: int) -> list[Message]:
         """Bit by bit: the client makes the messages of a call under the interpreter's lock, which others wait for."""

@@ -1,9 +1,9 @@
-"""Gauges of each partition (lag, series, bytes, watermark, replay), refreshed now and then by the poll thread."""
+"""Gauges of each partition (lag, series, bytes, watermark, replay, hold), refreshed now and then by the poll thread."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -27,7 +27,12 @@ class PartitionGauges:
         self._shown: frozenset[StreamPartition] = frozenset()
         self._next = 0.0
 
-    def update(self, consumer: Consumer, owned: Mapping[StreamPartition, Owned]) -> None:
+    def update(
+        self,
+        consumer: Consumer,
+        owned: Mapping[StreamPartition, Owned],
+        held: Callable[[], Collection[StreamPartition]],
+    ) -> None:
         now = time.monotonic()
         if now < self._next:
             return
@@ -36,7 +41,9 @@ class PartitionGauges:
         for at in self._shown - owned.keys():
             self._metrics.forget_partition(at.stream, at.partition)
         self._shown = frozenset(owned)
+        waiting = held()
         for at, each in owned.items():
+            self._metrics.held.labels(at.stream, str(at.partition)).set(at in waiting)
             self._show(consumer, at, each)
 
     def _show(self, consumer: Consumer, at: StreamPartition, owned: Owned) -> None:

@@ -1,6 +1,7 @@
-"""`python -m deploy.prove [STEP…]` (make prove-deploy): run the proofs, write what was seen into docs/proofs/deploy.md.
+"""`python -m deploy.prove [STEP…]` (make prove-deploy): run the proofs, write what was seen into docs/proofs/deploy.
 
-Servers that are no Python packages are built or fetched once, by deploy/prove/get, into .tidecast/prove.
+A page a step, written when all of the step is proven. Servers that are no Python packages are built or fetched once, by
+deploy/prove/get, into .tidecast/prove.
 """
 
 import argparse
@@ -25,13 +26,14 @@ STEPS: dict[str, Step] = {
     "faults": faults.prove,
 }
 FOLDER = REPOSITORY / ".tidecast" / "prove"
-DOCUMENT = REPOSITORY / "docs" / "proofs" / "deploy.md"
+PAGES = REPOSITORY / "docs" / "proofs" / "deploy"
 
 
 def main(chosen: list[str]) -> int:
     """0 when all that was asked for is proven."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    sections, failed = [], False
+    PAGES.mkdir(parents=True, exist_ok=True)
+    failed = False
     for name in chosen:
         lines, began = [], time.monotonic()
         print(f"── {name}", flush=True)
@@ -42,21 +44,17 @@ def main(chosen: list[str]) -> int:
         except Unproven as problem:
             failed = True
             print(f"   ✗ {problem}", file=sys.stderr, flush=True)
-        sections.append(f"## {name}\n\n" + "\n".join(lines) + f"\n\n{time.monotonic() - began:.0f} s.\n")
-    if failed:
-        return 1
-    if set(chosen) == set(STEPS):
-        DOCUMENT.write_text(_head() + "\n" + "\n".join(sections))
-        print(f"written: {DOCUMENT.relative_to(REPOSITORY)}")
-    return 0
+            continue
+        (PAGES / f"{name}.md").write_text(_head(name, time.monotonic() - began) + "\n".join(lines) + "\n")
+    return int(failed)
 
 
-def _head() -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
+def _head(name: str, seconds: float) -> str:
+    described = ["git", "describe", "--always", "--dirty=, with changes"]
+    commit = subprocess.run(described, cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
     return (
-        "# What `make prove-deploy` has seen\n\n"
-        f"At commit {commit.stdout.strip() or 'unknown'}, {datetime.now(UTC):%Y-%m-%d}, Python "
-        f"{platform.python_version()}. Written by that command; every line is a check that could have failed.\n"
+        f"# {name}\n\nSeen by `make prove-deploy ARGS={name}` at {commit or 'no commit'} on {datetime.now(UTC):%Y-%m-%d}, "
+        f"Python {platform.python_version()}, in {seconds:.0f} s. Every line is a check that could have failed.\n\n"
     )
 
 

@@ -17,7 +17,7 @@ from deploy.prove.watched import Watched
 
 SCALE = 30
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-RATE = 4_000
+RATE = 2_000
 MALFORMED = ("{", '{"series_id":1}', "[1,2]")
 # Weeks of readings pass in a minute: what drifts in a season drifts at once.
 IN_TIME_LAPSE = {"TidecastDriftStorm"}

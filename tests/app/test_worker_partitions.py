@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.app import forks
-from tests.app.running_worker import START_MS, STEP_MS, World, wait_until
+from tests.app.running_worker import START_MS, STEP_MS, WorkerProcess, World, wait_until
 
 PARTITIONS = 2
 # Each starts several processes, which takes its time on a busy machine.
@@ -44,12 +44,14 @@ def test_a_person_accepts_and_the_same_worker_reads_on_and_counts_anew(world: Wo
     worker = world.start(config)
     send(world, 0, ticks(0, 0, 5) + ["garbage"] * 15)
     worker.wait_for("partition held")
+    wait_until(lambda: shown_as_held(worker) == 1, 30, "the gauge of the held partition")
     send(world, 0, ticks(0, 5, 10))
     assert accept(config, "--partition", "1") == "No partition of tides is held."
     said = wait_until(lambda: (text := accept(config)) and "reads on" in text and text, 30, "a hold that is known")
     assert said == "tides[0] reads on."
     world.wait_for_forecasts("a", 10)
     assert worker.readyz() == (200, {})
+    wait_until(lambda: shown_as_held(worker) == 0, 30, "the gauge of the accepted partition")
     assert accept(config) == "No partition of tides is held."
     send(world, 0, ["garbage"] * 9 + ticks(0, 10, 12))  # with those of before it would be too many
     world.wait_for_forecasts("a", 12)
@@ -58,6 +60,13 @@ def test_a_person_accepts_and_the_same_worker_reads_on_and_counts_anew(world: Wo
     wait_until(lambda: worker.readyz()[0] == 503, 30, "held again")
     assert worker.stop() == 0
     assert [line["event"] for line in worker.lines()].count("assigned") == 1
+
+
+def shown_as_held(worker: WorkerProcess) -> float | None:
+    """Of partition 0, as Prometheus would scrape it."""
+    name = 'tidecast_partition_held{partition="0",stream="tides"} '
+    found = [line for line in worker.metrics().splitlines() if line.startswith(name)]
+    return float(found[0].removeprefix(name)) if found else None
 
 
 def accept(config: Path, *options: str) -> str:
