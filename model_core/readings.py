@@ -28,5 +28,16 @@ class Readings:
         return Readings(self.series_ids[cut], self.timestamps_ms[cut], self.values[cut], self.offsets[cut])
 
     @staticmethod
+    def joined(parts: "list[Readings]") -> "Readings":
+        """One after the other, without the tombstones."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [name for part in parts for name in part.series_ids]
+        times, values, offsets = (
+            np.concatenate([getattr(part, field) for part in parts]) for field in ("timestamps_ms", "values", "offsets")
+        )
+        return Readings(names, times, values, offsets)
+
+    @staticmethod
     def empty() -> "Readings":
         return Readings([], np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.int64))

@@ -15,7 +15,6 @@ from model_core.dataset import TrainingWindows
 from model_core.drift.cusum import DRIFT_SLACK, WINSOR
 from model_core.ladder import TRACKED_RUNGS, Rung
 from model_core.predictor import Predictor
-from model_core.quantiles import central_intervals, pinball, place
 from model_core.spec import StreamSpec
 
 RUN_CELLS_MAX = 12_000_000  # origins × series × horizons of one run; beyond, series are left out evenly
@@ -64,14 +63,22 @@ def run_series(windows: TrainingWindows, rows: int) -> IntArray:
 
 
 def run(
-    windows: TrainingWindows, predictor: Predictor, season: int, first: int, last: int, series: IntArray | None = None
+    windows: TrainingWindows,
+    predictor: Predictor,
+    season: int,
+    first: int,
+    last: int,
+    series: IntArray | None = None,
+    *,
+    stride: int = 1,
 ) -> Run:
-    """Forecasts of `series` [S] at the origins of rows [first, last); the units have been learning before.
+    """Forecasts of `series` [S] at every `stride`-th origin of rows [first, last); the units have been learning before.
 
     Runs that are added or compared are of the same series: whoever begins asks `run_series`, once.
     """
     series = run_series(windows, last - first) if series is None else series
-    origins = run_origins(windows.spec, windows, max(first - WARM_SEASONS * season, windows.first_origin()), last)
+    before = run_origins(windows.spec, windows, max(first - WARM_SEASONS * season, windows.first_origin()), first)
+    origins = np.concatenate([before[::stride], run_origins(windows.spec, windows, first, last)[::stride]])
     horizon = windows.spec.horizon
     residuals = np.empty((len(origins), len(series), TRACKED_RUNGS, horizon))
     targets = np.empty((len(origins), len(series), horizon))
@@ -85,7 +92,7 @@ def run(
         error = actual[:, None] - raw.locations
         residuals[start : start + step] = error.reshape(len(rows), len(series), TRACKED_RUNGS, -1)
     floor = UNIT_FLOOR * windows.spreads()[series]
-    units = _units(residuals[..., 0], 0.5 ** (windows.spec.forecast_every / season), floor)
+    units = _units(residuals[..., 0], 0.5 ** (windows.spec.forecast_every * stride / season), floor)
     kept = int(np.searchsorted(origins, first))
     return Run(series, targets[kept:], residuals[kept:], units[kept:])
 
@@ -169,38 +176,6 @@ def learn_tables(done: Run, spec: StreamSpec, series_ids: list[str]) -> Tables:
             if len(cells) >= OWN_TABLE_MIN // 2:
                 tables[row, rung] = np.quantile(cells, levels, axis=0).T
     return Tables(base, tuple(series_ids[done.series[column]] for column in own), tables)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Per series [S] and rung [3]; NaN where a rung never answered."""
-
-    pinball: FloatArray  # float64 [S, 3], mean over levels, horizons and origins, in the units of the series
-    coverage: FloatArray  # float64 [S, 3], share of actual values inside the widest central interval
-
-
-def score(done: Run, tables: Tables, windows: TrainingWindows) -> Scores:
-    """Quantiles from the tables alone, against what came."""
-    spec = windows.spec
-    names = [windows.series_ids[s] for s in done.series]
-    of_series = tables.of(names)  # [S, 3, H, Q]
-    bounds = windows.bounds[done.series]  # [S, 2]
-    levels = np.array(spec.quantile_levels)
-    widest = central_intervals(spec.quantile_levels)[:1]
-    losses, inside = np.full((len(names), TRACKED_RUNGS), np.nan), np.full((len(names), TRACKED_RUNGS), np.nan)
-    for s in range(len(names)):
-        actual = done.targets[:, s]  # [n, H]
-        for rung in range(TRACKED_RUNGS):
-            location = actual - done.residuals[:, s, rung]
-            unit = done.units[:, s, rung, None]
-            quantiles = place(location, unit, of_series[s, rung], bounds[s])
-            there = np.isfinite(location)
-            if there.any():
-                losses[s, rung] = pinball(actual, quantiles, levels)[there].mean()
-                for low, high in widest:
-                    within = (quantiles[..., low] <= actual) & (actual <= quantiles[..., high])
-                    inside[s, rung] = within[there].mean()
-    return Scores(losses, inside)
 
 
 # --- drift ----------------------------------------------------------------------------------------------------------

@@ -97,6 +97,8 @@ class RidgeTraining:
         chunks = origin_chunks(len(self._windows), first, last, self.stride, self._chunk_rows)
         for series, origins in chunks:
             rows = self._rows(series, origins)
+            if rows is None:
+                continue
             kept = self._affordable(np.isfinite(rows.targets))
             if kept.any():
                 weight = rows.weight[kept] if self._squared else None
@@ -107,7 +109,8 @@ class RidgeTraining:
         """The penalty, prior and lags whose weights, solved from `total`, err least in rows [first, last)."""
         stride = max(1, (last - first) * len(self._windows) // VALIDATION_ROWS)
         chunks = origin_chunks(len(self._windows), first, last, stride, self._chunk_rows)
-        every, horizon = [self._rows(series, origins) for series, origins in chunks], self._windows.spec.horizon
+        every = [rows for series, origins in chunks if (rows := self._rows(series, origins)) is not None]
+        horizon = self._windows.spec.horizon
         losses: dict[tuple[float, str, str], float] = {}
         for lags, layout in self.designs.items():
             candidate = _Candidate(total, self.design.coarser(layout), layout, horizon)
@@ -129,13 +132,15 @@ class RidgeTraining:
         assert prior is not None, "only priors that exist are chosen"
         return total.pooled(self.design.coarser(layout)).solve(choice.penalty, prior).tensors(layout)
 
-    def _rows(self, series: IntArray, origins: IntArray) -> _Rows:
-        """Those of the windows that a model would be asked about, and that vary."""
+    def _rows(self, series: IntArray, origins: IntArray) -> _Rows | None:
+        """Those of the windows that a model would be asked about, and that vary; None where all of them fell silent."""
         batch = self._windows.batch(series, origins, 1)
         usable = np.isfinite(batch.windows[:, :, 0]).mean(axis=1) >= CONTEXT_SHARE_MIN
         targets = self._windows.targets(series, origins)
         usable &= np.isfinite(targets).any(axis=1)
         index = np.flatnonzero(usable)
+        if not len(index):
+            return None
         prepared = prepare(batch.rows(index), self._calendar, CPU)
         varied = ~prepared.constant
         center, scale = prepared.center[varied], prepared.scale[varied]

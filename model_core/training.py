@@ -1,12 +1,12 @@
 """Training, told in order: season → fit on the oldest part → penalty and errors on the next → the newest decides.
 
-The history is cut by time into three spans. Ridge is fitted on the first; penalty and prior are chosen, and the errors'
-quantiles learned, on the second; on the newest the candidate (fitted on the first two) meets the model in charge. What
-is published is fitted on all three: the sums of the spans are added, nothing is read twice. The quantiles it carries
+The history is cut by time into four spans. Ridge is fitted on the first; penalty and prior are chosen, and the errors'
+quantiles learned, on the second; on the other two the candidate (fitted on the first two) meets whoever is in charge.
+What is published is fitted on all: the sums of the spans are added, nothing is read twice. The quantiles it carries
 are of errors that were all made on data the weights at that time had not seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from model_core.arrays import AnyArray
 from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.dataset import CellHistory, TrainingWindows
 from model_core.errors import CoreError
+from model_core.gate.attempt import Attempt
+from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
+from model_core.gate.speed import Clock
 from model_core.ladder import Rung
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
@@ -23,9 +26,9 @@ from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run
 from model_core.ridge_training import Choice, RidgeTraining
 from model_core.season_search import SeasonSearch, find_season
 from model_core.spec import StreamSpec
-from model_core.verdict import Verdict, judge
 
-FIT_SHARE, VALIDATION_SHARE = 0.6, 0.25  # of the origins, by time; the newest rest decides
+SLICE_SHARE_MIN, SLICE_SHARE_MAX = 0.15, 0.25  # of the origins, by time: each of the two newest spans
+FIT_SHARE = 0.7  # of what is older
 ORIGINS_MIN = 64  # a shorter history teaches nothing
 HORIZONS_MIN = 8  # and each span must be longer than the targets that reach across its end
 
@@ -47,12 +50,18 @@ class Trained:
 
 @dataclass(frozen=True)
 class Spans:
-    """Rows of the history that are origins: [fit, validation) [validation, held_out) [held_out, end)."""
+    """Rows of the history that are origins: [fit, validation) [validation, earlier) [earlier, newest) [newest, end)."""
 
     fit: int
     validation: int
-    held_out: int
+    earlier: int
+    newest: int
     end: int
+
+    def slices(self, horizon: int) -> Slices:
+        """What was before, and the two that decide; no target of one lies in the next."""
+        before, earlier = (self.validation, self.earlier - horizon), (self.earlier, self.newest - horizon)
+        return Slices(before, earlier, (self.newest, self.end))
 
 
 def train(
@@ -62,24 +71,45 @@ def train(
     version: str,
     created_at: str,
     champion: Bundle | None = None,
+    attempts: Sequence[Attempt] = (),
+    clock: Clock | None = None,
     false_alarms_per_million: float = 100.0,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = lambda _what, _share: None,
 ) -> Trained:
-    """Learn a candidate from the history and judge it. NotEnoughHistory says how much is missing."""
+    """Learn a candidate from the history and judge it. NotEnoughHistory says how much is missing.
+
+    `attempts` before this one: those that share data with it make it harder to pass. Without a `clock` (seconds) speed
+    is not judged.
+    """
     windows = TrainingWindows(spec, history)
-    spans = split(windows)
+    spans = split(windows, first_model=champion is None)
     work = _Training(windows, spans, version, created_at, device, progress)
     work.tell("looking for a season", 0.0)
     season = find_season(windows.target_cells(), spec)
     sums, choice, errors = work.learn(season)
     tables = learn_tables(errors, spec, windows.series_ids)
     work.tell("judging it on the newest part", 0.6)
-    sums, late = work.try_out(season, sums, choice, tables)
-    verdict = judge(windows, errors, late, (spans.held_out, spans.end), tables, season, champion, device)
+    sums, model = work.try_out(season, sums, choice, tables)
+    candidate = Contender(Predictor(spec, model, device=device), season.ticks, tables)
+    late = work.run(candidate.predictor, season, spans.earlier, spans.end)
+    verdict = judge(
+        windows,
+        spans.slices(spec.horizon),
+        candidate,
+        errors,
+        late,
+        season,
+        champion,
+        version=version,
+        attempts=attempts,
+        clock=clock,
+        device=device,
+        seed=seed,
+    )
     work.tell("fitting on everything", 0.85)
-    sums = sums + work.ridge.sums(spans.held_out - spec.horizon, spans.end)
+    sums = sums + work.ridge.sums(spans.earlier - spec.horizon, spans.end)
     every = errors + late
     tables = learn_tables(every, spec, windows.series_ids)
     threshold = drift_threshold(every, tables, spec, season.ticks, false_alarms_per_million, seed)
@@ -88,7 +118,7 @@ def train(
     return Trained(bundle, verdict, _report(bundle, season, windows, spans, verdict, choice))
 
 
-def split(windows: TrainingWindows) -> Spans:
+def split(windows: TrainingWindows, *, first_model: bool) -> Spans:
     """Cut the origins by time. NotEnoughHistory names what is there and what is needed."""
     horizon = windows.spec.horizon
     first, end = windows.first_origin(), windows.ticks - horizon
@@ -101,8 +131,10 @@ def split(windows: TrainingWindows) -> Spans:
             f"context_length, {windows.spec.context_length} now, which rebuilds the state"
         )
     origins = end - first
-    validation = first + int(origins * FIT_SHARE)
-    return Spans(first, validation, validation + int(origins * VALIDATION_SHARE), end)
+    wanted = BLOCKS_WANTED * block_steps(windows, first_model=first_model)
+    decides = int(np.clip(wanted, origins * SLICE_SHARE_MIN, origins * SLICE_SHARE_MAX))
+    earlier = end - 2 * decides
+    return Spans(first, first + int((earlier - first) * FIT_SHARE), earlier, end - decides, end)
 
 
 class _Training:
@@ -116,7 +148,7 @@ class _Training:
         self.tell = progress
         self.ridge: RidgeTraining
         # Of every run the same: the errors of all of them are pooled.
-        self._series = run_series(windows, max(spans.held_out - spans.validation, spans.end - spans.held_out))
+        self._series = run_series(windows, max(spans.earlier - spans.validation, spans.end - spans.earlier))
 
     def learn(self, season: SeasonSearch) -> tuple[Sums, Choice, Run]:
         """Fit on the first span, choose on the second, and run there: (sums of the first, choice, errors)."""
@@ -126,22 +158,21 @@ class _Training:
         # A span's targets reach a horizon beyond its origins: they must not reach into the next one.
         sums = self.ridge.sums(spans.fit, spans.validation - spec.horizon)
         self.tell("choosing penalty and prior", 0.25)
-        choice = self.ridge.choose(sums, spans.validation, spans.held_out - spec.horizon)
+        choice = self.ridge.choose(sums, spans.validation, spans.earlier - spec.horizon)
         self.tell("learning the quantiles of its errors", 0.4)
         none = ModelFacts.none(spec)
         nothing = Tables(none.base, (), np.zeros((0, *none.base.shape)))
         model = self.bundle(season, sums, choice, nothing, None)
-        return sums, choice, self._run(model, season, spans.validation, spans.held_out - spec.horizon)
+        predictor = Predictor(spec, model, device=self._device)
+        return sums, choice, self.run(predictor, season, spans.validation, spans.earlier - spec.horizon)
 
-    def try_out(self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables) -> tuple[Sums, Run]:
-        """Fit on two spans and run on the newest: (sums of both, errors)."""
+    def try_out(self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables) -> tuple[Sums, Bundle]:
+        """Fit on the two spans that do not decide: (sums of both, model)."""
         spans, horizon = self.spans, self.spec.horizon
-        sums = sums + self.ridge.sums(spans.validation - horizon, spans.held_out - horizon)
-        model = self.bundle(season, sums, choice, tables, None)
-        return sums, self._run(model, season, spans.held_out, spans.end)
+        sums = sums + self.ridge.sums(spans.validation - horizon, spans.earlier - horizon)
+        return sums, self.bundle(season, sums, choice, tables, None)
 
-    def _run(self, model: Bundle, season: SeasonSearch, first: int, last: int) -> Run:
-        predictor = Predictor(self.spec, model, device=self._device)
+    def run(self, predictor: Predictor, season: SeasonSearch, first: int, last: int) -> Run:
         return run(self.windows, predictor, season.ticks, first, last, self._series)
 
     def bundle(
@@ -181,14 +212,17 @@ def _report(
     choice: Choice,
 ) -> dict[str, Any]:
     manifest = bundle.manifest
-    starts = windows.spec.grid.starts_ms(
-        windows.first_tick + np.array([spans.fit, spans.validation, spans.held_out, spans.end])
-    )
+    starts = windows.spec.grid.starts_ms(windows.first_tick + np.array(list(asdict(spans).values())))
     return {
         "version": manifest.version,
         "model": manifest.model,
         "passed": verdict.passed,
         "reason": verdict.reason,
+        "checks": [asdict(check) for check in verdict.checks],
+        "slices": {"newest": asdict(verdict.newest), "earlier": asdict(verdict.earlier)},
+        "gate": verdict.report,
+        "quantile_levels": list(manifest.quantile_levels),
+        "step_ms": manifest.step_ms,
         "scaled_pinball": {
             "candidate": verdict.candidate,
             "seasonal_naive": verdict.seasonal_naive,
@@ -198,7 +232,7 @@ def _report(
         "champion": verdict.champion_version,
         "coverage_of_the_widest_interval": verdict.coverage,
         "season": asdict(season),
-        "spans_ms": dict(zip(("fit", "validation", "held_out", "end"), starts.tolist(), strict=True)),
+        "spans_ms": dict(zip(asdict(spans), starts.tolist(), strict=True)),
         "training": manifest.training.model_dump(),
         "losses": {
             f"penalty {penalty:.3g}, prior {prior}, lags {lags}": loss

@@ -2,21 +2,24 @@
 
     REGISTRY/<stream>/versions/<version>/{model.safetensors,report.json,manifest.json}
     REGISTRY/<stream>/aliases/{champion,candidate,previous}.json
+    REGISTRY/<stream>/attempts/<version>.json
 
 The manifest is written last: a version without one does not exist yet. An alias is replaced in one step: on a file
-system by a rename, on an object store by the upload itself. Nothing is ever deleted here: journals name old versions.
+system by a rename, on an object store by the upload itself. Nothing is ever deleted here: journals name old versions,
+and attempts at taking charge count for as long as their data is looked at again.
 """
 
 import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from model_core.bundle import MANIFEST_FILE, TENSORS_FILE, Bundle, Manifest
 from model_core.errors import CorruptBundle
+from model_core.gate.attempt import Attempt
 from stream_app.errors import TidecastError
 
 Alias = Literal["champion", "candidate", "previous"]
@@ -97,20 +100,34 @@ class ModelRegistry:
         content = self._read(f"{self._version_path(stream, version)}/{REPORT_FILE}")
         return {} if content is None else dict(json.loads(content))
 
+    def attempts(self, stream: str) -> list[Attempt]:
+        """Every candidate that was judged, oldest first. CorruptBundle when one cannot be understood."""
+        found = []
+        for name in self._names(stream, "attempts"):
+            path = f"{self._root}/{stream}/attempts/{name}"
+            try:
+                found.append(Attempt(**json.loads(self._read(path) or b"")))
+            except (ValueError, TypeError) as error:
+                raise CorruptBundle(f"{path}: expected an attempt at taking charge, found {error}") from error
+        return found
+
     def versions(self, stream: str) -> list[Listed]:
         """All versions, oldest first."""
-        folder = f"{self._root}/{_checked(stream, 'stream')}/versions"
-        self._fs.invalidate_cache()
-        try:
-            names = sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False))
-        except FileNotFoundError:
-            return []
+        names = self._names(stream, "versions")
         pointing = {name: self.alias(stream, name) for name in ALIASES}
         return [
             self._listed(stream, name, tuple(alias for alias in ALIASES if pointing[alias] == name))
             for name in names
             if _NAME.match(name)
         ]
+
+    def _names(self, stream: str, kind: str) -> list[str]:
+        folder = f"{self._root}/{_checked(stream, 'stream')}/{kind}"
+        self._fs.invalidate_cache()
+        try:
+            return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False))
+        except FileNotFoundError:
+            return []
 
     def _listed(self, stream: str, version: str, aliases: tuple[Alias, ...]) -> Listed:
         content = self._read(f"{self._version_path(stream, version)}/{MANIFEST_FILE}")
@@ -135,6 +152,11 @@ class ModelRegistry:
         self._write(f"{folder}/{MANIFEST_FILE}", files[MANIFEST_FILE])
         self._point(stream, "candidate", version)
         return version
+
+    def record(self, stream: str, attempt: Attempt) -> None:
+        """Once a candidate was judged, whatever becomes of it: each look at the same data makes the next one harder."""
+        folder = f"{self._root}/{_checked(stream, 'stream')}/attempts"
+        self._write(f"{folder}/{_checked(attempt.version, 'version')}.json", _json(asdict(attempt)))
 
     def promote(self, stream: str, version: str) -> None:
         """The version takes charge, the one before becomes `previous`. It is read whole first: a bad one stays out."""
@@ -197,15 +219,15 @@ def _checked(name: object, what: str) -> str:
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: what is not known is null."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

@@ -90,6 +90,66 @@ def horizon_figure(model: FloatArray, seasonal_naive: FloatArray, last_value: Fl
     return {"data": data, "layout": _layout(hovermode="x unified", **axes)}
 
 
+def interval_figure(names: Sequence[str], means: FloatArray, lower: FloatArray, upper: FloatArray) -> Figure:
+    """A difference a line, with its interval; bounds that are not known are left out."""
+    known = [np.where(np.isfinite(bound), np.abs(bound - means), 0.0) for bound in (lower, upper)]
+    reach = {"type": "data", "symmetric": False, "arrayminus": _numbers(known[0]), "array": _numbers(known[1])}
+    points = {"x": _numbers(means), "y": list(names), "mode": "markers", "error_x": reach, "showlegend": False}
+    axes = {"xaxis": {"tickformat": "+.1%", "zeroline": True}, "yaxis": {"type": "category"}}
+    return {"data": [points | {"marker": {"color": FORECAST, "size": 10}}], "layout": _layout(**axes)}
+
+
+def ratio_figure(ratios: Sequence[float]) -> Figure:
+    """Losses against the rival's, one point a series, worst first."""
+    points = {"y": _numbers(np.array(ratios)), "mode": "markers", "name": "series", "marker": {"color": FORECAST}}
+    same = _line("equal", np.ones(len(ratios)), NAIVE_A, width=1)
+    axes = {"xaxis": {"title": {"text": "series, worst first"}}, "yaxis": {"title": {"text": "loss / rival's"}}}
+    return {"data": [points, same], "layout": _layout(**axes)}
+
+
+def losses_figure(horizons: Sequence[int], named: dict[str, FloatArray]) -> Figure:
+    """Loss by horizon, a line a model."""
+    steps = [str(step) for step in horizons]
+    colors = (FORECAST, ACTUAL, NAIVE_A, NAIVE_B)
+    data = [
+        _line(name, losses, colors[number % len(colors)], x=steps, width=2) | {"mode": "lines+markers"}
+        for number, (name, losses) in enumerate(named.items())
+    ]
+    axes = {
+        "xaxis": {"title": {"text": "steps ahead"}, "type": "category"},
+        "yaxis": {"title": {"text": "scaled pinball"}, "rangemode": "tozero"},
+    }
+    return {"data": data, "layout": _layout(**axes)}
+
+
+def coverage_figure(up_to: Sequence[int], named: dict[str, FloatArray], nominal: float) -> Figure:
+    """Share of what happened inside an interval, by bucket of horizons."""
+    steps = [str(step) for step in up_to]
+    colors = (FORECAST, NAIVE_A, NAIVE_B, ACTUAL)
+    data = [
+        _line(name, shares, color, x=steps, width=2) | {"mode": "lines+markers"}
+        for (name, shares), color in zip(named.items(), colors, strict=False)
+    ]
+    wanted = _line(f"{nominal:.0%} wanted", np.full(len(steps), nominal), ACTUAL, x=steps, width=1)
+    axes = {
+        "xaxis": {"title": {"text": "up to so many steps ahead"}, "type": "category"},
+        "yaxis": {"tickformat": ".0%"},
+    }
+    return {"data": [*data, wanted], "layout": _layout(**axes)}
+
+
+def with_other(figure: Figure, name: str, quantiles: FloatArray, origin_ms: int, step_ms: int) -> Figure:
+    """A fan figure with another forecast's lowest, middle and highest quantile over it; quantiles [Q, H]."""
+    place = {"x0": origin_ms + step_ms, "dx": step_ms}
+    rows = dict.fromkeys((0, len(quantiles) // 2, len(quantiles) - 1))
+    lines = [
+        _line(name, quantiles[row], NAIVE_A, width=2 if row == len(quantiles) // 2 else 1, **place)
+        | {"showlegend": row == len(quantiles) // 2, "line": {"color": NAIVE_A, "dash": "dot"}}
+        for row in rows
+    ]
+    return figure | {"data": [*figure["data"], *lines]}
+
+
 def _fan_traces(fan: Fan, levels: Sequence[float], step_ms: int) -> list[dict[str, Any]]:
     ahead: dict[str, Any] = {"x0": fan.origin_ms + step_ms, "dx": step_ms}
     traces: list[dict[str, Any]] = []

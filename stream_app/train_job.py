@@ -6,6 +6,7 @@ A process of its own: it shares nothing with a worker but the registry.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -60,7 +61,7 @@ def read_history(
     history = CellHistory()
     feed = HistoryFeed(spec, history)
     readings = unusable = 0
-    for portion in _from_table(spec, read_table(file)) if file else read_topic(settings, spec):
+    for portion in from_table(spec, read_table(file)) if file else read_topic(settings, spec):
         unusable += portion.unusable
         for partition, columns in portion.readings.items():
             kept = columns if until_ms is None else _before(columns, until_ms)
@@ -100,12 +101,15 @@ def run(
             version=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
             created_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
             champion=champion,
+            attempts=registry.attempts(stream),
+            clock=time.perf_counter,
             false_alarms_per_million=false_alarms_per_million,
             device=settings.device,
             progress=on_progress,
         )
     except NotEnoughHistory as error:
         raise TidecastError(f"stream {stream}: {error}.") from error
+    registry.record(stream, trained.verdict.attempt)
     version = registry.publish(stream, trained.bundle, trained.report)
     promoted = promote and trained.verdict.passed
     if promoted:
@@ -124,7 +128,7 @@ def _champion(registry: ModelRegistry, stream: str, spec: StreamSpec) -> tuple[B
     return (None, f"the champion counts as none: {misfit}") if misfit else (bundle, None)
 
 
-def _from_table(spec: StreamSpec, table: Table) -> Iterator[Portion]:
+def from_table(spec: StreamSpec, table: Table) -> Iterator[Portion]:
     """A file as one partition, in event-time order."""
     included = np.array([spec.includes(name) for name in table.series_ids], bool)
     names = np.array(table.series_ids, object)

@@ -1,4 +1,4 @@
-"""`tidecast models list | show | promote | rollback | export`: the model registry, for people."""
+"""`tidecast models list | show | report | promote | rollback | export`: the model registry, for people."""
 
 from __future__ import annotations
 
@@ -70,6 +70,25 @@ def show(version: Version = "champion", config: Config = DEFAULT_CONFIG, stream:
     found = _resolve(registry, name, version)
     manifest = _checked_load(registry, name, found)
     typer.echo(json.dumps({"manifest": manifest, "report": registry.report(name, found)}, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def report(
+    version: Version = "candidate",
+    config: Config = DEFAULT_CONFIG,
+    stream: Stream = None,
+    out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("model-report.html"),
+) -> None:
+    """Why a version took charge, or did not, as a page with its plots."""
+    from stream_app.pages.training_page import training_page
+
+    registry, name = _open(config, stream)
+    found = _resolve(registry, name, version)
+    told = registry.report(name, found)
+    if "gate" not in told:
+        raise TidecastError(f"Model {found} of stream {name} has no report of how it was judged; see `models show`")
+    out.write_text(training_page(name, told), encoding="utf-8")
+    typer.echo(f"{out}: how {found} was judged")
 
 
 @app.command()

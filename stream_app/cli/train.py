@@ -40,20 +40,20 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Learn a model from history and let it take charge if it is better than the one that is."""
-    _require_torch()
+    require_torch()
     from stream_app import train_job
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
-    with _progress_bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("reading", total=1.0)
         try:
             result = train_job.run(
                 settings,
                 name,
                 file=file,
-                until_ms=_time_ms(until) if until else None,
+                until_ms=time_ms(until, "--until") if until else None,
                 promote=promote,
                 false_alarms_per_million=false_alarms,
                 on_progress=lambda what, share: bar.update(task, description=what, completed=share),
@@ -71,7 +71,7 @@ def train(
         _show(name, result)
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
     """A forecast on the CPU needs none, so the smaller image has none."""
     try:
         import torch  # noqa: F401
@@ -82,17 +82,17 @@ def _require_torch() -> None:
         ) from None
 
 
-def _time_ms(text: str) -> int:
+def time_ms(text: str, option: str) -> int:
     from datetime import UTC, datetime
 
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise TidecastError(f"--until: expected a time such as 2026-03-01T00:00:00Z, found {text!r}") from error
+        raise TidecastError(f"{option}: expected a time such as 2026-03-01T00:00:00Z, found {text!r}") from error
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _progress_bar() -> Progress:
+def progress_bar() -> Progress:
     """On a terminal only: a log gets the result alone."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -116,7 +116,7 @@ def _show(stream: str, result: Result) -> None:
 
     console, verdict = Console(), result.trained.verdict
     manifest = result.trained.bundle.manifest
-    table = Table(title=f"{stream}: scaled pinball, newest part", title_justify="left")
+    table = Table(title=f"{stream}: scaled pinball, newest parts", title_justify="left")
     table.add_column("series")
     for column in ("model", "seasonal naive", "last value"):
         table.add_column(column, justify="right")
@@ -136,8 +136,14 @@ def _show(stream: str, result: Result) -> None:
     )
     if result.note:
         console.print(f"note: {result.note}")
+    for check in verdict.checks:
+        mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
+        console.print(f"{mark} {check.name}: {check.said}", soft_wrap=True, highlight=False)
+    if verdict.number > 1:
+        console.print(f"attempt {verdict.number} on these readings: each one must be surer than the one before")
     decided = "takes charge" if result.promoted else "does not take charge"
     console.print(f"model {result.version} {decided}: {verdict.reason}", soft_wrap=True)
+    console.print(f"the whole report: tidecast models report {result.version}", soft_wrap=True)
 
 
 def _losses(model: float, seasonal: float, last: float) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from model_core.bundle import Bundle
 from model_core.errors import CorruptBundle
+from model_core.gate.attempt import Attempt
 from stream_app.errors import TidecastError
 from stream_app.model_registry import ModelRegistry
 from tests.core.test_predictor import make_bundle, make_spec
@@ -75,6 +76,24 @@ def test_streams_do_not_see_each_other(registry, rng):
     assert registry.versions("pumps") == []
     with pytest.raises(CorruptBundle, match="no model v1 of stream pumps"):
         registry.load("pumps", "v1")
+
+
+def test_attempts_are_remembered(registry):
+    assert registry.attempts(STREAM) == []
+    made = [Attempt("v1", None, 100, 200), Attempt("v2", "v1", 150, 260)]
+    for attempt in made:
+        registry.record(STREAM, attempt)
+    assert registry.attempts(STREAM) == made
+    assert registry.attempts("pumps") == []
+    assert registry.versions(STREAM) == []
+
+
+def test_a_damaged_attempt_is_named(tmp_path):
+    registry = ModelRegistry(str(tmp_path))
+    registry.record(STREAM, Attempt("v1", None, 100, 200))
+    (tmp_path / STREAM / "attempts" / "v1.json").write_text("{}")
+    with pytest.raises(CorruptBundle, match=r"attempts/v1\.json"):
+        registry.attempts(STREAM)
 
 
 @pytest.mark.parametrize("name", ["../v1", "a/b", "", ".hidden", "v1\n"])

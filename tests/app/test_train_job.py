@@ -1,6 +1,8 @@
 """`tidecast train`: the same history from a topic and from a file, what it publishes, and how it fails."""
 
+import html
 import json
+import re
 
 import numpy as np
 import pytest
@@ -139,10 +141,29 @@ def test_the_commands_tell_the_story(tmp_path, rng, monkeypatch):
 
     assert "takes charge" in tidecast("train", "--file", str(file))
     report = json.loads(tidecast("train", "--file", str(file), "--json"))
+    assert [check["name"] for check in report["checks"]][:2] == ["newest slice", "earlier slice"]
+    assert report["gate"]["attempt"] == 1  # the first was against the naive forecasts, this one is against a model
     assert report["version"] in tidecast("models", "list")
     assert json.loads(tidecast("models", "list", "--json"))[0]["problem"] is None
+    page = tmp_path / "report.html"
+    assert str(page) in tidecast("models", "report", report["version"], "--out", str(page)).replace("\n", "")
+    assert_page_is_whole(page.read_text(), report)
     tidecast("models", "promote", report["version"])
     first = json.loads(tidecast("models", "show", "previous"))["manifest"]["version"]
     assert first in tidecast("models", "rollback")
     with pytest.raises(TidecastError, match="no model nonsense"):
         tidecast("models", "promote", "nonsense")
+
+
+def assert_page_is_whole(page: str, report) -> None:
+    """Every check, series and stress in it, plots for all of it, and nothing that is fetched from elsewhere."""
+    frame = page.split("<script>")[0]
+    for check in report["checks"]:
+        assert html.escape(check["said"]) in frame
+    for name in (*SERIES, *(each["name"] for each in report["gate"]["stress"])):
+        assert f"<td>{name}</td>" in frame
+    figures = json.loads(page.rsplit("const figures = ", 1)[1].split(";\n", 1)[0])
+    assert len(figures) == frame.count("<figure>") == 3 + len(report["gate"]["worst"])
+    assert all(figure["data"] for figure in figures)
+    assert not re.search(r"""(?:src|href)\s*=|url\(""", frame)
+    assert "default-src 'none'" in frame

@@ -75,8 +75,12 @@ class Deployment:
         return sum(ends) - sum(max(0, each.offset) for each in self._consumer.committed(partitions, 10))
 
     def train(self) -> None:
-        """Returns when the worker has been offered the model; it takes it before its next poll batch."""
+        """Returns when the worker has been offered the model; it takes it before its next poll batch.
+
+        Two weeks may be too little for the gate to be sure: then it is the user who decides.
+        """
         self.command("train")
+        self.command("models", "promote", "candidate")
         self.worker.wait_for("model offered")
 
     def ended(self) -> Report:

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from model_core.backtest import steps
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed
@@ -147,9 +148,9 @@ def offline(spec: StreamSpec, log: Log, bundle: Bundle, swaps: dict[int, int], *
 def issued(
     state: PartitionState, readings: Readings, predictor: Predictor, newest: dict[str, tuple[Key, WindowBatch]]
 ) -> Iterator[tuple[Key, Forecast]]:
-    for observed in state.observe(readings):
-        raw = predictor.raw(observed.windows) if observed.windows is not None else None
-        made = state.settle_and_issue(observed, raw).forecasts
+    """By the steps of `tidecast backtest`."""
+    for observed, outcome in steps(state, readings, predictor):
+        made = outcome.forecasts
         for i, series_id in enumerate(made.series_ids):
             rung, reason = Rung(made.rungs[i]), Reason(made.reasons[i])
             by_model = rung is Rung.MODEL

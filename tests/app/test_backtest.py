@@ -1,0 +1,100 @@
+"""`tidecast backtest`: no forecast knows what came after it, the models stand side by side, and the page is whole."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from model_core.backtest import play
+from model_core.readings import Readings
+from model_core.spec import StreamSpec
+from stream_app import backtest_job, train_job
+from stream_app.cli import build_app
+from stream_app.errors import TidecastError
+from stream_app.model_registry import ModelRegistry
+from tests.app.test_train_job import FIRST_MS, SERIES, STEP_MS, configured, waves, write_csv
+
+START_MS = FIRST_MS + 500 * STEP_MS
+
+
+def test_models_stand_side_by_side_and_the_trained_one_is_better(tmp_path, rng):
+    settings = configured(tmp_path)
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+    until = FIRST_MS + 600 * STEP_MS  # it has learned from a part of what is judged, and the report says so
+    version = train_job.run(settings, "ovens", file=file, until_ms=until).version
+    report = backtest_job.run(settings, "ovens", file=file, start_ms=START_MS)
+    models = report["models"]
+    champion = f"{version} (champion, candidate)"
+    assert list(models) == ["trained now", champion, "seasonal_naive", "last_value"]
+    losses = {name: row["scaled_pinball"] for name, row in models.items()}
+    assert losses["trained now"] < 0.9 * min(losses["seasonal_naive"], losses["last_value"])
+    assert models["trained now"]["forecasts"] == 198 * len(SERIES)  # the watermark never passes the last two steps
+    assert models["trained now"]["answered_by_model"] == 1.0
+    assert models["trained now"]["seen"] == 0.0
+    assert 0.4 < models[champion]["seen"] < 0.6
+    assert 0.65 < models["trained now"]["coverage"] < 0.95
+    assert set(models[champion]["series"]) == set(SERIES)
+
+
+@pytest.mark.parametrize("late_by", [0, 3])
+def test_no_forecast_knows_what_arrived_after_it(rng, late_by):
+    """The same log with other values from one place on: all forecasts that were due before are the same bytes."""
+    spec = StreamSpec(topic="t", freq="1h", context_length=24, horizon=6, allowed_lateness="6h", readings_per_step=1)
+    ticks = np.arange(200)
+    times = FIRST_MS + ticks * STEP_MS
+    values = rng.normal(size=200)
+    order = np.argsort(ticks + late_by * (ticks % 7 == 0), kind="stable")
+    changed_from = 150
+    other = values.copy()
+    other[order[changed_from:]] += 100.0
+
+    def kept(cells):
+        log = Readings(["a"] * 200, times[order], cells[order], np.arange(200))
+        first = spec.grid.tick(FIRST_MS)
+        origins = frozenset(range(first, first + 200))
+        return play(spec, [(log, 0)], None, first_origin=first, kept_origins=origins).kept
+
+    last_before = spec.grid.tick(int(times[order[:changed_from]].min() + (changed_from - 5) * STEP_MS))
+    mine, theirs = kept(values), kept(other)
+    before = [key for key in mine if key[1] < last_before]
+    assert len(before) > 100
+    assert all(mine[key].tobytes() == theirs[key].tobytes() for key in before)
+    assert any(mine[key].tobytes() != theirs[key].tobytes() for key in mine)
+
+
+def test_the_command_prints_a_table_a_report_and_a_page(tmp_path, rng):
+    config, page = tmp_path / "tidecast.toml", tmp_path / "page.html"
+    config.write_text(
+        f'[models]\nregistry = "{tmp_path / "models"}"\n'
+        '[streams.ovens]\ntopic = "ovens"\nfreq = "1h"\ncontext_length = 48\nhorizon = 6\n'
+    )
+    words = ["backtest", "--config", str(config), "--file", str(write_csv(tmp_path / "ovens.csv", waves(rng)))]
+
+    def tidecast(*more: str) -> str:
+        result = CliRunner().invoke(build_app("backtest"), [*words, *more], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.output
+
+    assert "last_value" in tidecast("--html", str(page))
+    report = json.loads(tidecast("--json"))
+    assert report["horizons"] == [1, 2, 3, 6]
+    assert all(len(row["by_horizon"]) == 4 for row in report["models"].values())
+    frame, figures = page.read_text().split("<script>")[0], page.read_text().rsplit("const figures = ", 1)[1]
+    assert len(json.loads(figures.split(";\n", 1)[0])) == frame.count("<figure>") == 2 + len(SERIES)
+    assert all(f"<td>{name}</td>" in frame for name in (*report["models"], *SERIES))
+
+
+def test_nothing_to_judge_says_what_was_found(tmp_path, rng):
+    settings = configured(tmp_path)
+    file = write_csv(tmp_path / "ovens.csv", waves(rng, 100))
+    with pytest.raises(TidecastError, match="200 readings before and 0 steps after"):
+        backtest_job.run(settings, "ovens", file=file, start_ms=FIRST_MS + 1000 * STEP_MS)
+
+
+def test_without_any_model_the_naive_forecasts_are_judged(tmp_path, rng):
+    settings = configured(tmp_path)
+    file = write_csv(tmp_path / "ovens.csv", waves(rng, 100))
+    report = backtest_job.run(settings, "ovens", file=file)
+    assert list(report["models"]) == ["no model", "seasonal_naive", "last_value"]
+    assert ModelRegistry(settings.models.registry).versions("ovens") == []
