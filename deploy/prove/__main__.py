@@ -52,9 +52,10 @@ def main(chosen: list[str]) -> int:
 def _head(name: str, seconds: float) -> str:
     described = ["git", "describe", "--always", "--dirty=, with changes"]
     commit = subprocess.run(described, cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
+    day = f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
     return (
-        f"# {name}\n\nSeen by `make prove-deploy ARGS={name}` at {commit or 'no commit'}, "
-        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, in {seconds:.0f} s. Every line is a check that could have failed.\n\n"
+        f"# {name}\n\nSeen by `make prove-deploy ARGS={name}` at {commit or 'no commit'}, {day}, in {seconds:.0f} s. "
+        "Every line is a check that could have failed.\n\n"
     )
 
 
