@@ -143,7 +143,7 @@ class DataPlane:
         commits = OffsetCommits()
         restorer = Restorer(settings, store=self._store, forecasts=forecasts, identities=self._identities)
         assignment = Assignment(settings, restorer=restorer, health=self.health)
-        saver = Saver(settings, self._store, assignment, self.health, self.metrics)
+        saver = Saver(settings, self._store, assignment, self.health, self.metrics, self.fail)
         rewinds = Rewinds()
         self._publisher = Publisher(
             settings,

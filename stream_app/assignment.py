@@ -37,7 +37,7 @@ MAX_POLL_INTERVAL_MS = 300_000  # librdkafka's default
 class Owned:
     """One partition while it is ours; a new one for each assignment, so that identity tells two ownerships apart.
 
-    `state`, `emit_from` and `journaled` belong to the pipeline's thread, `token` to the publisher's.
+    `state`, `emit_from` and `journaled` belong to the pipeline's thread, `token` and `taken_again_at` to the saver's.
     """
 
     at: StreamPartition
@@ -51,7 +51,7 @@ class Owned:
     reached_end: bool = False
     offered_to: int = 0  # newest offset given to the publisher to commit
     copied: tuple[int, int] | None = None  # `version` of the newest copy of the state
-    unproven: bool = False  # taken again in Redis, and Kafka has taken no offset of it since
+    taken_again_at: float | None = None  # in Redis (time.monotonic()), and Kafka has taken no offset of it since
     copy_arrived: threading.Event = field(default_factory=threading.Event)  # none is on its way to the store
 
     def __post_init__(self) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from stream_app.assignment import Owned
 from stream_app.checkpoints import CheckpointStore, Cut, OwnershipLost
+from stream_app.parcel import TransactionCut
 from stream_app.poll_batch import Receipt, StreamPartition
-from stream_app.publisher import TransactionCut
 
 if TYPE_CHECKING:
     from stream_app.saver import Saver

@@ -23,8 +23,9 @@ from stream_app.decisions import Decisions
 from stream_app.forecast_batches import ForecastBatches, Loaded, model_failed_in, window_offsets
 from stream_app.leaving import Leaving
 from stream_app.metrics import Spent
+from stream_app.parcel import Parcel
 from stream_app.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, Released, Rewound, StreamPartition
-from stream_app.publisher import Parcel, Publisher
+from stream_app.publisher import Publisher
 from stream_app.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
 from stream_app.wire import DecodedPoll, decoder
 
@@ -258,7 +259,7 @@ class Pipeline:
         ):
             cut = self._cuts.take(self._owned, now)
         else:
-            if self._leaving.outbox.records and self._publisher.sends_at_once:
+            if self._leaving.outbox.records and self._publisher.takes_outputs:
                 self._publisher.submit(Parcel(self._leaving.take(), rewinds=self._rewinds))
             return
         self._publisher.submit(Parcel(self._leaving.cut(), cut, self._rewinds))

@@ -1,6 +1,6 @@
 """The way out, as numbered steps, on a thread of its own: what left the pipeline goes to Kafka, then to Redis.
 
-    1 begin   2 produce the outputs   3 flush   4 send the input offsets   5 commit   6 checkpoint the state
+    1 begin   2 produce the outputs   3 flush   4 send the input offsets   5 commit   6 hand the state to the saver
 
 The order is the promise. Under `exactly_once` steps 1 to 5 are one transaction: outputs and offsets count together or
 not at all (delivery/exactly_once.py). Under `at_least_once` the offsets are committed in step 4, when the outputs are
@@ -8,8 +8,11 @@ acknowledged, and a crash between 3 and 4 publishes the same again. State is sav
 it never knows of outputs that were not published.
 
 When a step fails, `_recover` goes by what is known then: outputs that certainly do not count are sent again as they
-are; otherwise the producer is thrown away and everything rewinds (rewinds.py). A transaction begins only when its
-outputs are all there, so that a slow forecast never lets one time out, unless they are more than memory should hold.
+are; otherwise the producer is thrown away and everything rewinds (rewinds.py).
+
+Steps 1 and 2 need no cut: while there is nothing else to do, outputs go to the brokers as they are made, and a cut
+finds most of them acknowledged. A transaction that waits long for its cut, because a forecast is slow, is aborted
+before the brokers do it; its outputs go again with the next.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,12 +29,12 @@ import structlog
 from stream_app.assignment import Owned
 from stream_app.delivery import Aborted, AtLeastOnce, ExactlyOnce, ProducerLost, PublishFailed
 from stream_app.outbox import Outbox
-from stream_app.poll_batch import Receipt, StreamPartition
+from stream_app.parcel import Parcel, TransactionCut
+from stream_app.poll_batch import StreamPartition
 from stream_app.rewinds import Rewinds
-from stream_app.saver import Saver
+from stream_app.saver import CommittedCut, Saver
 
 if TYPE_CHECKING:
-    from stream_app.checkpoints import Cut
     from stream_app.health import Health
     from stream_app.metrics import Metrics
     from stream_app.settings import Settings
@@ -39,27 +42,9 @@ if TYPE_CHECKING:
 SUBMIT_WAIT_S = 0.2
 LOOK_S = 0.1  # how often it looks up when there is nothing to send
 TRY_AGAIN_S = 0.5  # between attempts to get a new producer
+OPEN_SHARE = 0.3  # of transaction_timeout: how long a transaction stays open for outputs that may still come
 SAME_OUTPUTS_MAX = 5  # attempts to send the same outputs before everything rewinds
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class TransactionCut:
-    """Up to here everything is in the outboxes handed over so far."""
-
-    offsets: Mapping[StreamPartition, tuple[Owned, int]]
-    checkpoints: tuple[tuple[Owned, Cut], ...] = ()
-    released: tuple[Owned, ...] = ()  # let go of them after the checkpoint
-    receipt: Receipt | None = None
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """Outputs to send now, and perhaps a cut to complete after them. `rewinds`: how many had been when it was made."""
-
-    outbox: Outbox
-    cut: TransactionCut | None = None
-    rewinds: int = 0
 
 
 @dataclass
@@ -68,13 +53,8 @@ class _Transaction:
 
     waiting: list[Outbox] = field(default_factory=list)
     sent: list[Outbox] = field(default_factory=list)
-    size_bytes: int = 0
     begun: bool = False
-
-    def add(self, outbox: Outbox) -> None:
-        if outbox.records:
-            self.waiting.append(outbox)
-            self.size_bytes += outbox.size_bytes
+    began_at: float = 0.0  # time.monotonic()
 
 
 class Publisher:
@@ -99,17 +79,20 @@ class Publisher:
         self._metrics = metrics
         self._on_fatal = on_fatal
         self._queue: queue.Queue[Parcel | None] = queue.Queue(self._limits.publish_queue_max)
+        self._open_s = OPEN_SHARE * self._limits.transaction_timeout / 1000
         self._transaction = _Transaction()
+        self._is_idle = False
         self._failed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     @property
-    def sends_at_once(self) -> bool:
-        """Whether outputs leave before their cut. In a transaction they would wait for it all the same."""
-        return not self._delivery.is_transactional
+    def takes_outputs(self) -> bool:
+        """Whether outputs should come before their cut. In a backlog, transactions want few and large parcels."""
+        return self._is_idle or not self._delivery.is_transactional
 
     def start(self) -> None:
+        self._saver.start()
         self._thread.start()
 
     def open(self, stopping: threading.Event) -> None:
@@ -128,7 +111,7 @@ class Publisher:
 
     def stop(self, timeout_s: float) -> bool:
         """After the last parcel. False: it did not end in time."""
-        self._saver.stop()
+        self._saver.wait_no_more()
         self._stopping.set()
         if self._thread.is_alive():
             try:
@@ -136,7 +119,7 @@ class Publisher:
             except queue.Full:
                 return False
             self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self._saver.stop(timeout_s) and not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -149,13 +132,17 @@ class Publisher:
             self._on_fatal(error)
 
     def _next(self) -> Parcel | None:
-        """While the store is away it is asked again, readings or not; a rewind is not kept waiting either."""
-        while True:
-            try:
-                return self._queue.get(timeout=LOOK_S)
-            except queue.Empty:
-                self._saver.look()
-                self._clear()
+        """A rewind is not kept waiting while there is nothing to send, nor is the end of a transaction."""
+        self._is_idle = True
+        try:
+            while True:
+                try:
+                    return self._queue.get(timeout=LOOK_S)
+                except queue.Empty:
+                    self._clear()
+                    self._put_off()
+        finally:
+            self._is_idle = False
 
     # --- the steps ----------------------------------------------------------------------------------------------------
 
@@ -164,11 +151,12 @@ class Publisher:
         if parcel.rewinds < self._rewinds.number:
             self._drop(parcel)
             return
-        self._transaction.add(parcel.outbox)
+        if parcel.outbox.records:
+            self._transaction.waiting.append(parcel.outbox)
         try:
             if parcel.cut is not None:
                 self._complete(parcel.cut)
-            elif self._must_produce_early():
+            else:
                 self._begin()
                 self._produce()
         except ProducerLost as failure:
@@ -178,22 +166,16 @@ class Publisher:
             self._rewind(str(failure))
             self._drop(parcel)
 
-    def _must_produce_early(self) -> bool:
-        """Outputs that no transaction protects leave at once; others when memory should hold no more of them."""
-        return self.sends_at_once or self._transaction.size_bytes >= self._limits.outbox_bytes_max
-
     def _complete(self, cut: TransactionCut) -> None:
-        started = time.monotonic()
+        began = time.monotonic()
         if not self._delivery.is_transactional and cut.receipt is not None and cut.receipt.is_late():
             committed: frozenset[StreamPartition] = frozenset()
         else:
             committed = self._attempt(cut)
         self._transaction = _Transaction()
         self._health.publishing()
-        self._metrics.transaction_seconds.observe(time.monotonic() - started)
-        self._checkpoint(cut, committed)  # 6
-        if cut.receipt is not None:
-            cut.receipt.complete()
+        self._metrics.transaction_seconds.observe(time.monotonic() - began)
+        self._saver.submit(CommittedCut(cut, committed, began))  # 6
 
     def _attempt(self, cut: TransactionCut) -> frozenset[StreamPartition]:
         """Steps 1 to 5. An aborted transaction is tried again with the same outputs: nothing of it counts."""
@@ -224,7 +206,7 @@ class Publisher:
     def _begin(self) -> None:
         if not self._transaction.begun:
             self._delivery.begin()
-            self._transaction.begun = True
+            self._transaction.begun, self._transaction.began_at = True, time.monotonic()
 
     def _produce(self) -> None:
         transaction = self._transaction
@@ -232,8 +214,6 @@ class Publisher:
             outbox = transaction.waiting.pop(0)
             if self._delivery.is_transactional:
                 transaction.sent.append(outbox)
-            else:
-                transaction.size_bytes -= outbox.size_bytes
             self._delivery.produce(outbox)
 
     def _flush(self) -> None:
@@ -245,18 +225,6 @@ class Publisher:
     def _commit(self) -> None:
         self._delivery.commit()
 
-    def _checkpoint(self, cut: TransactionCut, committed: frozenset[StreamPartition]) -> None:
-        """Only state whose offsets are committed. While Redis is away the state stays in memory (saver.py)."""
-        for owned, state_cut in cut.checkpoints:
-            owned.unproven &= owned.at not in committed
-            if owned.at in committed or (owned.at not in cut.offsets and not owned.unproven):
-                self._saver.save(owned, state_cut)
-            else:
-                owned.copy_arrived.set()
-        for owned in cut.released:
-            self._saver.release(owned)
-        self._saver.count({at: offset for at, (_, offset) in cut.offsets.items()})
-
     # --- when a step fails --------------------------------------------------------------------------------------------
 
     def _abort(self) -> None:
@@ -267,6 +235,14 @@ class Publisher:
             transaction.begun = False
         transaction.waiting = transaction.sent + transaction.waiting
         transaction.sent = []
+
+    def _put_off(self) -> None:
+        """Its outputs wait for the next: the brokers would abort a transaction that stays open, and fence us."""
+        if self._transaction.begun and time.monotonic() > self._transaction.began_at + self._open_s:
+            try:
+                self._abort()
+            except (ProducerLost, Aborted) as failure:
+                self._recover(str(failure))
 
     def _clear(self) -> None:
         """Somebody asked for a rewind: no transaction of before may count after this."""

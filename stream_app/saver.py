@@ -1,15 +1,18 @@
-"""Checkpoints, while the store is there; and what happens while it is not.
+"""Step 8, checkpoints, on a thread of its own: what is committed is saved while the next transaction goes on.
 
 Redis away: the state stays in memory, forecasts go on, the worker is not ready and says why. When more readings than
 `limits.backlog_readings_max` are beyond the last checkpoint it waits, and backpressure pauses the input. Once Redis
-answers, the next checkpoint is a full one. Runs in the publisher's thread.
+answers, the next checkpoint is a full one. State is saved only when its offset is committed, so it never knows of
+outputs that were not published.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,30 +26,123 @@ if TYPE_CHECKING:
     from stream_app.checkpoints import Cut
     from stream_app.health import Health
     from stream_app.metrics import Metrics
+    from stream_app.parcel import TransactionCut
     from stream_app.settings import Settings
 
 ASK_AGAIN_S = 1.0
+LOOK_S = 0.1  # how often it looks up when there is nothing to save
+SUBMIT_WAIT_S = 0.2
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class CommittedCut:
+    """A cut whose commit has ended. `committed`: without partitions that were not ours any more."""
+
+    cut: TransactionCut
+    committed: frozenset[StreamPartition]
+    began: float  # of the transaction (time.monotonic())
+
+    def proves(self, owned: Owned) -> bool:
+        """Whether Kafka took an offset of it after we took it again in Redis: so nobody else owns it."""
+        since = owned.taken_again_at
+        return owned.at in self.committed and (since is None or self.began > since)
+
+    def is_due(self, owned: Owned) -> bool:
+        """Whether its state may be saved: its offset is committed, now or before."""
+        return owned.at in self.committed or owned.at not in self.cut.offsets
+
+
 class Saver:
-    """`is_away` is read by the pipeline, which makes no cuts of the state meanwhile."""
+    """`submit` is called by the publisher's thread and blocks when Redis is behind; the rest runs in its own.
+
+    `is_away` is read by the pipeline, which makes no cuts of the state meanwhile.
+    """
 
     def __init__(
-        self, settings: Settings, store: CheckpointStore, assignment: Assignment, health: Health, metrics: Metrics
+        self,
+        settings: Settings,
+        store: CheckpointStore,
+        assignment: Assignment,
+        health: Health,
+        metrics: Metrics,
+        on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._assignment = assignment
         self._health = health
         self._metrics = metrics
+        self._on_fatal = on_fatal
         self._backlog_max = settings.limits.backlog_readings_max
         self._saved: dict[StreamPartition, int] = {}
         self._committed: dict[StreamPartition, int] = {}
-        self._stopping = threading.Event()
+        self._queue: queue.Queue[CommittedCut | None] = queue.Queue(settings.limits.checkpoint_queue_max)
+        self._waits_no_more = threading.Event()
+        self._failed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
         self._asked_at = 0.0
         self.is_away = False
 
-    def save(self, owned: Owned, cut: Cut) -> None:
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, done: CommittedCut) -> None:
+        while not self._failed.is_set():
+            try:
+                self._queue.put(done, timeout=SUBMIT_WAIT_S)
+                return
+            except queue.Full:
+                continue
+        raise TidecastError("The state cannot be saved any more; the worker is ending.")
+
+    def wait_no_more(self) -> None:
+        """The worker is stopping: a backlog that is too long keeps nobody waiting."""
+        self._waits_no_more.set()
+
+    def stop(self, timeout_s: float) -> bool:
+        """After the last cut. False: it did not end in time."""
+        if self._thread.is_alive():
+            try:
+                self._queue.put(None, timeout=timeout_s)
+            except queue.Full:
+                return False
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                try:
+                    done = self._queue.get(timeout=LOOK_S)
+                except queue.Empty:
+                    self._look()
+                    continue
+                if done is None:
+                    return
+                self._save_all(done)
+                self._let_go(done.cut)
+                self._count(done.cut)
+        except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
+            self._failed.set()
+            self._on_fatal(error)
+
+    def _save_all(self, done: CommittedCut) -> None:
+        for owned, state_cut in done.cut.checkpoints:
+            if done.proves(owned):
+                owned.taken_again_at = None
+            if owned.taken_again_at is None and done.is_due(owned):
+                self._save(owned, state_cut)
+            else:
+                owned.copied = None
+                owned.copy_arrived.set()
+
+    def _let_go(self, cut: TransactionCut) -> None:
+        for owned in cut.released:
+            self._release(owned)
+        if cut.receipt is not None:
+            cut.receipt.complete()
+
+    def _save(self, owned: Owned, cut: Cut) -> None:
         started = time.monotonic()
         try:
             self._store.write(owned.token, cut)
@@ -91,11 +187,11 @@ class Saver:
         except OwnershipLost:
             log.info("not saved: the poll thread has taken it anew", partition=str(owned.at))
         else:
-            owned.unproven = True
+            owned.taken_again_at = time.monotonic()
             owned.commit_again()
             log.warning("ownership taken again", partition=str(owned.at), reason=reason)
 
-    def release(self, owned: Owned) -> None:
+    def _release(self, owned: Owned) -> None:
         try:
             self._store.release(owned.token)
         except (StoreUnavailable, OwnershipLost) as error:
@@ -105,22 +201,19 @@ class Saver:
         self._saved.pop(owned.at, None)
         self._committed.pop(owned.at, None)
 
-    def count(self, committed: Mapping[StreamPartition, int]) -> None:
+    def _count(self, cut: TransactionCut) -> None:
         """Offsets that were committed. Waits here, and with it everything before it, while the backlog is too long."""
-        for at, offset in committed.items():
+        for at, (_, offset) in cut.offsets.items():
             self._saved.setdefault(at, offset)
             self._committed[at] = offset
-        self.look()
-        while self.is_away and self._backlog() > self._backlog_max and not self._stopping.wait(ASK_AGAIN_S):
+        self._look()
+        while self.is_away and self._backlog() > self._backlog_max and not self._waits_no_more.wait(ASK_AGAIN_S):
             self._ask()
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """Whether the store is back."""
         if self.is_away:
             self._ask()
-
-    def stop(self) -> None:
-        self._stopping.set()
 
     def _backlog(self) -> int:
         return sum(offset - self._saved[at] for at, offset in self._committed.items())

@@ -104,6 +104,7 @@ def output_properties(settings: Settings) -> dict[str, Any]:
         "delivery.timeout.ms": min(limits.publish_deadline, limits.transaction_timeout),
         # A new transaction within a few ms of the last commit is told to try again; the default waits 100 ms.
         "retry.backoff.ms": 10,
+        "retry.backoff.max.ms": 20,
     }
 
 

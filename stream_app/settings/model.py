@@ -106,6 +106,7 @@ class Limits(Strict):
     publish_deadline: DurationMs = setting(30_000, "restart", "How long a cut may take to be acknowledged.", ge=1_000)
     commit_deadline: DurationMs = setting(30_000, "restart", "How long a commit of offsets may take.", ge=100)
     checkpoint_interval: DurationMs = setting(1_000, "restart", "How often the state goes to Redis.", ge=10)
+    checkpoint_queue_max: int = setting(4, "restart", "Committed cuts whose states wait for Redis.", ge=1)
     checkpoint_copies_bytes_max: int = setting(
         64 * MIB,
         "restart",

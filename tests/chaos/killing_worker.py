@@ -150,12 +150,13 @@ def without_producer_fence() -> None:
 def with_checkpoint_first() -> None:
     """The state goes to Redis before its outputs are committed (steps 5 and 6 swapped)."""
     from stream_app.publisher import Publisher
+    from stream_app.saver import CommittedCut, Saver
 
-    checkpoint = Publisher._checkpoint
+    save_all = Saver._save_all
 
     def around(inner: Callable[..., Any]) -> Callable[..., Any]:
         def attempt(self: Any, cut: Any) -> Any:
-            checkpoint(self, cut, frozenset(cut.offsets))
+            save_all(self._saver, CommittedCut(cut, frozenset(cut.offsets), time.monotonic()))
             if any(owned.at in cut.offsets for owned, _ in cut.checkpoints):
                 self.saved_ahead()
             return inner(self, cut)
@@ -164,7 +165,7 @@ def with_checkpoint_first() -> None:
 
     Publisher.saved_ahead = lambda self: None  # type: ignore[attr-defined]  # a state is ahead of its offset now
     wrap("stream_app.publisher:Publisher._attempt", around)
-    Publisher._checkpoint = lambda self, cut, committed: None  # type: ignore[method-assign]
+    Saver._save_all = lambda self, done: None  # type: ignore[method-assign]
 
 
 def with_offsets_first() -> None:
