@@ -88,8 +88,9 @@ class Publisher:
 
     @property
     def takes_outputs(self) -> bool:
-        """Whether outputs should come before their cut. In a backlog, transactions want few and large parcels."""
-        return self._is_idle or not self._delivery.is_transactional
+        """Whether outputs should come before their cut. Of a transaction only the first ones: they make its partitions
+        known to the coordinator, which takes as long as all the rest. Each parcel costs a request a partition."""
+        return not self._delivery.is_transactional or (self._is_idle and not self._transaction.begun)
 
     def start(self) -> None:
         self._saver.start()
