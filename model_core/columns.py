@@ -24,6 +24,8 @@ from model_core.errors import LayoutMismatch
 BLOCK = 256
 _SHIFT, _OFFSET = 8, 255
 SIDES = 2
+# Between rows to be written: what is written again, as it is there already, since another piece would cost more.
+GAP_BYTES_MAX = 16 << 10
 _BOTH = np.uint8(3)
 HOT = "hot"  # the group of what changes with every cell
 
@@ -216,7 +218,7 @@ class Columns:
             marked = (self._dirty[name][:used] & bit) != 0
             if field.rows == 1 and not field.slots:
                 marked[:, 0] |= (self._groups[field.group][:used] & bit) != 0
-            pieces += self.copy(name, marked)
+            pieces += self.copy(name, marked, GAP_BYTES_MAX // field.row_bytes)
             self._dirty[name][:used] &= ~bit
         for block in np.flatnonzero(self._ids_dirty[:used] & bit).tolist():
             pieces.append(Piece("ids", block, 0, self._ids_piece(block)))
@@ -233,13 +235,14 @@ class Columns:
         self._dirty[name][:used] = 0
         return changed
 
-    def copy(self, name: str, marked: BoolArray) -> list[Piece]:
-        """Copies of the marked rows (bool [blocks, rows]) of a field, neighbours in one piece."""
+    def copy(self, name: str, marked: BoolArray, gap: int = 0) -> list[Piece]:
+        """Copies of the marked rows (bool [blocks, rows]) of a field, neighbours in one piece; with up to `gap` rows
+        between them, which are copied too."""
         rows = self.fields[name].rows
         array = self.arrays[name].reshape(-1, BLOCK, *self.fields[name].inner)
         return [
             Piece(name, first // rows, first % rows, array[first:last].tobytes())
-            for first, last in _runs(marked.reshape(-1))
+            for first, last in _runs(marked.reshape(-1), gap)
         ]
 
     def mark_written(self, side: int) -> None:
@@ -313,7 +316,11 @@ class Columns:
             place[:] = piece.data
 
 
-def _runs(marked: BoolArray) -> list[tuple[int, int]]:
-    """Consecutive marked rows as [first, last) pairs."""
+def _runs(marked: BoolArray, gap: int) -> list[tuple[int, int]]:
+    """Consecutive marked rows as [first, last) pairs; those that lie at most `gap` rows apart are one."""
     edges = np.flatnonzero(np.diff(marked, prepend=False, append=False))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    if not len(edges):
+        return []
+    firsts, lasts = edges[::2], edges[1::2]
+    apart = firsts[1:] - lasts[:-1] > gap
+    return list(zip(firsts[np.append(True, apart)].tolist(), lasts[np.append(apart, True)].tolist(), strict=True))

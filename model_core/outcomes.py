@@ -1,7 +1,10 @@
 """What one poll batch of a partition leads to, as columns; the wire turns it into messages."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -129,3 +132,26 @@ class Outcome:
     deleted: tuple[tuple[int, str], ...] = ()  # (offset, series_id)
     warming_up: int = 0  # forecasts that were due but not made
     rungs: AnyArray = field(default_factory=lambda: np.zeros(4, np.int64))  # forecasts by rung
+
+    def records(self, *, scored: bool) -> int:
+        """How many there are to publish; `scored`: whether each scored forecast is one."""
+        count = len(self.forecasts) + len(self.drift) + 2 * len(self.deleted)
+        count += len(self.summaries.series_ids) if self.summaries is not None else 0
+        return count + (len(self.scored.series_ids) if scored and self.scored is not None else 0)
+
+
+Rows = TypeVar("Rows", Forecasts, Scored, Summaries)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, one after the other. At least one part; what is None is so in all of them."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def column(name: str) -> Any:
+        found = [getattr(part, name) for part in parts]
+        if isinstance(found[0], list):
+            return list(chain.from_iterable(found))
+        return None if found[0] is None else np.concatenate(found)
+
+    return type(parts[0])(**{name: column(name) for name in vars(parts[0])})

@@ -143,8 +143,8 @@ class DataPlane:
         commits = OffsetCommits()
         restorer = Restorer(settings, store=self._store, forecasts=forecasts, identities=self._identities)
         assignment = Assignment(settings, restorer=restorer, health=self.health)
-        saver = Saver(settings, self._store, assignment, self.health, self.metrics, self.fail)
         rewinds = Rewinds()
+        saver = Saver(settings, self._store, assignment, self.health, self.metrics, rewinds, self.fail)
         self._publisher = Publisher(
             settings,
             delivery=_delivery(settings, commits),

@@ -1,12 +1,14 @@
 """What leaves the pipeline, from columns to bytes: forecasts, accuracy, drift, dead letters, decisions.
 
-Collects an Outbox; knows which topic each kind goes to, and nothing of when it is sent.
+Collects an Outbox; knows which topic each kind goes to, and nothing of when it is sent. Outcomes wait until there are
+many records of them, or until they are taken, and become text together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import structlog
 
@@ -21,6 +23,7 @@ from stream_app.replay import since
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
 from stream_app.wire.decoded import Reason
+from stream_app.wire.outcomes import Made, encode_outcomes
 from stream_app.wire.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -31,59 +34,93 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+WAITING_MAX = 1024  # records of outcomes that are not text yet, about
+
+
+class Waiting(NamedTuple):
+    """An outcome that is not text yet, and the model in charge when it was made."""
+
+    owned: Owned
+    outcome: Outcome
+    model: str | None
+    model_version: str | None
+
+    @property
+    def answered(self) -> tuple[str, str | None, str | None]:
+        return self.owned.at.stream, self.model, self.model_version
+
+
 class Leaving:
     """The outbox that is being filled."""
 
     def __init__(self, metrics: Metrics, now_ms: Callable[[], int]) -> None:
         self._metrics = metrics
         self._now_ms = now_ms
-        self.outbox = Outbox()
+        self._outbox = Outbox()
+        self._waiting: list[Waiting] = []
+        self._waiting_records = 0
         self._taken = 0  # records since the last cut
+
+    def __bool__(self) -> bool:
+        return bool(self._outbox.records or self._waiting_records)
 
     @property
     def records_since_cut(self) -> int:
-        return self._taken + self.outbox.records
+        return self._taken + self._outbox.records + self._waiting_records
 
-    def cut(self) -> Outbox:
-        """What is collected, up to a cut."""
-        outbox, self._taken = self.take(), 0
-        return outbox
+    @property
+    def size_bytes(self) -> int:
+        """Of what is text already."""
+        return self._outbox.size_bytes
+
+    def cut(self) -> None:
+        """What was taken belongs to a cut; the next one begins."""
+        self._taken = 0
 
     def take(self) -> Outbox:
         """What is collected; a new outbox begins."""
-        outbox, self.outbox = self.outbox, Outbox()
+        self._write()
+        outbox, self._outbox = self._outbox, Outbox()
         self._taken += outbox.records
         return outbox
 
     def forget(self) -> None:
         """What is collected will be made again."""
-        self.outbox, self._taken = Outbox(), 0
+        self._outbox, self._taken = Outbox(), 0
+        self._waiting, self._waiting_records = [], 0
 
     def add(self, owned: Owned, outcome: Outcome, facts: ModelFacts) -> None:
         """Forecasts, accuracy and drift of a partition, each to its topic."""
-        stream, spec = owned.at.stream, owned.spec
+        spec = owned.spec
         if spec.emit_from is not None:
             outcome = since(outcome, spec.grid.tick(spec.emit_from - 1) + 1)
-        issued_at = rfc3339(self._now_ms())
-        common = (spec, stream, owned.at.partition)
-        forecasts = wire.encode_forecasts(
-            *common, outcome.forecasts, model=facts.name, model_version=facts.version, issued_at=issued_at
-        )
-        self._add(owned, "forecasts", forecasts)
-        if outcome.scored is not None and spec.accuracy == "records":
-            self._add(owned, "accuracy", wire.encode_accuracy(*common, outcome.scored))
-        if outcome.summaries is not None:
-            self._add(owned, "accuracy", wire.encode_summaries(*common, outcome.summaries))
-        self._add(owned, "drift", wire.encode_drift(*common, outcome.drift))
-        # A deleted series leaves compacted topics with it.
-        tombstones = [(series_id.encode(), None) for _, series_id in outcome.deleted]
-        self._add(owned, "forecasts", tombstones)
-        self._add(owned, "accuracy", tombstones)
+        self._waiting.append(Waiting(owned, outcome, facts.name, facts.version))
+        self._waiting_records += outcome.records(scored=spec.accuracy == "records")
+        if self._waiting_records >= WAITING_MAX:
+            self._write()
+
+    def _write(self) -> None:
+        waiting, self._waiting, self._waiting_records = self._waiting, [], 0
+        for (stream, model, version), some in groupby(waiting, lambda each: each.answered):
+            together = list(some)
+            spec = together[0].owned.spec
+            records = encode_outcomes(
+                spec,
+                stream,
+                [Made(each.owned.at.partition, each.outcome) for each in together],
+                model=model,
+                model_version=version,
+                issued_at=rfc3339(self._now_ms()),
+            )
+            for kind, some_records in records.items():
+                if some_records:
+                    self._outbox.add(spec.outputs.topic(kind, stream), some_records)
+                    self._metrics.count("records_published", stream, kind, by=len(some_records))
 
     def add_dead_letter(self, owned: Owned, letter: DeadLetter) -> None:
         if letter.offset >= owned.emit_from:
             self._metrics.dead_letters.labels(owned.at.stream, letter.reason).inc()
-            self.outbox.add_addressed(encode_dead_letter(owned.spec, owned.at.stream, letter))
+            self._outbox.add_addressed(encode_dead_letter(owned.spec, owned.at.stream, letter))
 
     def add_rejected(
         self, owned: Owned, rejected: Sequence[Rejected], readings: Readings, messages: Sequence[Message]
@@ -106,9 +143,4 @@ class Leaving:
         """Into the journal's partition of the same number."""
         topic = owned.spec.outputs.topic("journal", owned.at.stream)
         value = wire.encode_journal(owned.at.stream, owned.at.partition, decision.next_offset, decision.body())
-        self.outbox.add_addressed(Addressed(topic, None, value, partition=owned.at.partition))
-
-    def _add(self, owned: Owned, kind: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
-        if records:
-            self.outbox.add(owned.spec.outputs.topic(kind, owned.at.stream), records)
-            self._metrics.count("records_published", owned.at.stream, kind, by=len(records))
+        self._outbox.add_addressed(Addressed(topic, None, value, partition=owned.at.partition))

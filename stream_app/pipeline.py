@@ -23,6 +23,7 @@ from stream_app.decisions import Decisions
 from stream_app.forecast_batches import ForecastBatches, Loaded, model_failed_in, window_offsets
 from stream_app.leaving import Leaving
 from stream_app.metrics import Spent
+from stream_app.outbox import Outbox
 from stream_app.parcel import Parcel
 from stream_app.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, Released, Rewound, StreamPartition
 from stream_app.publisher import Publisher
@@ -243,8 +244,12 @@ class Pipeline:
 
     def _send_when_full(self) -> None:
         """Within a poll batch: one pack of many series, or a long gap, leads to many outputs for each input byte."""
-        if self._leaving.outbox.size_bytes >= self._outbox_bytes_max:
-            self._publisher.submit(Parcel(self._leaving.take(), rewinds=self._rewinds))
+        if self._leaving.size_bytes >= self._outbox_bytes_max:
+            self._publisher.submit(Parcel(self._taken(), rewinds=self._rewinds))
+
+    def _taken(self) -> Outbox:
+        with self._spent.on("encode"):
+            return self._leaving.take()
 
     def _send(self, change: Change | None) -> None:
         """Outputs go to the publisher; a cut follows when its time has come, or partitions are let go of."""
@@ -259,8 +264,10 @@ class Pipeline:
         ):
             cut = self._cuts.take(self._owned, now)
         else:
-            if self._leaving.outbox.records and self._publisher.takes_outputs:
-                self._publisher.submit(Parcel(self._leaving.take(), rewinds=self._rewinds))
+            if self._leaving and self._publisher.takes_outputs:
+                self._publisher.submit(Parcel(self._taken(), rewinds=self._rewinds))
             return
-        self._publisher.submit(Parcel(self._leaving.cut(), cut, self._rewinds))
+        outbox = self._taken()
+        self._leaving.cut()
+        self._publisher.submit(Parcel(outbox, cut, self._rewinds))
         self._uncut = False

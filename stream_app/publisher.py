@@ -3,9 +3,9 @@
     1 begin   2 produce the outputs   3 flush   4 send the input offsets   5 commit   6 hand the state to the saver
 
 The order is the promise. Under `exactly_once` steps 1 to 5 are one transaction: outputs and offsets count together or
-not at all (delivery/exactly_once.py). Under `at_least_once` the offsets are committed in step 4, when the outputs are
-acknowledged, and a crash between 3 and 4 publishes the same again. State is saved only when its offset is committed, so
-it never knows of outputs that were not published.
+not at all (delivery/exactly_once.py). Under `at_least_once` step 4 asks for the commit of the offsets, when the outputs
+are acknowledged, and a crash between 3 and 4 publishes the same again. State is saved only when its offset is
+committed, so it never knows of outputs that were not published.
 
 When a step fails, `_recover` goes by what is known then: outputs that certainly do not count are sent again as they
 are; otherwise the producer is thrown away and everything rewinds (rewinds.py).
@@ -27,10 +27,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from stream_app.assignment import Owned
-from stream_app.delivery import Aborted, AtLeastOnce, ExactlyOnce, ProducerLost, PublishFailed
+from stream_app.delivery import (
+    Aborted,
+    AtLeastOnce,
+    CommitRequest,
+    Committed,
+    ExactlyOnce,
+    ProducerLost,
+    PublishFailed,
+)
 from stream_app.outbox import Outbox
 from stream_app.parcel import Parcel, TransactionCut
-from stream_app.poll_batch import StreamPartition
 from stream_app.rewinds import Rewinds
 from stream_app.saver import CommittedCut, Saver
 
@@ -170,7 +177,7 @@ class Publisher:
     def _complete(self, cut: TransactionCut) -> None:
         began = time.monotonic()
         if not self._delivery.is_transactional and cut.receipt is not None and cut.receipt.is_late():
-            committed: frozenset[StreamPartition] = frozenset()
+            committed: Committed | CommitRequest = Committed(frozenset())
         else:
             committed = self._attempt(cut)
         self._transaction = _Transaction()
@@ -178,7 +185,7 @@ class Publisher:
         self._metrics.transaction_seconds.observe(time.monotonic() - began)
         self._saver.submit(CommittedCut(cut, committed, began))  # 6
 
-    def _attempt(self, cut: TransactionCut) -> frozenset[StreamPartition]:
+    def _attempt(self, cut: TransactionCut) -> Committed | CommitRequest:
         """Steps 1 to 5. An aborted transaction is tried again with the same outputs: nothing of it counts."""
         attempts = 0
         while True:
@@ -197,8 +204,6 @@ class Publisher:
                 log.warning("transaction aborted, its outputs go again", reason=str(failure), attempt=attempts)
                 time.sleep(0.02 * 2**attempts)  # a rebalance under way ends meanwhile
             else:
-                for at in cut.offsets.keys() - committed:
-                    log.warning("not committed: the partition is no longer ours", partition=str(at))
                 return committed
 
     def _may_retry(self, offset: tuple[Owned, int]) -> bool:
@@ -220,7 +225,7 @@ class Publisher:
     def _flush(self) -> None:
         self._delivery.flush()
 
-    def _send_offsets(self, permit: object) -> frozenset[StreamPartition]:
+    def _send_offsets(self, permit: object) -> Committed | CommitRequest:
         return self._delivery.send_offsets(permit)  # type: ignore[arg-type]
 
     def _commit(self) -> None:

@@ -19,14 +19,17 @@ import structlog
 
 from stream_app.assignment import Assignment, Owned
 from stream_app.checkpoints import BaseMismatch, CheckpointStore, OwnershipLost, StoreUnavailable
+from stream_app.delivery import CommitFailed
 from stream_app.errors import TidecastError
 from stream_app.poll_batch import StreamPartition
 
 if TYPE_CHECKING:
     from stream_app.checkpoints import Cut
+    from stream_app.delivery import CommitRequest, Committed
     from stream_app.health import Health
     from stream_app.metrics import Metrics
     from stream_app.parcel import TransactionCut
+    from stream_app.rewinds import Rewinds
     from stream_app.settings import Settings
 
 ASK_AGAIN_S = 1.0
@@ -37,20 +40,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class CommittedCut:
-    """A cut whose commit has ended. `committed`: without partitions that were not ours any more."""
+    """A cut that is committed, or will be once `committed` is known; and when its transaction began."""
 
     cut: TransactionCut
-    committed: frozenset[StreamPartition]
-    began: float  # of the transaction (time.monotonic())
-
-    def proves(self, owned: Owned) -> bool:
-        """Whether Kafka took an offset of it after we took it again in Redis: so nobody else owns it."""
-        since = owned.taken_again_at
-        return owned.at in self.committed and (since is None or self.began > since)
-
-    def is_due(self, owned: Owned) -> bool:
-        """Whether its state may be saved: its offset is committed, now or before."""
-        return owned.at in self.committed or owned.at not in self.cut.offsets
+    committed: Committed | CommitRequest
+    began: float  # time.monotonic()
 
 
 class Saver:
@@ -66,12 +60,14 @@ class Saver:
         assignment: Assignment,
         health: Health,
         metrics: Metrics,
+        rewinds: Rewinds,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._assignment = assignment
         self._health = health
         self._metrics = metrics
+        self._rewinds = rewinds
         self._on_fatal = on_fatal
         self._backlog_max = settings.limits.backlog_readings_max
         self._saved: dict[StreamPartition, int] = {}
@@ -127,14 +123,27 @@ class Saver:
             self._on_fatal(error)
 
     def _save_all(self, done: CommittedCut) -> None:
+        """Of the states, those whose offset is committed, now or before."""
+        committed = self._known(done)
         for owned, state_cut in done.cut.checkpoints:
-            if done.proves(owned):
-                owned.taken_again_at = None
-            if owned.taken_again_at is None and done.is_due(owned):
+            if owned.at in committed and done.began > (owned.taken_again_at or 0.0):
+                owned.taken_again_at = None  # Kafka has taken an offset since: nobody else owns it
+            if owned.taken_again_at is None and (owned.at in committed or owned.at not in done.cut.offsets):
                 self._save(owned, state_cut)
             else:
                 owned.copied = None
                 owned.copy_arrived.set()
+
+    def _known(self, done: CommittedCut) -> frozenset[StreamPartition]:
+        try:
+            committed = done.committed.wait()
+        except CommitFailed as failure:
+            self._metrics.publish_failures.inc()
+            self._rewinds.ask(str(failure))
+            return frozenset()
+        for at in done.cut.offsets.keys() - committed:
+            log.warning("not committed: the partition is no longer ours", partition=str(at))
+        return committed
 
     def _let_go(self, cut: TransactionCut) -> None:
         for owned in cut.released:

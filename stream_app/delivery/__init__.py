@@ -5,7 +5,17 @@ at_least_once.py have the same steps; calls.py keeps a call that hangs from stop
 """
 
 from stream_app.delivery.at_least_once import AtLeastOnce
+from stream_app.delivery.commits import CommitFailed, CommitRequest, Committed
 from stream_app.delivery.exactly_once import ExactlyOnce
 from stream_app.delivery.failures import Aborted, ProducerLost, PublishFailed
 
-__all__ = ["Aborted", "AtLeastOnce", "ExactlyOnce", "ProducerLost", "PublishFailed"]
+__all__ = [
+    "Aborted",
+    "AtLeastOnce",
+    "CommitFailed",
+    "CommitRequest",
+    "Committed",
+    "ExactlyOnce",
+    "ProducerLost",
+    "PublishFailed",
+]

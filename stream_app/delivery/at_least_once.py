@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
-from stream_app.delivery.failures import ProducerLost
+from stream_app.delivery.commits import CommitRequest, OffsetCommits
 from stream_app.delivery.producer import Delivery
 from stream_app.poll_batch import StreamPartition
 
@@ -39,14 +38,16 @@ class AtLeastOnce(Delivery):
     def ask(self, offsets: Mapping[StreamPartition, tuple[Owned, int]]) -> CommitRequest:
         return CommitRequest(offsets, self._commit_s)
 
-    def send_offsets(self, request: CommitRequest) -> frozenset[StreamPartition]:
-        """Through the poll thread. Partitions that are no longer ours are left out: their new owner does them again."""
-        if not request.offsets:
-            return frozenset()
-        try:
-            return self._commits.commit(request)
-        except CommitFailed as failure:
-            raise ProducerLost(str(failure)) from failure
+    def send_offsets(self, request: CommitRequest) -> CommitRequest:
+        """Through the poll thread. Partitions that are no longer ours are left out: their new owner does them again.
+
+        Outputs of the next cut may leave meanwhile; its commit waits for this one.
+        """
+        if request.offsets:
+            self._commits.ask_commit(request)
+        else:
+            request.succeed(frozenset())
+        return request
 
     def commit(self) -> None: ...
 

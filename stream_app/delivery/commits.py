@@ -1,4 +1,4 @@
-"""What the publisher's thread needs of the consumer: commits of offsets, and permits for transactions.
+"""What others need of the consumer: commits of offsets, and permits for transactions.
 
 Both are answered by the poll thread, who alone may call the consumer.
 
@@ -36,6 +36,17 @@ class CommitFailed(Exception):
     """Input offsets could not be committed: what was published since the last commit will be published again."""
 
 
+class Committed:
+    """The partitions whose offsets a transaction committed."""
+
+    def __init__(self, partitions: frozenset[StreamPartition]) -> None:
+        self._partitions = partitions
+
+    def wait(self) -> frozenset[StreamPartition]:
+        """They are known already."""
+        return self._partitions
+
+
 class CommitRequest:
     """Offsets to commit, each with the ownership it was computed under."""
 
@@ -51,6 +62,18 @@ class CommitRequest:
     def still_owned(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:
         """Kafka does not check who owns a partition: a commit for one that moved on would take its owner's back."""
         return {at: offset for at, (owner, offset) in self.offsets.items() if owned.get(at) is owner}
+
+    def wait(self) -> frozenset[StreamPartition]:
+        """What was committed: partitions no longer owned are left out. Raises CommitFailed."""
+        # The poll thread gives up at the deadline; the second beyond is for a poll thread that has ended.
+        if not self.done.wait(max(0.0, self.deadline - time.monotonic()) + 1):
+            self.fail("the poll thread did not answer")
+        if self.error is not None:
+            raise CommitFailed(
+                f"offsets of {', '.join(map(str, self.offsets))} were not committed within "
+                f"{self.timeout_s:g} s: {self.error}"
+            )
+        return self.committed
 
     def succeed(self, committed: frozenset[StreamPartition]) -> None:
         self.committed = committed
@@ -98,7 +121,7 @@ class Sent(NamedTuple):
 
 
 class OffsetCommits:
-    """One commit at a time between the two threads."""
+    """One commit at a time is on its way."""
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[CommitRequest] = queue.SimpleQueue()
@@ -112,18 +135,9 @@ class OffsetCommits:
         self._permits.put(permit)
         return permit
 
-    def commit(self, request: CommitRequest) -> frozenset[StreamPartition]:
-        """Publisher's thread: waits until committed. Returns what was: partitions no longer owned are left out."""
+    def ask_commit(self, request: CommitRequest) -> None:
+        """Publisher's thread: whoever wants to know what became of it waits for the request."""
         self._waiting.put(request)
-        # The poll thread gives up at the deadline; the second beyond is for a poll thread that has ended.
-        if not request.done.wait(max(0.0, request.deadline - time.monotonic()) + 1):
-            request.fail("the poll thread did not answer")
-        if request.error is not None:
-            raise CommitFailed(
-                f"offsets of {', '.join(map(str, request.offsets))} were not committed within "
-                f"{request.timeout_s:g} s: {request.error}"
-            )
-        return request.committed
 
     def serve(
         self, consumer: Consumer, owned: Mapping[StreamPartition, Owned], topics: Mapping[str, str], *, wait: bool

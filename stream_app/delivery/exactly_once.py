@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from stream_app.delivery.commits import OffsetCommits, Permit
+from stream_app.delivery.commits import Committed, OffsetCommits, Permit
 from stream_app.delivery.failures import Aborted, ProducerLost, PublishFailed, failure_of
 from stream_app.delivery.producer import Delivery, OutputProducer
 from stream_app.poll_batch import StreamPartition
@@ -65,7 +65,7 @@ class ExactlyOnce(Delivery):
         """The group's generation and what is still ours, of one moment; answered by the poll thread meanwhile."""
         return self._commits.ask_permit(offsets, self._commit_s)
 
-    def send_offsets(self, permit: Permit) -> frozenset[StreamPartition]:
+    def send_offsets(self, permit: Permit) -> Committed:
         """Raises Aborted when a partition is not ours any more: its outputs are in this transaction, too."""
         metadata = permit.wait()
         asked = [
@@ -78,7 +78,7 @@ class ExactlyOnce(Delivery):
                 lambda: producer.client.send_offsets_to_transaction(asked, metadata, timeout_s),
                 timeout_s,
             )
-        return frozenset(permit.offsets)
+        return Committed(frozenset(permit.offsets))
 
     def commit(self) -> None:
         producer, timeout_s = self._there(), self._commit_s

@@ -1,6 +1,7 @@
 """Columns → the published messages, as (key, value) bytes. message_schemas.py says what stands in them.
 
-The messages of a call are written at once (lines.py): no Python code runs for a single number or message.
+The messages of a call are written at once (lines.py): no Python code runs for a single number or message. `partition`
+is the one of the input that they all come from, or int64 [n], that of each.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ CHUNK = 1024  # messages turned to text at once: about a megabyte, which the cac
 def encode_forecasts(
     spec: StreamSpec,
     stream: str,
-    partition: int,
+    partition: int | IntArray,
     forecasts: Forecasts,
     *,
     model: str | None,
@@ -36,6 +37,7 @@ def encode_forecasts(
     """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
     form = _forecast_form(stream, spec.step_ms, spec.horizon, spec.quantile_levels, forecasts.mean is not None)
     answered = _answered_by(model, model_version)
+    partitions = _each(partition, len(forecasts))
     records: list[Record] = []
     for first in range(0, len(forecasts), CHUNK):
         part = slice(first, first + CHUNK)
@@ -48,7 +50,7 @@ def encode_forecasts(
             "revision": forecasts.revisions[part],
             "issued_at": orjson.dumps(issued_at),
             "observed_share": forecasts.observed_share[part],
-            "partition": b"%d" % partition,
+            "partition": partitions[part],
             "offset": forecasts.offsets[part],
         }
         records += _records(form, forecasts.series_ids[part], columns)
@@ -86,11 +88,15 @@ def _forecast_form(stream: str, step_ms: int, horizon: int, quantile_levels: tup
 def _ended(form: Form) -> Form:
     """With the place in the input that a message goes back to."""
     form.fixed(b',"input":{"partition":')
-    form.once("partition")
+    form.numbers("partition")
     form.fixed(b',"offset":')
     form.numbers("offset")
     form.fixed(b"}}")
     return form
+
+
+def _each(partition: int | IntArray, count: int) -> IntArray:
+    return np.full(count, partition, np.int64) if isinstance(partition, int) else partition
 
 
 def _records(form: Form, series_ids: list[str], columns: dict[str, Any]) -> Iterable[Record]:
@@ -127,9 +133,10 @@ def _answered_by(model: str | None, model_version: str | None) -> Table:
     return Table.of(answered)
 
 
-def encode_accuracy(spec: StreamSpec, stream: str, partition: int, scored: Scored) -> list[Record]:
+def encode_accuracy(spec: StreamSpec, stream: str, partition: int | IntArray, scored: Scored) -> list[Record]:
     """One record a forecast, with all its scored horizons. K of them, I central intervals."""
     form = _accuracy_form(stream, spec.quantile_levels, spec.scored_horizons)
+    partitions = _each(partition, len(scored.series_ids))
     records: list[Record] = []
     for first in range(0, len(scored.series_ids), CHUNK):
         part = slice(first, first + CHUNK)
@@ -138,7 +145,7 @@ def encode_accuracy(spec: StreamSpec, stream: str, partition: int, scored: Score
             "origin": _instants(spec, scored.origins[part]),
             "target": _instants(spec, np.add.outer(scored.origins[part], spec.scored_horizons)),
             "covered": np.where(known[:, :, None], scored.covered[part], np.int8(2)),
-            "partition": b"%d" % partition,
+            "partition": partitions[part],
             "offset": scored.offsets[part],
         }
         for name in ("actual", "error", "pinball", "baselines", "mase", "coverage", "skill"):
@@ -178,11 +185,11 @@ def _accuracy_form(stream: str, quantile_levels: tuple[float, ...], horizons: tu
     return _ended(form)
 
 
-def encode_summaries(spec: StreamSpec, stream: str, partition: int, summaries: Summaries) -> list[Record]:
+def encode_summaries(spec: StreamSpec, stream: str, partition: int | IntArray, summaries: Summaries) -> list[Record]:
     """One a series: its running accuracy."""
     columns: dict[str, Any] = {
         "at": _instants(spec, summaries.ticks),
-        "partition": b"%d" % partition,
+        "partition": _each(partition, len(summaries.series_ids)),
         "offset": summaries.offsets,
     }
     for name in ("mase", "coverage", "pinball", "skill", "scored"):

@@ -8,10 +8,11 @@ import orjson
 import pytest
 
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
-from model_core.outcomes import Forecasts, Scored, Summaries
+from model_core.outcomes import DriftRecord, Forecasts, Outcome, Scored, Summaries
 from model_core.spec import StreamSpec
 from stream_app.wire import messages
 from stream_app.wire.lines import Form
+from stream_app.wire.outcomes import Made, encode_outcomes
 from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
 
 NAMES = [
@@ -162,13 +163,9 @@ def test_rows_that_are_narrower_than_their_form_are_refused() -> None:
     assert form.written(3, {"n": np.zeros((3, 3))}) == [b"0.0,0.0"] * 3
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("count", [0, 1, 3, messages.CHUNK + 40])
-@pytest.mark.parametrize("demand", [False, True])
-def test_forecasts(rng: np.random.Generator, shape: dict[str, Any], count: int, demand: bool) -> None:
-    of = spec(shape)
+def forecasts(rng: np.random.Generator, of: StreamSpec, count: int, *, demand: bool) -> Forecasts:
     quantiles = holed(rng, (count, len(of.quantile_levels), of.horizon)).astype(np.float32)
-    made = Forecasts(
+    return Forecasts(
         series_ids=names(rng, count),
         origins=ticks(rng, of, count),
         quantiles=quantiles,
@@ -179,17 +176,22 @@ def test_forecasts(rng: np.random.Generator, shape: dict[str, Any], count: int, 
         observed_share=rng.random(count).astype(np.float32),
         offsets=rng.integers(-1, 2**53, count),
     )
-    found = messages.encode_forecasts(of, "s %b", 4, made, model="ridge", model_version="v3", issued_at="now")
-    assert found == written([forecast_body(of, made, i) for i in range(count)])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("count", [0, 1, 3, messages.CHUNK + 40])
-def test_accuracy(rng: np.random.Generator, shape: dict[str, Any], count: int) -> None:
+@pytest.mark.parametrize("demand", [False, True])
+def test_forecasts(rng: np.random.Generator, shape: dict[str, Any], count: int, demand: bool) -> None:
     of = spec(shape)
-    levels, horizons = intervals(of), of.scored_horizons
-    actual = holed(rng, (count, len(horizons)))
-    made = Scored(
+    made = forecasts(rng, of, count, demand=demand)
+    found = messages.encode_forecasts(of, "s %b", 4, made, model="ridge", model_version="v3", issued_at="now")
+    assert found == written([forecast_body(of, made, i) for i in range(count)])
+
+
+def scored(rng: np.random.Generator, of: StreamSpec, count: int) -> Scored:
+    levels = intervals(of)
+    actual = holed(rng, (count, len(of.scored_horizons)))
+    return Scored(
         series_ids=names(rng, count),
         origins=ticks(rng, of, count),
         actual=actual,
@@ -202,6 +204,15 @@ def test_accuracy(rng: np.random.Generator, shape: dict[str, Any], count: int) -
         skill=holed(rng, (count,)),
         offsets=rng.integers(-1, 2**53, count),
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [0, 1, 3, messages.CHUNK + 40])
+def test_accuracy(rng: np.random.Generator, shape: dict[str, Any], count: int) -> None:
+    of = spec(shape)
+    levels, horizons = intervals(of), of.scored_horizons
+    made = scored(rng, of, count)
+    actual = made.actual
     expected = []
     for i, name in enumerate(made.series_ids):
         entries = [
@@ -233,12 +244,9 @@ def test_accuracy(rng: np.random.Generator, shape: dict[str, Any], count: int) -
     assert messages.encode_accuracy(of, "s", 2, made) == written(expected)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("count", [0, 1, 30])
-def test_summaries(rng: np.random.Generator, shape: dict[str, Any], count: int) -> None:
-    of = spec(shape)
+def summaries(rng: np.random.Generator, of: StreamSpec, count: int) -> Summaries:
     levels = intervals(of)
-    made = Summaries(
+    return Summaries(
         series_ids=names(rng, count),
         ticks=ticks(rng, of, count),
         mase=holed(rng, (count,)),
@@ -248,6 +256,14 @@ def test_summaries(rng: np.random.Generator, shape: dict[str, Any], count: int) 
         scored=rng.integers(0, 1000, count),
         offsets=rng.integers(-1, 2**53, count),
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_summaries(rng: np.random.Generator, shape: dict[str, Any], count: int) -> None:
+    of = spec(shape)
+    levels = intervals(of)
+    made = summaries(rng, of, count)
     expected = []
     for i, name in enumerate(made.series_ids):
         body = {
@@ -266,3 +282,36 @@ def test_summaries(rng: np.random.Generator, shape: dict[str, Any], count: int) 
         }
         expected.append(body)
     assert messages.encode_summaries(of, "s", 2, made) == written(expected)
+
+
+@pytest.mark.parametrize("accuracy", ["records", "summary"])
+@pytest.mark.parametrize("demand", [False, True])
+def test_outcomes_that_are_written_together_are_what_each_is_alone(
+    rng: np.random.Generator, accuracy: str, demand: bool
+) -> None:
+    of = spec({"accuracy": accuracy})
+    answered = {"model": "ridge", "model_version": "v3", "issued_at": "now"}
+    made, expected = [], {"forecasts": [], "accuracy": [], "drift": []}
+    for number in range(12):
+        count = [0, 1, 7][number % 3]
+        outcome = Outcome(
+            forecasts(rng, of, count, demand=demand),
+            scored(rng, of, int(rng.integers(0, 4))) if rng.random() < 0.7 else None,
+            summaries(rng, of, int(rng.integers(0, 4))) if rng.random() < 0.7 else None,
+            drift=[DriftRecord("a", None, "cusum", 9.0, 8.0, "drift", 3, 4, number)] * int(rng.integers(0, 2)),
+            deleted=((number, "gone"),) * int(rng.integers(0, 2)),
+        )
+        partition = int(rng.integers(0, 5))
+        made.append(Made(partition, outcome))
+        tombstones = [(b"gone", None)] * len(outcome.deleted)
+        expected["forecasts"] += messages.encode_forecasts(of, "s", partition, outcome.forecasts, **answered)
+        expected["forecasts"] += tombstones
+        if outcome.scored is not None and accuracy == "records":
+            expected["accuracy"] += messages.encode_accuracy(of, "s", partition, outcome.scored)
+        if outcome.summaries is not None:
+            expected["accuracy"] += messages.encode_summaries(of, "s", partition, outcome.summaries)
+        expected["accuracy"] += tombstones
+        expected["drift"] += messages.encode_drift(of, "s", partition, outcome.drift)
+    assert encode_outcomes(of, "s", made, **answered) == expected
+    records = sum(each.outcome.records(scored=accuracy == "records") for each in made)
+    assert records == sum(map(len, expected.values()))

@@ -94,7 +94,9 @@ def committing(commits: OffsetCommits, asked: dict[StreamPartition, tuple[Owned,
 
     def ask() -> None:
         try:
-            answer["committed"] = commits.commit(CommitRequest(asked, timeout_s))
+            request = CommitRequest(asked, timeout_s)
+            commits.ask_commit(request)
+            answer["committed"] = request.wait()
         except CommitFailed as error:
             answer["error"] = error
 

@@ -62,7 +62,7 @@ def moves_on(delivery: Any, request: Any) -> bool:
 # Moments at which a negative control must do harm.
 CONTROL_PLACES = {
     "outputs acknowledged": Place("stream_app.delivery.at_least_once:AtLeastOnce.send_offsets", "before", moves_on),
-    "past offsets": Place("stream_app.delivery.at_least_once:AtLeastOnce.send_offsets", "after", moves_on),
+    "past offsets": Place("stream_app.publisher:Publisher.past_offsets", "after"),  # of "offsets last"
     "transaction full": Place("stream_app.delivery.exactly_once:ExactlyOnce.send_offsets", "before", moves_on),
     "saved ahead": Place("stream_app.publisher:Publisher.saved_ahead", "after"),  # of "checkpoint last"
 }
@@ -176,10 +176,14 @@ def with_offsets_first() -> None:
 
     def commit_then_produce(self: Any, permit: Any) -> Any:
         committed = send(self, permit)
+        committed.wait()
+        if permit.offsets:
+            self.past_offsets()
         produce(self)
         flush(self)
         return committed
 
+    Publisher.past_offsets = lambda self: None  # type: ignore[attr-defined]  # their outputs are still here
     for name in ("_produce", "_flush"):
         setattr(Publisher, name, lambda self: None)
     Publisher._send_offsets = commit_then_produce  # type: ignore[method-assign]

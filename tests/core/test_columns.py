@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from model_core.columns import BLOCK, Columns, Field, Piece
+from model_core.columns import BLOCK, GAP_BYTES_MAX, Columns, Field, Piece
 from model_core.errors import LayoutMismatch
 
 FIELDS = (
@@ -102,6 +102,23 @@ def test_one_row_fields_of_neighbouring_blocks_are_one_piece():
     clean(columns)
     columns.touch_hot(np.arange(BLOCK, 3 * BLOCK))
     assert taken(columns.take_dirty(0)) == {("mean", 1, 0): 2 * BLOCK * 8, ("offsets", 1, 0): 2 * BLOCK * 24}
+
+
+def test_small_gaps_are_written_again_and_large_ones_are_not():
+    columns = Columns((Field("one", np.float64, rows=40), Field("wide", np.float64, rows=40, inner=(32,))))
+    columns.add(["s"])
+    clean(columns)
+    for name in ("one", "wide"):
+        columns.touch(name, np.array([0, 0, 0]), np.array([3, 7, 30]))
+    assert BLOCK * 8 * 3 <= GAP_BYTES_MAX < BLOCK * 8 * 22
+    row = BLOCK * 8
+    assert taken(columns.take_dirty(0)) == {
+        ("one", 0, 3): 5 * row,
+        ("one", 0, 30): row,
+        ("wide", 0, 3): 32 * row,
+        ("wide", 0, 7): 32 * row,
+        ("wide", 0, 30): 32 * row,
+    }
 
 
 def test_a_row_of_aligned_series_is_one_piece_a_block():
