@@ -28,6 +28,7 @@ SIDES = 2
 GAP_BYTES_MAX = 16 << 10
 _BOTH = np.uint8(3)
 HOT = "hot"  # the group of what changes with every cell
+MEMBER = "member"  # of what changes when a series comes
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from model_core.arrays import IntArray
-from model_core.columns import Columns
+from model_core.columns import MEMBER, Columns
 from model_core.spec import StreamSpec
 from model_core.windows import NEVER, ROLE_CODES, column_settings
 
@@ -40,6 +40,7 @@ class Roster:
         made = self._columns.add(names)
         self._set_up(made, names, closed)
         self._columns.touch_hot(made)
+        self._columns.touch_hot(made, MEMBER)
         self._enrol(list(zip(made.tolist(), names, strict=True)))
         columns = np.fromiter(map(index.__getitem__, series_ids), np.int64, len(series_ids))
         self._order.learn(columns)
@@ -84,7 +85,7 @@ class Roster:
         partners = [variables.get(name, -1) for name in self._covariates]
         members = np.fromiter(variables.values(), np.int64, len(variables))
         self._columns.flat("covariates")[members] = partners
-        self._columns.touch_hot(members)
+        self._columns.touch_hot(members, MEMBER)
 
 
 class _Order:

@@ -8,7 +8,7 @@ writes them is compiled/cells.c and windows.c.
 import numpy as np
 
 from model_core.batches import FILL_CODES
-from model_core.columns import Field
+from model_core.columns import MEMBER, Field
 from model_core.spec import StreamSpec
 
 NEVER = np.iinfo(np.int64).min // 4  # a tick before all others, with room to subtract from
@@ -31,11 +31,11 @@ def window_fields(spec: StreamSpec) -> tuple[Field, ...]:
         Field("observed", np.int64),  # observed cells so far
         Field("newest_origin", np.int64, fill=NEVER),
         Field("revision", np.int64),
-        Field("aggregate", np.int8),
-        Field("fill", np.int8),
-        Field("role", np.int8),
-        Field("bounds", np.float64, inner=(2,)),
-        *((Field("covariates", np.int32, inner=(covariates,), fill=-1),) if covariates else ()),
+        Field("aggregate", np.int8, group=MEMBER),
+        Field("fill", np.int8, group=MEMBER),
+        Field("role", np.int8, group=MEMBER),
+        Field("bounds", np.float64, inner=(2,), group=MEMBER),
+        *((Field("covariates", np.int32, inner=(covariates,), fill=-1, group=MEMBER),) if covariates else ()),
     )
 
 

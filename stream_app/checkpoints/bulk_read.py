@@ -92,7 +92,9 @@ class _Answers:
         commands = []
         while self._asked < len(self._ranges) and self._ahead < AHEAD_BYTES:
             key, start, length = self._ranges[self._asked]
-            commands.append(("GETRANGE", key, start, start + length - 1))
+            # Nothing at the beginning would end at −1, which is the last byte.
+            first, last = (start, start + length - 1) if length else (1, 0)
+            commands.append(("GETRANGE", key, first, last))
             self._asked += 1
             self._ahead += length
         if commands:

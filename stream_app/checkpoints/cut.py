@@ -5,7 +5,8 @@ Two ways lead a row to the store, and neither touches a byte that the last ackno
 - Most fields have two copies, sides A and B. A cut goes to the side that the header does not name.
 - Fields written `ahead` have one copy, its rows addressed by tick. A row without a live tick as of the last checkpoint
   is written in place. A row that was live then and changed (a late correction) goes into the overlay, a piece of
-  the standby side, and with the next cut in place: whoever still reads the old header takes it from the overlay.
+  the standby side, and in place with the first cut since whose predecessor it did not change: whoever still reads the
+  old header takes it from the overlay.
 
 Knows nothing of Redis. Runs on the pipeline's thread, between two readings, so it only copies.
 """
@@ -229,7 +230,8 @@ def _destinations(changed: BoolArray, base: Base, name: str, live: LiveTicks) ->
     new = (np.arange(blocks) >= base.blocks)[:, None]
     # A row that becomes live is written in every block: nothing is known of what lay there while it was free.
     write = (now != FREE) & (changed | behind | new | (now != before))
-    safe = (before == FREE) | behind | new
+    # A row that keeps changing stays in the overlay, one write for all: in place it could go only every other time.
+    safe = (before == FREE) | (behind & ~changed) | new
     return write & safe, write & ~safe
 
 
