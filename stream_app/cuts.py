@@ -47,9 +47,11 @@ class Cuts:
             return NEVER
         return min((self._copy_at.get(each.at, 0.0) for each in owned if self._may_copy(each)), default=NEVER)
 
-    def take(self, owned: Mapping[StreamPartition, Owned], now: float) -> TransactionCut:
-        """The regular cut."""
-        self.next_cut = now + self._interval_s
+    def take(self, owned: Mapping[StreamPartition, Owned], now: float, lead_s: float = 0.0) -> TransactionCut:
+        """The regular cut. The next follows so much earlier as a transaction takes (`lead_s`): what is made right after
+        this one has waited for the interval when it is committed."""
+        due = self.next_cut + self._interval_s - lead_s
+        self.next_cut = due if due > now else now + self._interval_s - lead_s
         return TransactionCut(self._offsets(owned), self._copies(owned, now))
 
     def take_last(

@@ -262,7 +262,7 @@ class Pipeline:
         elif (self._uncut and self._cuts.is_due(now, self._leaving.records_since_cut)) or now >= self._cuts.copy_due_at(
             self._owned.values()
         ):
-            cut = self._cuts.take(self._owned, now)
+            cut = self._cuts.take(self._owned, now, self._publisher.lead_s)
         else:
             if self._leaving and self._publisher.takes_outputs:
                 self._publisher.submit(Parcel(self._taken(), rewinds=self._rewinds))

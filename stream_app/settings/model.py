@@ -99,7 +99,9 @@ class Limits(Strict):
         1_000, "restart", "How long a full queue is waited for before partitions pause.", ge=0
     )
     forecast_batch_max: int = setting(4_096, "restart", "Windows forecast at once.", ge=1)
-    transaction_interval: DurationMs = setting(100, "restart", "How often outputs and offsets are committed.", ge=1)
+    transaction_interval: DurationMs = setting(
+        100, "restart", "Within how long outputs and offsets are committed, about.", ge=1
+    )
     transaction_records_max: int = setting(100_000, "restart", "Outputs after which they are committed at once.", ge=1)
     outbox_bytes_max: int = setting(64 * MIB, "restart", "Bytes of outputs handed to the publisher at once.", ge=MIB)
     publish_queue_max: int = setting(2, "restart", "Cuts waiting for the publisher.", ge=1)

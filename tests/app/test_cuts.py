@@ -107,3 +107,17 @@ def test_copies_wait_until_there_is_room_for_them(redis_client: redis.Redis, app
         owned.copy_arrived.set()
         order.append(owned.at.partition)
     assert order == [0, 1, 2, 0, 1, 2]
+
+
+def test_cuts_keep_their_clock_and_come_earlier_by_what_a_transaction_takes() -> None:
+    cuts = Cuts(Limits(transaction_interval=100), SimpleNamespace(), SimpleNamespace(is_away=False))  # type: ignore[arg-type]
+    cuts.take({}, now=50.0)
+    assert cuts.next_cut == pytest.approx(50.1)
+    cuts.take({}, now=50.109)  # the poll before it took its time: the next one does not come later for it
+    assert cuts.next_cut == pytest.approx(50.2)
+    cuts.take({}, now=50.2, lead_s=0.03)
+    assert cuts.next_cut == pytest.approx(50.27)
+    cuts.take({}, now=51.0)  # nothing had come for long: no cut is made up for
+    assert cuts.next_cut == pytest.approx(51.1)
+    assert not cuts.is_due(51.09, records=0)
+    assert cuts.is_due(51.1, records=0)
