@@ -24,7 +24,7 @@ STAGES = {
     "settle": ("tidecast_settle_seconds", "pipeline"),
     "encode": ("tidecast_encode_seconds", "pipeline"),
     "transaction": ("tidecast_transaction_seconds", "publisher"),
-    "checkpoint": ("tidecast_checkpoint_seconds", "publisher"),
+    "checkpoint": ("tidecast_checkpoint_seconds", "saver"),
 }
 
 

@@ -6,6 +6,9 @@ Threads, and what goes from one to the next:
         ▲                                            │
         │ permits, offsets to commit, rewinds        ▼
     publisher thread (publisher.py) ◀─ parcels ─ pipeline thread (pipeline.py)
+        │ committed cuts
+        ▼
+    saver thread (saver.py)
 
 Faust brings the agent, supervision and signals; its own Kafka transport is off, since it takes one event at a time.
 """

@@ -257,6 +257,8 @@ class Publisher:
     def _put_off(self) -> None:
         """Its outputs wait for the next: the brokers would abort a transaction that stays open, and fence us."""
         if self._transaction.begun and time.monotonic() > self._transaction.began_at + self._open_s:
+            if self._delivery.is_transactional:
+                log.info("transaction put off: its cut is late", outboxes=len(self._transaction.sent))
             try:
                 self._abort()
             except (ProducerLost, Aborted) as failure:

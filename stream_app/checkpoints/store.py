@@ -2,7 +2,7 @@
 
 The order of a checkpoint: `cut` copies what changed (the pipeline's thread, before the next reading is observed); the
 transaction commits; `write` sends the copies to places that the last acknowledged checkpoint does not need (the
-publisher's thread), then flips the header in one step. Cut off anywhere, Redis holds the one before or the new one.
+saver's thread), then flips the header in one step. Cut off anywhere, Redis holds the one before or the new one.
 
 Each write is fenced by the owner's token and by the last acknowledged checkpoint (commands.py), so neither a
 stale owner nor a delta on a base that a failover took back does harm. After a refusal, or a cut that was dropped, the

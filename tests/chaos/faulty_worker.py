@@ -44,6 +44,20 @@ def sleep_in_forecasts(seconds: list[float]) -> None:
     Predictor.raw = slow  # type: ignore[method-assign]
 
 
+def wait_in_forecasts(path: str) -> None:
+    """No forecast batch gets on while this file is there."""
+    from model_core.predictor import Predictor
+
+    raw = Predictor.raw
+
+    def waiting(self: Predictor, *arguments: Any) -> Any:
+        while Path(path).exists():
+            time.sleep(0.02)
+        return raw(self, *arguments)
+
+    Predictor.raw = waiting  # type: ignore[method-assign]
+
+
 def fail_in_models(fault: dict[str, Any]) -> None:
     """The model raises `error` in its calls number first … last."""
     from model_core.predictor import Predictor
@@ -69,6 +83,7 @@ def read_only_format(known: int) -> None:
 FAULTS: dict[str, Callable[[Any], None]] = {
     "clock_ms": shift_clock,
     "slow_forecasts": sleep_in_forecasts,
+    "held_forecasts": wait_in_forecasts,
     "failing_model": fail_in_models,
     "checkpoint_format": read_only_format,
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
@@ -73,6 +74,41 @@ def test_a_forecaster_slower_than_the_poll_interval_is_not_evicted(world: World,
     }
     assert len(once(world)) == 30 * SERIES
     assert worker.stop() == 0
+
+
+def test_a_transaction_that_waits_long_for_a_forecast_is_put_off_before_the_brokers_abort_it(
+    world: World, rng: np.random.Generator
+) -> None:
+    limits = 'transaction_interval = "4s"\ntransaction_timeout = "2s"'
+    config = world.deployment("a", limits=limits, checkpoint_interval="60s")  # a checkpoint comes with a cut
+    held = world.folder / "held"
+    worker = start(world, config, held_forecasts=str(held))
+    data = values(rng, 12)
+    world.send(readings(data[:10]))
+    world.wait_for_forecasts("a", 10 * SERIES, timeout_s=90)
+    world.send(readings(data[10:11], first=10))
+    topic = f"{world.topic}.a.forecasts"
+    wait_until(lambda: ends(world, topic, "read_uncommitted") > ends(world, topic, "read_committed"), 60, "outputs")
+    held.touch()
+    world.send(readings(data[11:], first=11))
+    worker.wait_for("transaction put off: its cut is late", 60)
+    wait_until(
+        lambda: ends(world, topic, "read_uncommitted") == ends(world, topic, "read_committed"), 60, "an end of it"
+    )
+    held.unlink()
+    world.wait_for_forecasts("a", 12 * SERIES, timeout_s=90)
+    assert len(once(world)) == 12 * SERIES
+    assert not {"producer thrown away", "rewound", "lost"} & {line["event"] for line in worker.lines()}
+    assert worker.stop() == 0
+
+
+def ends(world: World, topic: str, isolation: str) -> int:
+    """Of its one partition, as such a reader sees it."""
+    consumer = Consumer({"bootstrap.servers": world.bootstrap, "group.id": "ends", "isolation.level": isolation})
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, 0), 10)[1])
+    finally:
+        consumer.close()
 
 
 @pytest.mark.parametrize("error", ["TypeError", pytest.param("RuntimeError", marks=pytest.mark.soak)])
