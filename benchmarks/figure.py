@@ -75,7 +75,7 @@ class Sizes:
     published_ticks: int = 50
     million: int = 1_000_000
     million_ticks: int = 20
-    scaling_series: tuple[int, ...] = (1_000, 10_000, 100_000)
+    scaling_series: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     scaling_horizons: tuple[int, ...] = (12, 24, 48, 96)
     scaling_contexts: tuple[int, ...] = (96, 256, 512)
     scaling_partitions: tuple[int, ...] = (1, 8, 32)

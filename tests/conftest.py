@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from filelock import FileLock, Timeout
+
+from stream_app.threads import pin_threads
+
+pin_threads()  # before numpy and torch are there: two spinning threads on two cores took five times as long
+
+import numpy as np  # noqa: E402
 
 if TYPE_CHECKING:
     import redis
