@@ -6,6 +6,7 @@ import getpass
 import secrets
 import signal
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +141,10 @@ def create_topic(services: LocalServices, topic_prefix: str) -> Callable[..., st
         full_name = f"{topic_prefix}.{name}"
         new = NewTopic(full_name, num_partitions=partitions, replication_factor=1, config=config or {})
         admin.create_topics([new])[full_name].result(timeout=30)
+        deadline = time.monotonic() + 30
+        while full_name not in admin.list_topics(timeout=10).topics:  # made, and the broker has not heard of it yet
+            assert time.monotonic() < deadline, f"{full_name} was created and is not there"
+            time.sleep(0.05)
         return full_name
 
     return create

@@ -149,6 +149,7 @@ def without_producer_fence() -> None:
 
 def with_checkpoint_first() -> None:
     """The state goes to Redis before its outputs are committed (steps 5 and 6 swapped)."""
+    from stream_app.delivery import Committed
     from stream_app.publisher import Publisher
     from stream_app.saver import CommittedCut, Saver
 
@@ -156,7 +157,7 @@ def with_checkpoint_first() -> None:
 
     def around(inner: Callable[..., Any]) -> Callable[..., Any]:
         def attempt(self: Any, cut: Any) -> Any:
-            save_all(self._saver, CommittedCut(cut, frozenset(cut.offsets), time.monotonic()))
+            save_all(self._saver, CommittedCut(cut, Committed(frozenset(cut.offsets)), time.monotonic()))
             if any(owned.at in cut.offsets for owned, _ in cut.checkpoints):
                 self.saved_ahead()
             return inner(self, cut)
