@@ -7,5 +7,5 @@
     report.py    all of it for people
     judge.py     the checks, and the verdict
 
-docs/decisions/0014 says why it is so.
+docs/decisions/0015 says why it is so.
 """
