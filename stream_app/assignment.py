@@ -37,7 +37,8 @@ MAX_POLL_INTERVAL_MS = 300_000  # librdkafka's default
 class Owned:
     """One partition while it is ours; a new one for each assignment, so that identity tells two ownerships apart.
 
-    `state`, `emit_from` and `journaled` belong to the pipeline's thread, `token` and `taken_again_at` to the saver's.
+    `state`, `emit_from` and `journaled` belong to the pipeline's thread; `token`, `taken_again_at`, `is_ahead` to the
+    saver's.
     """
 
     at: StreamPartition
@@ -52,6 +53,7 @@ class Owned:
     offered_to: int = 0  # newest offset given to the publisher to commit
     copied: tuple[int, int] | None = None  # `version` of the newest copy of the state
     taken_again_at: float | None = None  # in Redis (time.monotonic()), and Kafka has taken no offset of it since
+    is_ahead: bool = False  # its state is: the newest offset that was to be committed was not
     copy_arrived: threading.Event = field(default_factory=threading.Event)  # none is on its way to the store
 
     def __post_init__(self) -> None:

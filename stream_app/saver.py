@@ -125,10 +125,12 @@ class Saver:
     def _save_all(self, done: CommittedCut) -> None:
         """Of the states, those whose offset is committed, now or before."""
         committed = self._known(done)
-        for owned, state_cut in done.cut.checkpoints:
-            if owned.at in committed and done.began > (owned.taken_again_at or 0.0):
+        for at, (owned, _) in done.cut.offsets.items():
+            owned.is_ahead = at not in committed
+            if not owned.is_ahead and done.began > (owned.taken_again_at or 0.0):
                 owned.taken_again_at = None  # Kafka has taken an offset since: nobody else owns it
-            if owned.taken_again_at is None and (owned.at in committed or owned.at not in done.cut.offsets):
+        for owned, state_cut in done.cut.checkpoints:
+            if owned.taken_again_at is None and not owned.is_ahead:
                 self._save(owned, state_cut)
             else:
                 owned.copied = None
