@@ -10,8 +10,8 @@ committed, so it never knows of outputs that were not published.
 When a step fails, `_recover` goes by what is known then: outputs that certainly do not count are sent again as they
 are; otherwise the producer is thrown away and everything rewinds (rewinds.py).
 
-Steps 1 and 2 need no cut: while there is nothing else to do, outputs go to the brokers as they are made, and a cut
-finds most of them acknowledged. A transaction that waits long for its cut, because a forecast is slow, is aborted
+Steps 1 and 2 need no cut: under `at_least_once` outputs leave as they are made, and of a transaction the first ones do,
+while there is nothing else to do. A transaction that waits long for its cut, because a forecast is slow, is aborted
 before the brokers do it; its outputs go again with the next.
 """
 
