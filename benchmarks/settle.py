@@ -14,14 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
-from model_core.calendar_features import calendar_features, calendar_of
-from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.outcomes import Outcome
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
+from stream_app.speed import untrained
 from stream_app.wire import messages
 
 STEP_MS, FIRST_TICK = 600_000, 2_953_000 // 12 * 12
@@ -51,7 +49,7 @@ class Stopwatch:
     """One partition of regular series, driven as the pipeline drives it."""
 
     def __init__(self, spec: StreamSpec, series: int) -> None:
-        bundle = random_ridge(spec)
+        bundle = untrained(spec)
         self._spec, self._facts = spec, bundle.facts()
         self._state = PartitionState(spec, 0, self._facts)
         self._predictor = Predictor(spec, bundle, device="cpu", strict=True)
@@ -115,30 +113,6 @@ class Stopwatch:
         self._seconds[stage] += time.thread_time() - started
         self._counts[stage] += count
         return result
-
-
-def random_ridge(spec: StreamSpec) -> Bundle:
-    """A model of the stream's shape; what it says does not matter."""
-    facts, rng = ModelFacts.none(spec), np.random.default_rng(1)
-    calendar = calendar_of(spec.grid, calendar_features(spec), spec.holidays)
-    shapes = {
-        WINDOW_WEIGHT: (window_width(spec.context_length, 0), spec.horizon),
-        TARGET_WEIGHT: (calendar.width, spec.horizon),
-    }
-    weights = {name: rng.normal(0, 0.01, shape).astype(np.float32) for name, shape in shapes.items()}
-    return Bundle.sealed(
-        {BASE: facts.base, SERIES_TABLES: facts.series_tables, **weights},
-        model="ridge",
-        version="20260301T000000Z-000000",
-        created_at="2026-03-01T00:00:00Z",
-        **Manifest.of_stream(spec),
-        season=facts.season,
-        season_found=False,
-        cusum_threshold=facts.cusum_threshold,
-        false_alarms_per_million=None,
-        series=(),
-        training=Training(),
-    )
 
 
 if __name__ == "__main__":

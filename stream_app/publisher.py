@@ -36,6 +36,7 @@ from stream_app.delivery import (
     ProducerLost,
     PublishFailed,
 )
+from stream_app.inbox import Inbox
 from stream_app.outbox import Outbox
 from stream_app.parcel import Parcel, TransactionCut
 from stream_app.rewinds import Rewinds
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from stream_app.metrics import Metrics
     from stream_app.settings import Settings
 
-SUBMIT_WAIT_S = 0.2
 LOOK_S = 0.1  # how often it looks up when there is nothing to send
 TRY_AGAIN_S = 0.5  # between attempts to get a new producer
 LEAD_SHARE_MAX = 0.5  # of transaction_interval
@@ -87,13 +87,12 @@ class Publisher:
         self._health = health
         self._metrics = metrics
         self._on_fatal = on_fatal
-        self._queue: queue.Queue[Parcel | None] = queue.Queue(self._limits.publish_queue_max)
+        self._inbox: Inbox[Parcel] = Inbox(self._limits.publish_queue_max)
         self._open_s = OPEN_SHARE * self._limits.transaction_timeout / 1000
         self._transaction = _Transaction()
         self._is_idle = False
         self._typical_s = 0.0  # running mean of what a transaction takes after its cut
         self._lead_s_max = LEAD_SHARE_MAX * self._limits.transaction_interval / 1000
-        self._failed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -119,22 +118,15 @@ class Publisher:
         self._open(deadline, stopping)
 
     def submit(self, parcel: Parcel) -> None:
-        while not self._failed.is_set():
-            try:
-                self._queue.put(parcel, timeout=SUBMIT_WAIT_S)
-                return
-            except queue.Full:
-                continue
-        raise PublishFailed("The publisher has stopped; the worker is ending.")
+        if not self._inbox.put(parcel):
+            raise PublishFailed("The publisher has stopped; the worker is ending.")
 
     def stop(self, timeout_s: float) -> bool:
         """After the last parcel. False: it did not end in time."""
         self._saver.wait_no_more()
         self._stopping.set()
         if self._thread.is_alive():
-            try:
-                self._queue.put(None, timeout=timeout_s)
-            except queue.Full:
+            if not self._inbox.close(timeout_s):
                 return False
             self._thread.join(timeout_s)
         return self._saver.stop(timeout_s) and not self._thread.is_alive()
@@ -145,7 +137,7 @@ class Publisher:
                 self._carry_out(parcel)
             self._clear()
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
-            self._failed.set()
+            self._inbox.fail()
             self._metrics.publish_failures.inc()
             self._on_fatal(error)
 
@@ -155,7 +147,7 @@ class Publisher:
         try:
             while True:
                 try:
-                    return self._queue.get(timeout=LOOK_S)
+                    return self._inbox.take(LOOK_S)
                 except queue.Empty:
                     self._clear()
                     self._put_off()

@@ -21,6 +21,7 @@ from stream_app.assignment import Assignment, Owned
 from stream_app.checkpoints import BaseMismatch, CheckpointStore, OwnershipLost, StoreUnavailable
 from stream_app.delivery import CommitFailed
 from stream_app.errors import TidecastError
+from stream_app.inbox import Inbox
 from stream_app.poll_batch import StreamPartition
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_S = 1.0
 LOOK_S = 0.1  # how often it looks up when there is nothing to save
-SUBMIT_WAIT_S = 0.2
 log = structlog.get_logger(__name__)
 
 
@@ -72,9 +72,8 @@ class Saver:
         self._backlog_max = settings.limits.backlog_readings_max
         self._saved: dict[StreamPartition, int] = {}
         self._committed: dict[StreamPartition, int] = {}
-        self._queue: queue.Queue[CommittedCut | None] = queue.Queue(settings.limits.checkpoint_queue_max)
+        self._inbox: Inbox[CommittedCut] = Inbox(settings.limits.checkpoint_queue_max)
         self._waits_no_more = threading.Event()
-        self._failed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
         self._asked_at = 0.0
         self.is_away = False
@@ -83,13 +82,8 @@ class Saver:
         self._thread.start()
 
     def submit(self, done: CommittedCut) -> None:
-        while not self._failed.is_set():
-            try:
-                self._queue.put(done, timeout=SUBMIT_WAIT_S)
-                return
-            except queue.Full:
-                continue
-        raise TidecastError("The state cannot be saved any more; the worker is ending.")
+        if not self._inbox.put(done):
+            raise TidecastError("The state cannot be saved any more; the worker is ending.")
 
     def wait_no_more(self) -> None:
         """The worker is stopping: a backlog that is too long keeps nobody waiting."""
@@ -98,9 +92,7 @@ class Saver:
     def stop(self, timeout_s: float) -> bool:
         """After the last cut. False: it did not end in time."""
         if self._thread.is_alive():
-            try:
-                self._queue.put(None, timeout=timeout_s)
-            except queue.Full:
+            if not self._inbox.close(timeout_s):
                 return False
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -109,7 +101,7 @@ class Saver:
         try:
             while True:
                 try:
-                    done = self._queue.get(timeout=LOOK_S)
+                    done = self._inbox.take(LOOK_S)
                 except queue.Empty:
                     self._look()
                     continue
@@ -119,7 +111,7 @@ class Saver:
                 self._let_go(done.cut)
                 self._count(done.cut)
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
-            self._failed.set()
+            self._inbox.fail()
             self._on_fatal(error)
 
     def _save_all(self, done: CommittedCut) -> None:
