@@ -216,10 +216,11 @@ def readings(values: Sequence[Sequence[float]], *, first: int = 0) -> list[tuple
     ]
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+def wait_until(condition: Callable[[], Any], timeout_s: float, what: str | Callable[[], str]) -> Any:
+    """`what`: a callable says it as it is when the time is over."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(0.1)
-    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+    raise AssertionError(f"not within {timeout_s:g} s: {what if isinstance(what, str) else what()}")

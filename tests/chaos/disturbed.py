@@ -216,11 +216,21 @@ class Disturbed:
 
     def wait_until_forecasting(self, since: float, timeout_s: float = PATIENT_S) -> float:
         """Seconds from a moment of time.monotonic() until each partition has a new committed forecast."""
-        wait_until(lambda: self.arrivals.after(since) is not None, timeout_s, "a forecast: " + self.logs())
+        wait_until(lambda: self.arrivals.after(since) is not None, timeout_s, lambda: "a forecast: " + self.logs())
         return self.arrivals.after(since) or 0.0
 
-    def recovered(self, since: float, timeout_s: float = PATIENT_S) -> None:
+    def recovered(self, since: float, timeout_s: float = PATIENT_S, doomed: WorkerProcess | None = None) -> None:
+        """One fault more, and how long it took. `doomed`: may be killed at so early a step that it never forecasts,
+        then nobody recovered."""
         self.faults += 1
+        if doomed is not None:
+            wait_until(
+                lambda: self.arrivals.after(since) is not None or doomed.process.poll() is not None,
+                timeout_s,
+                lambda: "a forecast, or the end of who should make it: " + self.logs(),
+            )
+            if self.arrivals.after(since) is None:
+                return
         self.recoveries.append(self.wait_until_forecasting(since, timeout_s))
 
     def logs(self) -> str:

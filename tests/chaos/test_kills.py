@@ -26,7 +26,7 @@ def killed_again_and_again(world: World, seed: int, steps: Sequence[str]) -> Dis
         started = time.monotonic()
         doomed = run.start("one", at=step, nth=int(rng.integers(4, 25)))
         if run.arrivals.seen:
-            run.recovered(started)
+            run.recovered(started, doomed=doomed)
         else:
             run.faults = killed  # nothing had come before them that could come again
         assert doomed.process.wait(PATIENT_S) == -9, doomed.log_path.read_text()
@@ -46,7 +46,7 @@ def taken_over_again_and_again(world: World, seed: int, steps: Sequence[str]) ->
         follows = {"at": steps[number], "nth": int(rng.integers(300, 500))} if number < len(steps) else {}
         heir = run.start(f"w{number}", **follows)
         assert doomed.process.wait(PATIENT_S) == -9, f"{step}\n{doomed.log_path.read_text()}"
-        run.recovered(time.monotonic())
+        run.recovered(time.monotonic(), doomed=heir)
         doomed = heir
     run.survivors = [doomed]
     return run
