@@ -16,6 +16,9 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.
 
 ARGS ?=
 
+# Tests and benchmarks start hundreds of processes: each would spend a second on compiling the same packages again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## this text
 	@echo "tidecast: make TARGET"
