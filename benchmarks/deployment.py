@@ -16,7 +16,7 @@ from benchmarks.workload import LAG_TICKS, START_S, STEP_S, Workload, create_top
 from stream_app.model_registry import ModelRegistry
 
 STREAM = "w1"
-OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal")
+OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal", "control")
 REPORT_TICKS = 24
 MIN_READINGS = 8
 TRAIN_SERIES = 12

@@ -54,9 +54,10 @@ class Outputs(Strict):
     drift: str | None = setting(None, "new stream", "Topic of drift records; default PREFIX.drift.")
     dead_letters: str | None = setting(None, "new stream", "Topic of unusable input; default PREFIX.dead-letters.")
     journal: str | None = setting(None, "new stream", "Topic of decisions replay follows; default PREFIX.journal.")
+    control: str | None = setting(None, "restart", "Topic of what workers tell the trainer; default PREFIX.control.")
 
     def topic(self, kind: str, stream: str) -> str:
-        """`kind` is forecasts | accuracy | drift | dead_letters | journal."""
+        """`kind` is forecasts | accuracy | drift | dead_letters | journal | control."""
         return getattr(self, kind) or f"{self.prefix or stream}.{kind.replace('_', '-')}"
 
 

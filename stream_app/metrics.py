@@ -6,15 +6,17 @@ of their own; nothing is shared between two `Metrics`.
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from model_core.gate.attempt import Attempt
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
 from model_core.outcomes import DriftRecord, Observed, Outcome, Summaries
 from model_core.quantiles import central_intervals
@@ -144,6 +146,27 @@ TABLE: dict[str, Metric] = {
     "models_refused": Metric(
         "counter", "tidecast_models_refused_total", "Models that could not be loaded.", ("stream",)
     ),
+    "training_attempts": Metric(
+        "gauge", "tidecast_training_attempts", "Candidates that were judged, as the registry remembers.", ("stream",)
+    ),
+    "training_refused": Metric(
+        "gauge",
+        "tidecast_training_refused_in_a_row",
+        "Candidates that the gate has refused since one passed.",
+        ("stream",),
+    ),
+    "training_tried": Metric(
+        "gauge",
+        "tidecast_training_last_attempt_timestamp_seconds",
+        "When a candidate was judged last; seconds since the epoch.",
+        ("stream",),
+    ),
+    "training_passed": Metric(
+        "gauge",
+        "tidecast_training_last_success_timestamp_seconds",
+        "When a candidate passed the gate last; seconds since the epoch.",
+        ("stream",),
+    ),
     "device_fallbacks": Metric(
         "counter", "tidecast_device_fallbacks_total", "Falls to a smaller batch or to the CPU.", ("stream",)
     ),
@@ -209,6 +232,10 @@ class Metrics:
     model_info: Gauge
     model_created: Gauge
     models_refused: Counter
+    training_attempts: Gauge
+    training_refused: Gauge
+    training_tried: Gauge
+    training_passed: Gauge
     device_fallbacks: Counter
 
     def __init__(self) -> None:
@@ -290,16 +317,30 @@ class Metrics:
             self.model_created.remove(stream)
         self._models[stream] = (model or "none", version or "none")
         self.model_info.labels(stream, *self._models[stream]).set(1)
-        made = re.match(r"(\d{8}T\d{6})Z-", version or "")
-        if made:
-            at = datetime.strptime(made[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-            self.model_created.labels(stream).set(at.timestamp())
+        if (at := made_at(version)) is not None:
+            self.model_created.labels(stream).set(at)
+
+    def show_training(self, stream: str, attempts: Sequence[Attempt]) -> None:
+        """What became of the candidates so far, oldest first."""
+        self.training_attempts.labels(stream).set(len(attempts))
+        refused = takewhile(lambda attempt: attempt.passed is False, reversed(attempts))
+        self.training_refused.labels(stream).set(sum(1 for _ in refused))
+        passed = [attempt for attempt in attempts if attempt.passed]
+        for gauge, some in ((self.training_tried, attempts), (self.training_passed, passed)):
+            if some and (at := made_at(some[-1].version)) is not None:
+                gauge.labels(stream).set(at)
 
     def forget_partition(self, stream: str, partition: int) -> None:
         """Its gauges disappear: another worker shows them now."""
         for attribute, metric in TABLE.items():
             if metric.labels == ("stream", "partition"):
                 getattr(self, attribute).remove(stream, str(partition))
+
+
+def made_at(version: str | None) -> float | None:
+    """When a version was made, as its name says: seconds since the epoch."""
+    made = re.match(r"(\d{8}T\d{6})Z-", version or "")
+    return datetime.strptime(made[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() if made else None
 
 
 def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

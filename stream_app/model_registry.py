@@ -59,6 +59,7 @@ class ModelRegistry:
                 "that kind of store."
             ) from error
         self._local = "file" in _protocols(self._fs)
+        self._attempts: dict[str, Attempt] = {}  # path → what was read there: they never change
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -106,9 +107,11 @@ class ModelRegistry:
         for name in self._names(stream, "attempts"):
             path = f"{self._root}/{stream}/attempts/{name}"
             try:
-                found.append(Attempt(**json.loads(self._read(path) or b"")))
+                if path not in self._attempts:
+                    self._attempts[path] = Attempt(**json.loads(self._read(path) or b""))
             except (ValueError, TypeError) as error:
                 raise CorruptBundle(f"{path}: expected an attempt at taking charge, found {error}") from error
+            found.append(self._attempts[path])
         return found
 
     def versions(self, stream: str) -> list[Listed]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 START_TICK = 1_000_000  # any moment
+TRAINING_LOOKS = 12  # of so many looks one is at what became of training: a list of files
 log = structlog.get_logger(__name__)
 
 
@@ -41,6 +42,8 @@ class ModelWatcher(Watcher):
         self._metrics = metrics
         self._attempts: dict[tuple[str, str], int] = {}
         self._attempts_max = settings.limits.model_attempts_max
+        self._said: dict[str, str] = {}  # stream → what is wrong with its registry: said once
+        self._looks = 0
         self.offers: dict[str, Loaded] = {}
 
     def start(self) -> None:
@@ -51,22 +54,35 @@ class ModelWatcher(Watcher):
         for stream, spec in self._streams.items():
             try:
                 version = self._registry.champion(stream)
+                if self._looks % TRAINING_LOOKS == 0:
+                    self._metrics.show_training(stream, self._registry.attempts(stream))
             except Exception as error:  # noqa: BLE001 - any file system may be behind the registry; serving goes on
-                log.warning("model registry cannot be read", stream=stream, error=str(error))
+                self._say(stream, str(error))
                 continue
+            self._said.pop(stream, None)
             offered = self.offers.get(stream)
             if version is None or (offered is not None and offered.facts.version == version):
                 continue
             if self._attempts.get((stream, version), 0) < self._attempts_max:
                 self._try(stream, spec, version)
+        self._looks += 1
+
+    def _say(self, stream: str, error: str) -> None:
+        """Once, until it is mended or something else is wrong."""
+        if self._said.get(stream) != error:
+            self._said[stream] = error
+            log.error("model registry cannot be read, the model in charge serves on", stream=stream, error=error)
 
     def _try(self, stream: str, spec: StreamSpec, version: str) -> None:
         try:
             self.offers[stream] = load_and_try(self._registry, stream, spec, version, self._device, self._strict)
         except (CoreError, TidecastError, OSError, ValueError, RuntimeError) as error:
-            self._attempts[stream, version] = self._attempts.get((stream, version), 0) + 1
-            self._metrics.models_refused.labels(stream).inc()
-            log.error("model refused, the one in charge serves on", stream=stream, version=version, error=str(error))
+            self._attempts[stream, version] = tries = self._attempts.get((stream, version), 0) + 1
+            if tries == 1:  # once: what is tried again is a store that may have been away
+                self._metrics.models_refused.labels(stream).inc()
+                log.error(
+                    "model refused, the one in charge serves on", stream=stream, version=version, error=str(error)
+                )
         else:
             log.info("model offered", stream=stream, version=version)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 ASK_AGAIN_S = 1.0
-OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal")
+OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 log = structlog.get_logger(__name__)
 
 

@@ -327,6 +327,20 @@ MACHINE = Dashboard(
                     (Q.increase("models_refused", "stream", window="1h"), "{{stream}} models refused"),
                     (Q.increase("device_fallbacks", "stream", window="1h"), "{{stream}} device fallbacks"),
                 ),
+                lines(
+                    "Training gate",
+                    "short",
+                    "Candidates that were judged, and how many in a row were refused.",
+                    (Q.gauge("max", "training_attempts", "stream"), "{{stream}} judged"),
+                    (Q.gauge("max", "training_refused", "stream"), "{{stream}} refused in a row"),
+                ),
+                lines(
+                    "Since a candidate was judged",
+                    "s",
+                    "And since one passed: the champion may be better all the time, but somebody should try.",
+                    (f"time() - {Q.gauge('max', 'training_tried', 'stream')}", "{{stream}} judged"),
+                    (f"time() - {Q.gauge('max', 'training_passed', 'stream')}", "{{stream}} passed"),
+                ),
             ),
         ),
         Row(

@@ -49,6 +49,7 @@ def burning(times: float, long: str, short: str) -> str:
 
 
 FALLBACKS = 'rung!="model",reason!~"no_model|too_short"'
+REFUSED_IN_A_ROW = 5  # candidates
 CRONJOB = 'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}'
 
 ALERTS = (
@@ -214,6 +215,17 @@ ALERTS = (
         "The registry cannot be read, a file is damaged, or the model does not fit the stream's settings. "
         "The old model serves.",
         "The worker's log says which. `tidecast models show VERSION` checks its sums; train again, or roll back.",
+    ),
+    Alert(
+        "TidecastTrainingGateFailing",
+        f"{M5.gauge('max', 'training_refused', 'stream')} >= {REFUSED_IN_A_ROW}",
+        "1h",
+        "ticket",
+        "The last {{ $value }} candidates of {{ $labels.stream }} were refused.",
+        "The champion is still better than anything that is learned (then it is no fault); or the history that is "
+        "trained on is too short, has changed its meaning, or ends long ago.",
+        "`tidecast models report` draws the page of the newest candidate: which check refused it, by how much. Skill "
+        "below the naive forecasts as well: the input changed. Otherwise train less often: each try must be surer.",
     ),
     Alert(
         "TidecastTrainingFails",

@@ -111,6 +111,14 @@ CASES: dict[str, tuple[int, Case, list[Case]]] = {
         {'tidecast_models_refused_total{stream="s",instance="a"}': f"0x20 {constant(1)}"},
         [{'tidecast_models_refused_total{stream="s",instance="a"}': constant(1)}],
     ),
+    "TidecastTrainingGateFailing": (
+        90,
+        {'tidecast_training_refused_in_a_row{stream="s",instance="a"}': constant(5)},
+        [
+            {'tidecast_training_refused_in_a_row{stream="s",instance="a"}': constant(4)},
+            {'tidecast_training_refused_in_a_row{stream="s",instance="a"}': f"5x50 {constant(0)}"},
+        ],
+    ),
     "TidecastTrainingFails": (
         120,
         {'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}': constant(-3 * DAY_S)},

@@ -11,6 +11,7 @@ class Attempt:
     rival: str | None  # version of the champion, None: the naive forecasts
     first_tick: int
     last_tick: int
+    passed: bool | None = None  # None: of a version that did not remember it
 
     def looks_again_at(self, before: "Attempt") -> bool:
         """Whether it takes ticks that an earlier one was judged on, against the same rival."""

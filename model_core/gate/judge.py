@@ -6,7 +6,7 @@ champion that was trained on them too has an advantage there, and may keep its p
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ def judge(
     rival = _contender(windows, champion, device)
     rival_version = rival.predictor.version if rival else None
     scored = (slices.both[0] + 1, slices.both[1] - 1 + windows.spec.horizon)
-    attempt = Attempt(version, rival_version, *(windows.first_tick + row for row in scored))
+    attempt = Attempt(version, rival_version, windows.first_tick + scored[0], windows.first_tick + scored[1])
     number = 1 + sum(attempt.looks_again_at(each) for each in attempts)
     alpha = spent(number)
     steps = _seasonal_steps(windows, season.ticks if season.found else 1, slices.earlier[0])
@@ -127,11 +127,12 @@ def judge(
         _speed_check(speed),
     )
     naive = naive_losses(late, errors, windows, np.isfinite(first.candidate))
+    passed = all(check.passed for check in checks)
     return Verdict(
-        passed=all(check.passed for check in checks),
+        passed=passed,
         reason=_reason(checks, rival_version),
         checks=checks,
-        attempt=attempt,
+        attempt=replace(attempt, passed=passed),
         number=number,
         newest=newest,
         earlier=earlier,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Output = Literal["forecasts", "accuracy", "drift", "journal"]
+Output = Literal["forecasts", "accuracy", "drift", "journal", "control"]
 
 
 def schema(

@@ -15,7 +15,7 @@ from stream_app.demo.scoring import Happened, Scorer
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
 
-OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters", "journal")
+OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 KEPT_ORIGINS = 32  # of each series, whole, for the page
 
 
@@ -111,6 +111,8 @@ class Collector:
             if output == "dead_letters":
                 self.collected.dead_letters.update(_reason(message.headers()) for message in messages)
                 continue
+            if output == "control":
+                continue  # for a trainer
             take = self._take[output]
             for message in messages:
                 if (value := message.value()) is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 FOREVER = -1
-OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters", "journal")
+OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 
 
 @dataclass(frozen=True)

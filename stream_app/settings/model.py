@@ -23,7 +23,7 @@ from stream_app.settings.problems import configuration_error, unknown_stream
 from stream_app.settings.sources import overlay_environment, read_toml
 
 MIB = 1_048_576
-OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal")
+OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 
 
 def _none_owned(properties: Properties) -> Properties:

@@ -114,12 +114,48 @@ class JournalMessage(Message):
     decision: dict[str, Any] = Field(description="`number`, `kind`, and what belongs to that kind.")
 
 
+class _Control(Message):
+    """Workers to the trainer. Key: the group, which is a partition of the input."""
+
+    group: str
+    since: AwareDatetime
+    at: AwareDatetime
+    input: Input
+
+
+class RetrainRequest(_Control):
+    """Many series of a partition drift at once: one request a storm. The trainer answers the newest."""
+
+    kind: Literal["retrain"]
+    detector: str
+    statistic: Number
+    threshold: Number
+
+
+class ShadowScore(_Control):
+    """How the candidate would have done where the model in charge answered, on values that came later.
+
+    Pinball in units of each series' usual step, mean over the scored cells of the ticks from `since` to `at`.
+    """
+
+    kind: Literal["shadow"]
+    candidate: str = Field(description="Version that ran in the shadow.")
+    champion: str | None = Field(description="Version in charge; null: none, naive forecasts answered.")
+    series: int = Field(ge=0, description="Series that the candidate forecasts beside the champion.")
+    scored: int = Field(ge=1, description="Cells that had forecasts of both.")
+    candidate_pinball: float
+    champion_pinball: float
+
+
+ControlMessage = Annotated[RetrainRequest | ShadowScore, Field(discriminator="kind")]
+
 # Output → the type of its values; dead letters keep the bytes of the input.
 MESSAGES: dict[str, Any] = {
     "forecasts": ForecastMessage,
     "accuracy": AccuracyMessage,
     "drift": DriftMessage,
     "journal": JournalMessage,
+    "control": ControlMessage,
 }
 
 

@@ -244,6 +244,29 @@ def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[
     return records
 
 
+def encode_retrain(spec: StreamSpec, stream: str, partition: int, record: DriftRecord) -> Record:
+    """A request to train anew, made of the record of a storm."""
+    assert record.group is not None, "a storm is of a group"
+    said = {"kind": "retrain", "detector": record.detector}
+    numbers = {"statistic": record.statistic, "threshold": record.threshold}
+    return _control(spec, stream, partition, record.group, record.since, record.tick, record.offset, said | numbers)
+
+
+def _control(
+    spec: StreamSpec, stream: str, partition: int, group: str, since: int, tick: int, offset: int, said: dict[str, Any]
+) -> Record:
+    body = {
+        "schema_version": SCHEMA_VERSION,
+        "stream": stream,
+        "group": group,
+        "since": rfc3339(spec.grid.start_ms(since)),
+        "at": rfc3339(spec.grid.start_ms(tick)),
+        "input": {"partition": partition, "offset": offset},
+        **said,
+    }
+    return group.encode(), orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def encode_journal(stream: str, partition: int, next_offset: int, decision: Mapping[str, Any]) -> bytes:
     """The value alone: it goes to the partition of the same number, without a key."""
     body = {

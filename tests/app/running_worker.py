@@ -21,7 +21,7 @@ from tests.app.forks import TIDECAST, Fork, begin, begin_anew
 
 STEP_MS = 600_000
 START_MS = 1_770_000_000_000 // STEP_MS * STEP_MS
-OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal")
+OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal", "control")
 CONFIGURATION = """
 application_id = "{application_id}"
 delivery = "{delivery}"

@@ -187,6 +187,18 @@ def test_the_journal_carries_decisions() -> None:
     assert body["decision"] == {"number": 3, "kind": "clock", "rejected": [[40, 0]]}
 
 
+def test_a_storm_asks_for_training() -> None:
+    storm = DriftRecord(None, "partition-2", "storm", 0.4, 0.05, "drift", 2_953_000, 2_953_004, 9)
+    record = messages.encode_retrain(spec(), "s", 2, storm)
+    assert record[0] == b"partition-2"
+    (body,) = valid("control", [record])
+    assert (body["kind"], body["since"], body["input"]) == (
+        "retrain",
+        "2026-02-22T22:40:00Z",
+        {"partition": 2, "offset": 9},
+    )
+
+
 def test_the_command_prints_the_schemas(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["schema"])

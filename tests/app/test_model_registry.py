@@ -80,12 +80,22 @@ def test_streams_do_not_see_each_other(registry, rng):
 
 def test_attempts_are_remembered(registry):
     assert registry.attempts(STREAM) == []
-    made = [Attempt("v1", None, 100, 200), Attempt("v2", "v1", 150, 260)]
+    made = [Attempt("v1", None, 100, 200, passed=True), Attempt("v2", "v1", 150, 260, passed=False)]
     for attempt in made:
         registry.record(STREAM, attempt)
     assert registry.attempts(STREAM) == made
     assert registry.attempts("pumps") == []
     assert registry.versions(STREAM) == []
+
+
+def test_an_attempt_of_before_does_not_say_how_it_ended(tmp_path):
+    registry = ModelRegistry(str(tmp_path))
+    registry.record(STREAM, Attempt("v1", None, 100, 200))
+    file = tmp_path / STREAM / "attempts" / "v1.json"
+    said = json.loads(file.read_text())
+    del said["passed"]
+    file.write_text(json.dumps(said))
+    assert registry.attempts(STREAM) == [Attempt("v1", None, 100, 200, passed=None)]
 
 
 def test_a_damaged_attempt_is_named(tmp_path):

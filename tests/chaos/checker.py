@@ -23,7 +23,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 EXAMPLES_MAX = 5  # of each kind of violation
-KINDS = ("forecasts", "accuracy", "drift", "dead-letters", "journal")
+KINDS = ("forecasts", "accuracy", "drift", "dead-letters", "journal", "control")
 # Of the same log, in two deployments, these may differ.
 NOT_COMPARED = ("issued_at", "stream", "input")
 Offset = tuple[int, int]  # partition, offset
@@ -275,6 +275,10 @@ IDENTITIES: dict[str, Callable[[dict[str, Any]], tuple[Any, ...]]] = {
         body["partition"],
         body["next_offset"],
         json.dumps(body["decision"], sort_keys=True),
+    ),
+    "control": lambda body: (
+        *(body.get(name) for name in ("stream", "kind", "group", "candidate", "champion", "since")),
+        *_cause(body),
     ),
 }
 

@@ -210,7 +210,7 @@ def topics_and_users(found: list[Object]) -> Iterator[str]:
                 yield f"KafkaTopic {topic.topic} can lose what was acknowledged"
         outputs = {t.topic for t in wanted(name, stream, partitions=1, retention_ms=1) if t.role != "input"}
         yield from _rights("tidecast-worker", users, reads={stream.topic, f"{name}.journal"}, writes=outputs)
-        yield from _rights("tidecast-train", users, reads={stream.topic}, writes=set())
+        yield from _rights("tidecast-train", users, reads={stream.topic, f"{name}.control"}, writes=set())
         yield from _rights("tidecast-producer", users, reads=set(), writes={stream.topic})
         yield from _rights("tidecast-keda", users, reads=set(), writes=set())
 

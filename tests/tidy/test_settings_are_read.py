@@ -25,7 +25,7 @@ OWNERS: dict[type[BaseModel], set[str]] = {
 }
 OF_THE_TABLES = ("stream_app/settings/", "model_core/spec.py")
 # delivery: only one value passes its validator. match: by override_of. Outputs.topic(kind) takes the others by name.
-READ_BY_THE_TABLES = {"delivery", "match", "forecasts", "accuracy", "drift", "dead_letters", "journal"}
+READ_BY_THE_TABLES = {"delivery", "match", "forecasts", "accuracy", "drift", "dead_letters", "journal", "control"}
 
 
 @cache
