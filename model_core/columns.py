@@ -12,7 +12,7 @@ where the pieces go.
 import hashlib
 import heapq
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,7 @@ class Columns:
         self._free: list[int] = []  # a heap: which column a series gets depends on the set of free ones only
         self.used = 0  # columns ever handed out
         self.growths = 0  # how often the arrays have moved
+        self.loaded_layout: str | None = None  # of the snapshot that they were filled with, if they were
         self._allocate(0)
         assert all(f.rows > 1 for f in fields if f.ahead), "one row cannot be written ahead of itself"
 
@@ -183,14 +184,20 @@ class Columns:
         for block in np.unique(columns >> _SHIFT).tolist():
             self._ids_bytes.pop(block, None)
 
-    def _allocate(self, blocks: int, *, filled: bool = True) -> None:
-        """Room for so many blocks. Not `filled`: whoever asks writes every row, which halves the time of a load."""
+    def _allocate(self, blocks: int, *, filled: bool = True, given: Mapping[str, AnyArray] | None = None) -> None:
+        """Room for so many blocks. Not `filled`: whoever asks writes every row, which halves the time of a load.
+
+        `given`: arrays that are there already, for columns that have none yet.
+        """
         old = len(self._ids_dirty)
         self.growths += 1
         for name, field in self.fields.items():
-            grown = np.empty((blocks, field.rows, BLOCK, *field.inner), field.dtype)
-            if filled:
-                grown[old:] = field.fill
+            if given and name in given:
+                grown = given[name]
+            else:
+                grown = np.empty((blocks, field.rows, BLOCK, *field.inner), field.dtype)
+                if filled:
+                    grown[old:] = field.fill
             dirty = np.zeros((blocks, field.rows), np.uint8)
             dirty[old:] = _BOTH
             if old:
@@ -295,6 +302,16 @@ class Columns:
             if rest.any():
                 self.arrays[name].reshape(-1, BLOCK, *field.inner)[rest] = field.fill
         self.touch_all()
+        self.loaded_layout = self.layout
+
+    def take_over(self, older: "Columns", arrays: Mapping[str, AnyArray]) -> None:
+        """Fill empty columns with the series of others, which are spent, and with these arrays [blocks, rows, 256,
+        *inner]. Fields that are not among them are at their fill values."""
+        assert not self.ids, "state is loaded into empty columns only"
+        self.ids, self.index, self._free, self.used = older.ids, older.index, older._free, older.used
+        self._allocate(self.blocks, given=arrays)
+        self.touch_all()
+        self.loaded_layout = older.layout
 
     def _place(self, piece: Piece | Coming, named: dict[str, BoolArray]) -> None:
         field = self.fields.get(piece.field)

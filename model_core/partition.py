@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from model_core import layouts
 from model_core.batches import RawForecast
 from model_core.bundle import ModelFacts
 from model_core.columns import Columns, Coming, Piece
-from model_core.errors import LayoutMismatch
+from model_core.layouts import STATE_LAYOUT
 from model_core.outcomes import Observed, Outcome
 from model_core.readiness import Readiness
 from model_core.readings import Readings
@@ -23,7 +24,6 @@ from model_core.settlement import Settlement, settlement_fields
 from model_core.spec import StreamSpec
 from model_core.windows import NEVER, window_fields
 
-STATE_LAYOUT = 2  # raised with every change of what a snapshot means
 WINDOWS_MAX = 8192  # windows that are gathered before they must be forecast
 
 
@@ -145,15 +145,10 @@ class PartitionState:
     ) -> "PartitionState":
         """The state whose `meta()` and pieces these are. `facts` of the model that was in charge.
 
-        Raises LayoutMismatch when it was written by another version of this code.
+        Raises LayoutMismatch when it was written by a version of this code that is not known (layouts.py).
         """
-        if meta.get("layout") != STATE_LAYOUT:
-            raise LayoutMismatch(
-                f"state of partition {partition} has layout {meta.get('layout')}, this version reads {STATE_LAYOUT}: "
-                "run the version that wrote it, or rebuild the state from the log"
-            )
         state = cls(spec, partition, facts)
-        state.columns.load(ids_pieces, pieces)
+        meta = layouts.load(spec, state.columns, meta, ids_pieces, pieces)
         readiness = state._readiness = Readiness(spec, state.columns)
         readiness.cells.season = (facts or ModelFacts.none(spec)).season
         readiness.cells.closed = meta["closed"]

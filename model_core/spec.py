@@ -26,9 +26,21 @@ _FORGET_AFTER_MS = 30 * DAY_MS
 DEMAND_AGGREGATES = ("sum", "count")
 
 
-def setting(default: Any, change: Literal["restart", "rebuild", "new stream"], text: str, **bounds: Any) -> Any:
-    """A documented field: `text` is printed by `tidecast config show`, with what changing the value means."""
-    return Field(default, description=text, json_schema_extra={"change": change}, **bounds)
+def setting(
+    default: Any,
+    change: Literal["restart", "rebuild", "new stream"],
+    text: str,
+    *,
+    since: int | None = None,
+    **bounds: Any,
+) -> Any:
+    """A documented field: `text` is printed by `tidecast config show`, with what changing the value means.
+
+    `since`: the layout of the state that the setting came with. While it has its default, which means what was so
+    before, the fingerprint is that of before as well, and older states are continued.
+    """
+    extra: dict[str, Any] = {"change": change} | ({} if since is None else {"since": since})
+    return Field(default, description=text, json_schema_extra=extra, **bounds)
 
 
 class Strict(BaseModel):
@@ -298,10 +310,28 @@ class StreamSpec(Strict):
 
     def fingerprint(self) -> str:
         """Identity of what the state means: changes with every setting whose change is not `restart`."""
-        kept = {
-            name: value
-            for name, value in self.model_dump(mode="json").items()
-            if (type(self).model_fields[name].json_schema_extra or {}).get("change") != "restart"  # type: ignore[union-attr]
-            and name != "outputs"
-        }
+        values = self.model_dump(mode="json")
+        _leave_out_unused_additions(self, values)
+        kept = {name: value for name, value in values.items() if _extra(self, name)["change"] != "restart"}
+        kept.pop("outputs", None)
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _extra(model: BaseModel, name: str) -> dict[str, Any]:
+    extra = type(model).model_fields[name].json_schema_extra
+    assert isinstance(extra, dict), "every field is made by setting()"
+    return extra
+
+
+def _leave_out_unused_additions(model: BaseModel, values: dict[str, Any]) -> None:
+    """Take settings that came later (`since`) and have their defaults out of `values`, the JSON of the model."""
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        if "since" in _extra(model, name) and value == info.get_default(call_default_factory=True):
+            del values[name]
+            continue
+        inner = value if isinstance(value, tuple) else (value,)
+        shown = values[name] if isinstance(value, tuple) else [values[name]]
+        for each, dumped in zip(inner, shown, strict=True):
+            if isinstance(each, BaseModel):
+                _leave_out_unused_additions(each, dumped)

@@ -202,10 +202,10 @@ def check_source(header: Header, where: str, fingerprint: str, identity: Identit
         )
 
 
-def check_layout(header: Header, where: str, expected: str) -> None:
-    """Raises StateMismatch where the arrays are those of another version of tidecast."""
-    if header.layout != expected:
+def check_layout(header: Header, where: str, columns: Columns) -> None:
+    """Raises StateMismatch where the arrays were not those that this version read them as."""
+    if header.layout != columns.loaded_layout:
         raise StateMismatch(
-            f"Expected state layout {expected}, found {header.layout} under {where}: the arrays are those of another "
-            f"version of tidecast. Run that version, or {REBUILD}."
+            f"Expected state layout {columns.loaded_layout}, found {header.layout} under {where}: the arrays are those "
+            f"of another version of tidecast. Run that version, or {REBUILD}."
         )

@@ -65,7 +65,7 @@ def load(keys: PartitionKeys, fingerprint: str, identity: Identity, build: Build
         raise Unusable(str(error)) from error
     except LayoutMismatch as error:
         raise StateMismatch(f"{error} This is the state under {keys.where}. Remedy: {REBUILD}.") from error
-    check_layout(header, keys.where, state.columns.layout)
+    check_layout(header, keys.where, state.columns)
     if keys.tag() != tag:
         raise Unusable("another checkpoint was written while it was read")
     return Loaded(tag, header, state, overlay)

@@ -162,7 +162,8 @@ class CheckpointStore:
     def read(self, token: OwnerToken, build: Build[State]) -> Restored[State] | None:
         """The state as of the last acknowledged checkpoint, made by `build(meta, ids_pieces, pieces)`.
 
-        The next cut of it is a delta. None: there is none, or a piece is missing: rebuild it from the log.
+        The next cut of it is a delta, unless it had an older layout. None: there is none, or a piece is missing:
+        rebuild it from the log.
         Raises StateMismatch where the state is that of another configuration or log, StoreUnavailable.
         """
         lineage = self._lineage(token)
@@ -175,8 +176,11 @@ class CheckpointStore:
             return None
         if loaded is None:
             return None
-        loaded.state.columns.mark_written(loaded.header.side)
-        lineage.base = _base(lineage, loaded)
+        if loaded.header.layout == loaded.state.columns.layout:
+            loaded.state.columns.mark_written(loaded.header.side)
+            lineage.base = _base(lineage, loaded)
+        else:  # no delta fits on it
+            log.info("state_of_an_older_layout", where=keys.where, next="the next checkpoint is a full one")
         return Restored(loaded.header, loaded.state)
 
     # --- writing ----------------------------------------------------------------------------------------------------

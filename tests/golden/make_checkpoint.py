@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import redis
 
-from model_core.partition import STATE_LAYOUT
+from model_core.layouts import STATE_LAYOUT
 from stream_app.local_services import LocalServices
 from tests.app.running_worker import World, readings
 

@@ -1,0 +1,116 @@
+"""Layouts of the state: what the snapshot of an older version means, and how it becomes one of this version.
+
+A rolling upgrade finds the states that the version before has left. They are read as what they are, columns by columns,
+and moved over; what that version did not have begins at the value a new series begins with. Newer layouts, and those
+older than the first step, are refused: the state is then rebuilt from the log.
+
+To raise the layout: add 1 to STATE_LAYOUT and a Step that says what the layout before was like, and mark settings that
+came with it by `since` (model_core/spec.py), so that their defaults leave the fingerprint as it was. What the version
+before has written is kept in tests/golden (make_checkpoint.py); the tests read it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from model_core.arrays import AnyArray
+from model_core.columns import Columns, Coming, Field, Piece
+from model_core.errors import LayoutMismatch
+from model_core.spec import StreamSpec
+
+STATE_LAYOUT = 2  # raised with every change of what a snapshot means
+
+Fields = tuple[Field, ...]
+Meta = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """How the layout before became `layout`.
+
+    `before` makes the fields of the layout before out of those of this one (see `without`, `with_rows`), in their order
+    then. `meta` makes the scalars of this layout out of those before.
+    """
+
+    layout: int
+    before: Callable[[StreamSpec, Fields], Fields]
+    meta: Callable[[Meta], Meta] = dict
+
+
+def without(*names: str) -> Callable[[StreamSpec, Fields], Fields]:
+    """The layout before did not have these fields."""
+    return lambda _, fields: tuple(field for field in fields if field.name not in names)
+
+
+def with_rows(name: str, rows: Callable[[StreamSpec], int]) -> Callable[[StreamSpec, Fields], Fields]:
+    """In the layout before this field, addressed by tick, had other rows."""
+
+    def before(spec: StreamSpec, fields: Fields) -> Fields:
+        return tuple(replace(field, rows=rows(spec)) if field.name == name else field for field in fields)
+
+    return before
+
+
+def _rows_for_two_seasons(spec: StreamSpec) -> int:
+    return spec.ring_capacity - spec.needed_ticks + max(spec.context_length, 2 * spec.longest_season)
+
+
+STEPS = (Step(2, before=with_rows("ring", _rows_for_two_seasons)),)  # the newest one last
+
+
+def load(
+    spec: StreamSpec, columns: Columns, meta: Meta, ids_pieces: list[bytes], pieces: Iterable[Piece | Coming]
+) -> Meta:
+    """Fill empty columns with a snapshot of this or an older layout; returns its scalars as those of this layout.
+
+    Raises LayoutMismatch for a layout that is not known.
+    """
+    found = meta.get("layout")
+    oldest = STATE_LAYOUT - len(STEPS)
+    if not isinstance(found, int) or not oldest <= found <= STATE_LAYOUT:
+        raise LayoutMismatch(
+            f"Expected a state of layout {oldest} to {STATE_LAYOUT}, found layout {found}: run the version that wrote "
+            "it, or rebuild the state from the log."
+        )
+    if found == STATE_LAYOUT:
+        columns.load(ids_pieces, pieces)
+        return meta
+    steps = [step for step in STEPS if step.layout > found]
+    fields = tuple(columns.fields.values())
+    for step in reversed(steps):
+        fields = step.before(spec, fields)
+    older = Columns(fields)
+    older.load(ids_pieces, pieces)
+    newest = max(int(older.flat("last_tick")[: older.used].max(initial=meta["closed"])), meta["closed"])
+    columns.take_over(older, _moved(older, columns, newest))
+    for step in steps:
+        meta = step.meta(meta)
+    return meta
+
+
+def _moved(older: Columns, columns: Columns, newest: int) -> dict[str, AnyArray]:
+    """The arrays of the older columns that go on, in the shape that they have now; none for new fields."""
+    moved = {}
+    for name, field in columns.fields.items():
+        before = older.fields.get(name)
+        if before is None:
+            continue
+        assert (field.dtype, field.inner) == (before.dtype, before.inner), f"{name}: no step says how it is converted"
+        array = older.arrays.pop(name)  # so that never more than one field is there twice
+        moved[name] = array if field.rows == before.rows else _by_tick(array, field, before, newest)
+    return moved
+
+
+def _by_tick(array: AnyArray, field: Field, before: Field, newest: int) -> AnyArray:
+    """Rows addressed by tick, as many of the newest ticks as both have."""
+    assert field.ahead, f"{field.name}: only rows that are addressed by tick can be moved"
+    blocks, _, *rest = array.shape
+    there = np.full((blocks, field.rows, *rest), field.fill, field.dtype)
+    ticks = newest - np.arange(min(field.rows, before.rows), dtype=np.int64)
+    there[:, ticks % field.rows] = array[:, ticks % before.rows]
+    return there
+
+
+assert [step.layout for step in STEPS] == list(range(STATE_LAYOUT - len(STEPS) + 1, STATE_LAYOUT + 1))
