@@ -42,7 +42,7 @@ COMMANDS = {
     "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),
     "topics": Command("stream_app.cli.topics:app", "Create or check the topics of a stream."),
     "reset": Command("stream_app.cli.reset:reset", "Move a stopped deployment to another place in its input."),
-    "dead-letters": Command("stream_app.cli.dead_letters:app", "Accept a flood of unusable input, and read on."),
+    "dead-letters": Command("stream_app.cli.dead_letters:app", "Unusable input: list, show, requeue, accept."),
     "series": Command("stream_app.cli.series:app", "Delete series from the state."),
     "speed": Command("stream_app.cli.speed:speed", "What a forecast costs, by device, horizon, batch and format."),
     "schema": Command("stream_app.cli.schema:schema", "JSON Schemas of the published messages."),
