@@ -10,6 +10,7 @@ from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.wire.decoded import DeadLetter, DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.json import decode as decode_json
+from stream_app.wire.senml import decode as decode_senml
 
 
 class Decode(Protocol):
@@ -36,7 +37,7 @@ def _not_yet(name: str, remedy: str) -> Callable[[], Decode]:
 # To add a format: its module beside json.py, and its line here.
 FORMATS: dict[str, Callable[[], Decode]] = {
     "json": lambda: decode_json,
-    "senml": _not_yet("senml", 'Publish one JSON reading a record and set format = "json".'),
+    "senml": lambda: decode_senml,
     "avro": _not_yet("avro", 'Publish JSON and set format = "json".'),
     "json_schema": _not_yet("json_schema", 'Publish plain JSON, without schema framing, and set format = "json".'),
 }

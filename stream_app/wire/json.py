@@ -5,25 +5,16 @@ readings. A null value deletes the series its key names. The worker's clock come
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from itertools import groupby
-from typing import Any
 
-import numpy as np
-
-from model_core.arrays import BoolArray, IntArray
+from model_core.arrays import IntArray
 from model_core.spec import StreamSpec
-from stream_app.wire.columns import Origins, PollColumns, by_partition, each
-from stream_app.wire.decoded import NOT_THE_FORMAT, DeadLetter, DecodedPoll, Message, ReplayVerdicts
-from stream_app.wire.json_batch import WHITE, decode_together
-from stream_app.wire.json_message import Fault, OneMessage, read_message
+from stream_app.wire.columns import PollColumns
+from stream_app.wire.decoded import DecodedPoll, Message, ReplayVerdicts
+from stream_app.wire.json_batch import decode_together
+from stream_app.wire.json_message import read_message
+from stream_app.wire.one_message import OneMessage
 from stream_app.wire.plain_json import plain_messages
-from stream_app.wire.series_ids import fault_of, from_key, includes
-from stream_app.wire.verdicts import judge
-
-# A poll that fails is halved until the bad messages stand alone; below this it is decoded one by one.
-ONE_BY_ONE = 8
-READINGS_NAMED_MAX = 32  # in the header of one dead letter
+from stream_app.wire.poll import Poll, chosen
 
 
 def decode(
@@ -35,184 +26,29 @@ def decode(
     replay: Mapping[int, ReplayVerdicts] | None = None,
 ) -> DecodedPoll:
     """`partition_count` is that of the topic: with one, messages need no key. `replay` by partition."""
-    return _Poll(spec, messages, partition_count).decode(now_ms, replay or {})
+    return JsonPoll(spec, messages, partition_count).decode(now_ms, replay or {})
 
 
-def _chosen(items: list[Any], indices: IntArray) -> list[Any]:
-    """Those at rising indices; the list itself where that is all."""
-    return items if len(indices) == len(items) else [items[index] for index in indices.tolist()]
+class JsonPoll(Poll):
+    """Plain messages by a loop in C, others by msgspec, and what both leave one by one."""
 
-
-class _Poll:
-    """One poll on its way to columns; indices are those of `messages`."""
-
-    def __init__(self, spec: StreamSpec, messages: Sequence[Message], partition_count: int) -> None:
-        self._spec = spec
-        self._messages = messages
-        self._needs_key = partition_count > 1
-        self._origins = Origins(messages)
-        self._values: list[bytes | None] = list(each("value", messages))
-        self._faults: dict[int, list[Fault]] = {}
-        self._deletions: dict[int, list[tuple[int, str]]] = {}
-        self._excluded = 0
-
-    def decode(self, now_ms: int, replay: Mapping[int, ReplayVerdicts]) -> DecodedPoll:
-        if not self._messages:
-            return DecodedPoll({})
-        keyed = not self._needs_key or all(each("key", self._messages))  # what is empty only takes the longer way
-        columns = self._plain(self._values) if keyed else None
-        if columns is None:
-            columns = self._columns(self._set_aside(keyed=keyed), begun=True)
-        columns = self._include(columns)
-        for deletions in self._deletions.values():
-            deletions.sort(key=lambda deletion: deletion[0])
-        times = judge(self._spec, columns, self._origins, now_ms, replay)
-        for index, detail in times.details.items():
-            fault = Fault("timestamp_out_of_range", detail, columns.series_ids[index])
-            self._faults.setdefault(int(columns.messages[index]), []).append(fault)
-        return DecodedPoll(
-            readings=by_partition(columns.where(times.kept), self._origins, self._deletions),
-            dead_letters=self._dead_letters(columns.where(times.kept)),
-            clock_rejections=times.clock_rejections,
-            malformed=self._malformed(columns),
-            excluded=self._excluded,
-        )
-
-    @cached_property
-    def _keys(self) -> list[bytes | None]:
-        return list(each("key", self._messages))
-
-    @cached_property
-    def _lengths(self) -> IntArray:
-        """int64 [m], bytes of each value, 0 where there is none."""
-        try:
-            return np.fromiter(map(len, self._values), np.int64, len(self._values))  # type: ignore[arg-type]
-        except TypeError:
-            return np.fromiter([len(value or b"") for value in self._values], np.int64, len(self._values))
-
-    # --- messages that are no readings ---
-
-    def _set_aside(self, *, keyed: bool) -> IntArray:
-        """Deletions, and messages that are too large or without a key; what is left over goes on, as indices."""
-        size_max = self._spec.reading_bytes_max
-        if keyed and self._lengths.all() and self._lengths.max() <= size_max:
-            return np.arange(len(self._values))
-        rest: list[int] = []
-        for index, (value, key) in enumerate(zip(self._values, self._keys, strict=True)):
-            if value is not None and len(value) > size_max:
-                detail = f"the message has {len(value)} bytes, reading_bytes_max is {size_max}"
-                self._faults[index] = [Fault("too_large", detail)]
-            elif key is None and self._needs_key:
-                detail = "expected a message key, which keeps a series on one partition, found none"
-                self._faults[index] = [Fault("unkeyed", detail)]
-            elif value is None:
-                self._delete(index, key)
-            else:
-                rest.append(index)
-        return np.array(rest, np.int64)
-
-    def _delete(self, index: int, key: bytes | None) -> None:
-        series_id = from_key(key)
-        fault = "there is none" if key is None else "it is no UTF-8" if series_id is None else fault_of(series_id)
-        if series_id is None or fault is not None:
-            detail = f"a null value deletes the series that the message key names: {fault}"
-            self._faults[index] = [Fault("malformed", detail)]
-            return
-        takes = includes(self._spec)
-        if takes is not None and not takes(series_id):
-            self._excluded += 1
-            return
-        partition, offset = int(self._origins.partitions[index]), int(self._origins.offsets[index])
-        self._deletions.setdefault(partition, []).append((offset, series_id))
-
-    # --- readings ---
-
-    def _plain(self, values: Sequence[bytes | None]) -> PollColumns | None:
-        """Columns where all are of the commonest kind."""
+    def at_once(self, values: Sequence[bytes | None]) -> PollColumns | None:
         reader = plain_messages(self._spec.fields, self._spec.entity_separator)
         if reader is None:
             return None
         return reader.columns(values, self._spec.timestamp_unit, self._spec.reading_bytes_max)
 
-    def _columns(self, indices: IntArray, *, begun: bool = False) -> PollColumns:
-        """Together when that can be done, else halves, in the end one by one. `begun`: they are not all plain."""
-        if not len(indices):
-            return PollColumns.concatenate([])
-        values = _chosen(self._values, indices)
-        together = None if begun else self._plain(values)
-        if together is None:
-            together = decode_together(
-                self._spec,
-                values,
-                self._lengths[indices],
-                keys=lambda: _chosen(self._keys, indices),
-                record_ms=lambda: self._origins.record_ms[indices],
-            )
-        if together is not None:
-            return PollColumns(
-                together.series_ids,
-                together.timestamps_ms,
-                together.values,
-                indices[together.messages],
-                together.positions,
-            )
-        if len(indices) > ONE_BY_ONE:
-            middle = len(indices) // 2
-            return PollColumns.concatenate([self._columns(indices[:middle]), self._columns(indices[middle:])])
-        return self._one_by_one(indices.tolist(), values, _chosen(self._keys, indices))
+    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
+        plain = None if begun else self.at_once(values)
+        if plain is not None:
+            return plain
+        return decode_together(
+            self._spec,
+            values,
+            self._lengths[indices],
+            keys=lambda: chosen(self._keys, indices),
+            record_ms=lambda: self._origins.record_ms[indices],
+        )
 
-    def _one_by_one(self, indices: list[int], values: list[bytes], keys: list[bytes | None]) -> PollColumns:
-        found = OneMessage()
-        messages: list[int] = []
-        times: list[int] = []
-        for index, value, key in zip(indices, values, keys, strict=True):
-            if value.strip(WHITE) == b"null":
-                self._delete(index, key)
-                continue
-            one = read_message(self._spec, value, key)
-            if one.faults:
-                self._faults[index] = one.faults
-            self._excluded += one.excluded
-            record_ms = int(self._origins.record_ms[index])
-            times += [record_ms if time is None else time for time in one.timestamps_ms]
-            messages += [index] * len(one.series_ids)
-            found.series_ids += one.series_ids
-            found.values += one.values
-            found.positions += one.positions
-        return PollColumns.of(found.series_ids, times, found.values, messages, found.positions)
-
-    def _include(self, columns: PollColumns) -> PollColumns:
-        takes = includes(self._spec)
-        if takes is None:
-            return columns
-        kept = np.fromiter(map(takes, columns.series_ids.tolist()), bool, len(columns))
-        self._excluded += int(len(columns) - kept.sum())
-        return columns.where(kept)
-
-    # --- what could not be used ---
-
-    def _dead_letters(self, accepted: PollColumns) -> list[DeadLetter]:
-        letters = []
-        partly = set(accepted.messages.tolist()) if self._faults else set()
-        for index in sorted(self._faults):
-            by_reason = sorted(self._faults[index], key=lambda fault: fault.reason)
-            for _, group in groupby(by_reason, key=lambda fault: fault.reason):
-                faults = list(group)
-                some = index in partly or len(faults) < len(by_reason)
-                letters.append(self._dead_letter(index, faults, some=some))
-        return letters
-
-    def _dead_letter(self, index: int, faults: list[Fault], *, some: bool) -> DeadLetter:
-        """One for all faults of a message with the same reason, in the first one's words; `some`: others are usable."""
-        detail = faults[0].detail if len(faults) == 1 else f"{faults[0].detail} (and {len(faults) - 1} more)"
-        named = [fault.reading for fault in faults if some and fault.reading is not None]
-        return DeadLetter.of(self._messages[index], faults[0].reason, detail, named[:READINGS_NAMED_MAX])
-
-    def _malformed(self, columns: PollColumns) -> dict[int, BoolArray]:
-        """Messages of which nothing could be used, by fault of their format."""
-        flags = np.zeros(len(self._messages), bool)
-        for index, faults in self._faults.items():
-            flags[index] = any(fault.reason not in NOT_THE_FORMAT for fault in faults)
-        if self._faults:
-            flags[columns.messages] = False
-        return {at: flags[where] for at, where in self._origins.part(np.arange(len(flags)))}
+    def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:
+        return read_message(self._spec, value, key)

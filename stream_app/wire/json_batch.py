@@ -20,12 +20,12 @@ import numpy as np
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.spec import FieldMapping, StreamSpec
 from stream_app.wire.columns import PollColumns
-from stream_app.wire.json_message import NESTING_MAX, nested_too_deep, series_of
+from stream_app.wire.json_message import series_of
+from stream_app.wire.json_text import NESTING_MAX, WHITE, nested_too_deep
 from stream_app.wire.series_ids import SERIES_ID_BYTES_MAX, fault_of, from_key
 from stream_app.wire.timestamps import Rfc3339, from_datetimes, from_one, scale_floats, scale_integers
 
 UNSET, UnsetType = msgspec.UNSET, msgspec.UnsetType
-WHITE = b" \t\r\n"
 # Packs whose series ids are remembered by (entity, names), and how many names such a pack may have.
 _PACKS_MAX, _PACK_NAMES_MAX = 4096, 256
 _TYPES: dict[str, Any] = {
@@ -78,28 +78,35 @@ def decode_together(
     if typed is None:
         return None
     try:
-        joined, lengths = _joined(values, lengths)
+        joined, lengths = joined_lines(values, lengths)
         longest = int(lengths.max())
-        if longest > NESTING_MAX and any(nested_too_deep(values[i]) for i in _with_many_brackets(joined, lengths)):
-            return None
         plain = longest <= SERIES_ID_BYTES_MAX and _plain(joined)
         documents = typed.decode_lines(joined)
         if len(documents) != len(values):
             return None
         return _Batch(spec, typed, keys, record_ms, plain).columns(documents)
-    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, _Unusual):
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, Unusual):
         return None
 
 
-class _Unusual(Exception):
+class Unusual(Exception):
     """Something in these messages wants the plain steps of json_message.py."""
 
 
-def _joined(values: Sequence[bytes], lengths: IntArray) -> tuple[bytes, IntArray]:
+def joined_lines(values: Sequence[bytes], lengths: IntArray) -> tuple[bytes, IntArray]:
     """The messages as lines, each of which is proven to be one document or to fail, and the length of each.
 
-    Raises _Unusual when that cannot be proven.
+    Raises Unusual when that cannot be proven, or one is nested too deep.
     """
+    joined, lengths = _joined(values, lengths)
+    if int(lengths.max()) > NESTING_MAX and any(
+        nested_too_deep(values[index]) for index in _with_many_brackets(joined, lengths)
+    ):
+        raise Unusual
+    return joined, lengths
+
+
+def _joined(values: Sequence[bytes], lengths: IntArray) -> tuple[bytes, IntArray]:
     joined = b"\n".join(values)
     if _bracketed(np.frombuffer(joined, np.uint8), lengths):
         if not joined.isascii():
@@ -108,7 +115,7 @@ def _joined(values: Sequence[bytes], lengths: IntArray) -> tuple[bytes, IntArray
     stripped = [value.strip(WHITE) for value in values]
     shorter = np.fromiter(map(len, stripped), np.int64, len(stripped))
     if (shorter == lengths).all():
-        raise _Unusual
+        raise Unusual
     return _joined(stripped, shorter)
 
 
@@ -168,7 +175,7 @@ class _Batch:
         try:
             return self._readings(flat, np.repeat(messages, lengths), positions)
         except TypeError:
-            raise _Unusual from None
+            raise Unusual from None
 
     def _objects(self, documents: list[Any]) -> PollColumns:
         values = self._typed.all("value", documents)
@@ -192,14 +199,14 @@ class _Batch:
         elif self._plain:  # only emptiness can be wrong
             different &= {""}
         if any(map(fault_of, different)):
-            raise _Unusual
+            raise Unusual
         names = np.array(series_ids, object)
         return PollColumns(names, self._times(documents, messages), values, messages, positions)
 
     def _packs(self, documents: list[Any], messages: IntArray) -> PollColumns:
         packs = self._typed.all("values", documents)
         if any(pack is UNSET for pack in packs):
-            raise _Unusual
+            raise Unusual
         series_ids: list[str] = []
         for entity, pack in zip(self._typed.all("entity", documents), packs, strict=True):
             series_of_pack = _remembered_series if len(pack) <= _PACK_NAMES_MAX else _series_of_pack
@@ -220,7 +227,7 @@ class _Batch:
         for series_id, message in zip(series_ids, messages.tolist(), strict=True):
             name = from_key(keys[message]) if series_id is UNSET else series_id
             if name is None:
-                raise _Unusual
+                raise Unusual
             named.append(name)
         return named
 
@@ -258,7 +265,7 @@ def _remembered_series(separator: str, entity: str | None, names: tuple[str, ...
 def _series_of_pack(separator: str, entity: str | None, names: tuple[str, ...]) -> list[str]:
     series_ids = list(names) if entity is None else [series_of(entity, separator, name) for name in names]
     if entity == "" or any(map(fault_of, series_ids)):
-        raise _Unusual
+        raise Unusual
     return series_ids
 
 

@@ -5,78 +5,32 @@ gets its reason. `NaN` and `Infinity` are no JSON, yet producers write them: as 
 else the text is malformed.
 """
 
-import json
 import math
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from model_core.spec import StreamSpec
 from stream_app.wire.decoded import Reason
+from stream_app.wire.json_text import Constant, Malformed, kind, number, parsed
+from stream_app.wire.one_message import Fault, OneMessage
 from stream_app.wire.series_ids import fault_of, from_key, includes
 from stream_app.wire.timestamps import from_one
 
-NESTING_MAX = 256
-_DIGITS_MAX = 400  # of a whole number; float64 ends at 309
 _MISSING: Any = object()
-
-
-@dataclass(frozen=True)
-class Fault:
-    reason: Reason
-    detail: str
-    reading: str | None = None  # the series meant, or "#position"; None: the whole message
-
-
-@dataclass
-class OneMessage:
-    """What a message holds. The lists run side by side; `timestamps_ms` is None where Kafka's counts."""
-
-    series_ids: list[str] = field(default_factory=list)
-    timestamps_ms: list[int | None] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    excluded: int = 0
-
-
-class _Constant(float):
-    """NaN, Infinity or -Infinity, which stood in the text as a bare word."""
-
-
-class _Malformed(Exception):
-    """The message as a whole cannot be used."""
 
 
 def read_message(spec: StreamSpec, value: bytes, key: bytes | None) -> OneMessage:
     """Never raises for what a producer sent."""
-    reader = _Reader(spec, key)
+    reader = DocumentReader(spec, key)
     try:
         reader.read(value)
-    except _Malformed as error:
+    except Malformed as error:
         return OneMessage(faults=[Fault("malformed", str(error))])
     return reader.out
 
 
-def nested_too_deep(value: bytes) -> bool:
-    """Whether brackets are nested deeper than NESTING_MAX: parsers give up at depths that depend on the caller's."""
-    if value.count(b"[") + value.count(b"{") <= NESTING_MAX:
-        return False
-    brackets = np.frombuffer(_TEXTS.sub(b"", value).translate(None, _NO_BRACKETS), np.uint8)
-    steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
-    return int(np.cumsum(steps).max(initial=0)) > NESTING_MAX
-
-
-# A JSON text, or the rest after one that does not end; possessive, so that no input makes it try twice.
-_TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-
-
-class _Reader:
-    """Reads one message into `out`."""
+class DocumentReader:
+    """Reads one message into `out`. Malformed: the message as a whole cannot be used."""
 
     def __init__(self, spec: StreamSpec, key: bytes | None) -> None:
         self._fields = spec.fields
@@ -89,32 +43,21 @@ class _Reader:
         self.out = OneMessage()
 
     def read(self, value: bytes) -> None:
-        document = self._parse(value)
+        document, self._constants = parsed(value)
+        self.read_document(document)
+        if self._constants != self._constants_as_values:
+            raise Malformed("the text is no JSON: NaN or Infinity outside a value")
+
+    # --- shapes ---
+
+    def read_document(self, document: Any) -> None:
         if isinstance(document, dict):
             self._object(document)
         elif isinstance(document, list):
             for position, element in enumerate(document):
                 self._element(position, element)
         else:
-            raise _Malformed(f"expected an object or an array, found {_kind(document)}")
-        if self._constants != self._constants_as_values:
-            raise _Malformed("the text is no JSON: NaN or Infinity outside a value")
-
-    def _parse(self, value: bytes) -> Any:
-        if nested_too_deep(value):
-            raise _Malformed(f"the text is nested deeper than {NESTING_MAX}")
-        try:
-            return json.loads(value.decode(), parse_constant=self._constant, parse_int=_integer)
-        except UnicodeDecodeError as error:
-            raise _Malformed(f"the text is no UTF-8: byte {error.start}") from None
-        except json.JSONDecodeError as error:
-            raise _Malformed(f"the text is no JSON: {error}") from None
-
-    def _constant(self, word: str) -> _Constant:
-        self._constants += 1
-        return _Constant(word)
-
-    # --- shapes ---
+            raise Malformed(f"expected an object or an array, found {kind(document)}")
 
     def _object(self, document: dict[str, Any]) -> None:
         value = _at(document, self._fields.value)
@@ -123,20 +66,20 @@ class _Reader:
             return
         values = _at(document, self._fields.values)
         if values is _MISSING:
-            raise _Malformed(f"expected {self._fields.value} or {self._fields.values}, found neither")
+            raise Malformed(f"expected {self._fields.value} or {self._fields.values}, found neither")
         if not isinstance(values, dict):
-            raise _Malformed(f"expected {self._fields.values} to be an object, found {_kind(values)}")
+            raise Malformed(f"expected {self._fields.values} to be an object, found {kind(values)}")
         entity = _at(document, self._fields.entity)
         if entity is not _MISSING and (not isinstance(entity, str) or not entity):
-            raise _Malformed(f"expected {self._fields.entity} to be a text, found {_kind(entity)}")
+            raise Malformed(f"expected {self._fields.entity} to be a text, found {kind(entity)}")
         timestamp = self._timestamp(document)
-        for position, (name, number) in enumerate(values.items()):
+        for position, (name, amount) in enumerate(values.items()):
             series_id = name if entity is _MISSING else series_of(entity, self._separator, name)
-            self._add(position, series_id, timestamp, number, name)
+            self._add(position, series_id, timestamp, amount, name)
 
     def _element(self, position: int, element: Any) -> None:
         if not isinstance(element, dict):
-            self._fault("malformed", f"expected a reading, found {_kind(element)}", f"#{position}")
+            self._fault("malformed", f"expected a reading, found {kind(element)}", f"#{position}")
             return
         value = _at(element, self._fields.value)
         if value is _MISSING:
@@ -156,7 +99,7 @@ class _Reader:
                 return
         elif not isinstance(series_id, str):
             self._count_constant(value)
-            self._fault("malformed", f"expected {self._fields.series_id} to be a text, found {_kind(series_id)}", name)
+            self._fault("malformed", f"expected {self._fields.series_id} to be a text, found {kind(series_id)}", name)
             return
         if not self._includes(series_id):
             self._count_constant(value)
@@ -164,7 +107,7 @@ class _Reader:
             return
         try:
             timestamp = self._timestamp(document)
-        except _Malformed as error:
+        except Malformed as error:
             self._count_constant(value)
             self._fault("malformed", str(error), name)
             return
@@ -177,10 +120,10 @@ class _Reader:
         if found is _MISSING:
             return None
         # a bare NaN or Infinity is no JSON; 1e999 is, and lies out of range
-        timestamp = None if isinstance(found, _Constant) else from_one(found, self._unit)
+        timestamp = None if isinstance(found, Constant) else from_one(found, self._unit)
         if timestamp is None:
-            raise _Malformed(
-                f"expected {self._fields.timestamp} to be a number or RFC 3339 with an offset, found {_kind(found)}"
+            raise Malformed(
+                f"expected {self._fields.timestamp} to be a number or RFC 3339 with an offset, found {kind(found)}"
             )
         return timestamp
 
@@ -193,20 +136,20 @@ class _Reader:
         if fault is not None:
             self._fault("malformed", fault, None if name is None else f"#{position}")
             return
-        number = _number(value)
-        if number is None:
-            self._fault("malformed", f"expected the value to be a number, found {_kind(value)}", name)
-        elif not math.isfinite(number):
-            self._fault("not_finite", f"the value is {value if abs(number) != math.inf else number}", name)
+        amount = number(value)
+        if amount is None:
+            self._fault("malformed", f"expected the value to be a number, found {kind(value)}", name)
+        elif not math.isfinite(amount):
+            self._fault("not_finite", f"the value is {value if abs(amount) != math.inf else amount}", name)
         else:
             out = self.out
             out.series_ids.append(series_id)
             out.timestamps_ms.append(timestamp)
-            out.values.append(number)
+            out.values.append(amount)
             out.positions.append(position)
 
     def _count_constant(self, value: Any) -> None:
-        self._constants_as_values += isinstance(value, _Constant)
+        self._constants_as_values += isinstance(value, Constant)
 
     def _fault(self, reason: Reason, detail: str, reading: str | None) -> None:
         self.out.faults.append(Fault(reason, detail, reading))
@@ -224,24 +167,3 @@ def _at(document: dict[str, Any], path: str) -> Any:
             return _MISSING
         found = found[part]
     return found
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < _DIGITS_MAX else float(digits)
-
-
-def _kind(value: Any) -> str:
-    """A value of a stranger, short enough for an error."""
-    if isinstance(value, str):
-        return f"the text {value[:60]!r}"
-    names = {dict: "an object", list: "an array", type(None): "null", bool: str(value).lower()}
-    return names.get(type(value)) or f"the number {str(value)[:40]}"

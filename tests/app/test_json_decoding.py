@@ -286,7 +286,7 @@ def test_an_empty_poll_is_nothing() -> None:
     assert decoded() == DecodedPoll({})
 
 
-@pytest.mark.parametrize("name", ["senml", "avro", "json_schema"])
+@pytest.mark.parametrize("name", ["avro", "json_schema"])
 def test_formats_that_are_not_there_yet_are_refused_by_name(name: str) -> None:
     assert name in FORMATS
     with pytest.raises(TidecastError, match=f'format = "{name}" is not available'):

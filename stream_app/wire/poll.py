@@ -1,0 +1,214 @@
+"""What the formats have in common: messages of one stream's poll → columns by partition, dead letters, clock verdicts.
+
+Deletions, keys, sizes, halving of what fails, and what becomes of faults are the same for all; a format says how
+values become readings (together, and one by one), to the same result both ways.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from model_core.arrays import BoolArray, IntArray
+from model_core.spec import StreamSpec
+from stream_app.wire.columns import Origins, PollColumns, by_partition, each
+from stream_app.wire.decoded import NOT_THE_FORMAT, DeadLetter, DecodedPoll, Message, ReplayVerdicts
+from stream_app.wire.json_text import WHITE
+from stream_app.wire.one_message import Fault, OneMessage
+from stream_app.wire.series_ids import fault_of, from_key, includes
+from stream_app.wire.verdicts import judge
+
+# A poll that fails is halved until the bad messages stand alone; below this it is decoded one by one.
+ONE_BY_ONE = 8
+READINGS_NAMED_MAX = 32  # in the header of one dead letter
+
+
+def chosen(items: list[Any], indices: IntArray) -> list[Any]:
+    """Those at rising indices; the list itself where that is all."""
+    return items if len(indices) == len(items) else [items[index] for index in indices.tolist()]
+
+
+class Poll(ABC):
+    """One poll on its way to columns; indices are those of `messages`."""
+
+    # --- what a format says ---
+
+    def at_once(self, values: Sequence[bytes | None]) -> PollColumns | None:
+        """All messages of a poll, deletions among them perhaps; None where any is in some way unusual."""
+        return None
+
+    @abstractmethod
+    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
+        """Messages that have a key where one is needed, and a value; None where any needs a closer look.
+
+        `values` are those of the messages at `indices`; `begun`: `at_once` has looked at them.
+        """
+
+    @abstractmethod
+    def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:
+        """One message in plain steps; `record_ms` is Kafka's timestamp."""
+
+    def deletes(self, value: bytes) -> bool:
+        """Whether it says what a null value says."""
+        return value.strip(WHITE) == b"null"
+
+    # --- what is the same for all ---
+
+    def __init__(self, spec: StreamSpec, messages: Sequence[Message], partition_count: int) -> None:
+        self._spec = spec
+        self._messages = messages
+        self._needs_key = partition_count > 1
+        self._origins = Origins(messages)
+        self._values: list[bytes | None] = list(each("value", messages))
+        self._faults: dict[int, list[Fault]] = {}
+        self._deletions: dict[int, list[tuple[int, str]]] = {}
+        self._excluded = 0
+
+    def decode(self, now_ms: int, replay: Mapping[int, ReplayVerdicts]) -> DecodedPoll:
+        if not self._messages:
+            return DecodedPoll({})
+        keyed = not self._needs_key or all(each("key", self._messages))  # what is empty only takes the longer way
+        columns = self.at_once(self._values) if keyed else None
+        if columns is None:
+            columns = self._columns(self._set_aside(keyed=keyed), begun=True)
+        columns = self._include(columns)
+        for deletions in self._deletions.values():
+            deletions.sort(key=lambda deletion: deletion[0])
+        times = judge(self._spec, columns, self._origins, now_ms, replay)
+        for index, detail in times.details.items():
+            fault = Fault("timestamp_out_of_range", detail, columns.series_ids[index])
+            self._faults.setdefault(int(columns.messages[index]), []).append(fault)
+        return DecodedPoll(
+            readings=by_partition(columns.where(times.kept), self._origins, self._deletions),
+            dead_letters=self._dead_letters(columns.where(times.kept)),
+            clock_rejections=times.clock_rejections,
+            malformed=self._malformed(columns),
+            excluded=self._excluded,
+        )
+
+    @cached_property
+    def _keys(self) -> list[bytes | None]:
+        return list(each("key", self._messages))
+
+    @cached_property
+    def _lengths(self) -> IntArray:
+        """int64 [m], bytes of each value, 0 where there is none."""
+        try:
+            return np.fromiter(map(len, self._values), np.int64, len(self._values))  # type: ignore[arg-type]
+        except TypeError:
+            return np.fromiter([len(value or b"") for value in self._values], np.int64, len(self._values))
+
+    # --- messages that are no readings ---
+
+    def _set_aside(self, *, keyed: bool) -> IntArray:
+        """Deletions, and messages that are too large or without a key; what is left over goes on, as indices."""
+        size_max = self._spec.reading_bytes_max
+        if keyed and self._lengths.all() and self._lengths.max() <= size_max:
+            return np.arange(len(self._values))
+        rest: list[int] = []
+        for index, (value, key) in enumerate(zip(self._values, self._keys, strict=True)):
+            if value is not None and len(value) > size_max:
+                detail = f"the message has {len(value)} bytes, reading_bytes_max is {size_max}"
+                self._faults[index] = [Fault("too_large", detail)]
+            elif key is None and self._needs_key:
+                detail = "expected a message key, which keeps a series on one partition, found none"
+                self._faults[index] = [Fault("unkeyed", detail)]
+            elif value is None:
+                self._delete(index, key)
+            else:
+                rest.append(index)
+        return np.array(rest, np.int64)
+
+    def _delete(self, index: int, key: bytes | None) -> None:
+        series_id = from_key(key)
+        fault = "there is none" if key is None else "it is no UTF-8" if series_id is None else fault_of(series_id)
+        if series_id is None or fault is not None:
+            detail = f"a null value deletes the series that the message key names: {fault}"
+            self._faults[index] = [Fault("malformed", detail)]
+            return
+        takes = includes(self._spec)
+        if takes is not None and not takes(series_id):
+            self._excluded += 1
+            return
+        partition, offset = int(self._origins.partitions[index]), int(self._origins.offsets[index])
+        self._deletions.setdefault(partition, []).append((offset, series_id))
+
+    # --- readings ---
+
+    def _columns(self, indices: IntArray, *, begun: bool = False) -> PollColumns:
+        """Together when that can be done, else halves, in the end one by one. `begun`: they are not all plain."""
+        if not len(indices):
+            return PollColumns.concatenate([])
+        values = chosen(self._values, indices)
+        together = self.together(indices, values, begun=begun)
+        if together is not None:
+            return PollColumns(
+                together.series_ids,
+                together.timestamps_ms,
+                together.values,
+                indices[together.messages],
+                together.positions,
+            )
+        if len(indices) > ONE_BY_ONE:
+            middle = len(indices) // 2
+            return PollColumns.concatenate([self._columns(indices[:middle]), self._columns(indices[middle:])])
+        return self._one_by_one(indices.tolist(), values, chosen(self._keys, indices))
+
+    def _one_by_one(self, indices: list[int], values: list[bytes], keys: list[bytes | None]) -> PollColumns:
+        found = OneMessage()
+        messages: list[int] = []
+        times: list[int] = []
+        for index, value, key in zip(indices, values, keys, strict=True):
+            if self.deletes(value):
+                self._delete(index, key)
+                continue
+            record_ms = int(self._origins.record_ms[index])
+            one = self.one(index, value, key, record_ms)
+            if one.faults:
+                self._faults[index] = one.faults
+            self._excluded += one.excluded
+            times += [record_ms if time is None else time for time in one.timestamps_ms]
+            messages += [index] * len(one.series_ids)
+            found.series_ids += one.series_ids
+            found.values += one.values
+            found.positions += one.positions
+        return PollColumns.of(found.series_ids, times, found.values, messages, found.positions)
+
+    def _include(self, columns: PollColumns) -> PollColumns:
+        takes = includes(self._spec)
+        if takes is None:
+            return columns
+        kept = np.fromiter(map(takes, columns.series_ids.tolist()), bool, len(columns))
+        self._excluded += int(len(columns) - kept.sum())
+        return columns.where(kept)
+
+    # --- what could not be used ---
+
+    def _dead_letters(self, accepted: PollColumns) -> list[DeadLetter]:
+        letters = []
+        partly = set(accepted.messages.tolist()) if self._faults else set()
+        for index in sorted(self._faults):
+            by_reason = sorted(self._faults[index], key=lambda fault: fault.reason)
+            for _, group in groupby(by_reason, key=lambda fault: fault.reason):
+                faults = list(group)
+                some = index in partly or len(faults) < len(by_reason)
+                letters.append(self._dead_letter(index, faults, some=some))
+        return letters
+
+    def _dead_letter(self, index: int, faults: list[Fault], *, some: bool) -> DeadLetter:
+        """One for all faults of a message with the same reason, in the first one's words; `some`: others are usable."""
+        detail = faults[0].detail if len(faults) == 1 else f"{faults[0].detail} (and {len(faults) - 1} more)"
+        named = [fault.reading for fault in faults if some and fault.reading is not None]
+        return DeadLetter.of(self._messages[index], faults[0].reason, detail, named[:READINGS_NAMED_MAX])
+
+    def _malformed(self, columns: PollColumns) -> dict[int, BoolArray]:
+        """Messages of which nothing could be used, by fault of their format."""
+        flags = np.zeros(len(self._messages), bool)
+        for index, faults in self._faults.items():
+            flags[index] = any(fault.reason not in NOT_THE_FORMAT for fault in faults)
+        if self._faults:
+            flags[columns.messages] = False
+        return {at: flags[where] for at, where in self._origins.part(np.arange(len(flags)))}

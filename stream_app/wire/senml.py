@@ -1,0 +1,36 @@
+"""Format `senml`: packs of SenML records in JSON (RFC 8428) → columns by partition, dead letters, clock verdicts.
+
+`fields`, `timestamp_unit` and `entity_separator`'s part in packs do not apply: the RFC says where things are. A null
+value deletes the series its key names, as in format `json`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from model_core.arrays import IntArray
+from model_core.spec import StreamSpec
+from stream_app.wire.columns import PollColumns
+from stream_app.wire.decoded import DecodedPoll, Message, ReplayVerdicts
+from stream_app.wire.one_message import OneMessage
+from stream_app.wire.poll import Poll
+from stream_app.wire.senml_batch import decode_packs
+from stream_app.wire.senml_pack import read_pack
+
+
+def decode(
+    spec: StreamSpec,
+    messages: Sequence[Message],
+    *,
+    now_ms: int,
+    partition_count: int,
+    replay: Mapping[int, ReplayVerdicts] | None = None,
+) -> DecodedPoll:
+    """As json.decode."""
+    return _SenmlPoll(spec, messages, partition_count).decode(now_ms, replay or {})
+
+
+class _SenmlPoll(Poll):
+    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
+        return decode_packs(values, self._lengths[indices], lambda: self._origins.record_ms[indices])
+
+    def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:
+        return read_pack(self._spec, value, key, record_ms)
