@@ -51,7 +51,8 @@ def decode_packs(values: Sequence[bytes], lengths: IntArray, record_ms: Callable
         return None
 
 
-def _columns(packs: list[list[_Record]], record_ms: Callable[[], IntArray]) -> PollColumns:
+# Records are Any where UNSET is looked for: msgspec declares it in a way that mypy cannot compare with.
+def _columns(packs: list[list[Any]], record_ms: Callable[[], IntArray]) -> PollColumns:
     sizes = np.fromiter(map(len, packs), np.int64, len(packs))
     records = list(chain.from_iterable(packs))
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)  # int64 [n], the first record of each one's pack
@@ -81,11 +82,11 @@ def _columns(packs: list[list[_Record]], record_ms: Callable[[], IntArray]) -> P
     return PollColumns(ids, times[kept], values[kept], messages[kept], positions[kept])
 
 
-def _all(field: str, records: list[_Record]) -> list[Any]:
+def _all(field: str, records: list[Any]) -> list[Any]:
     return list(map(attrgetter(field), records))
 
 
-def _numbers(field: str, records: list[_Record]) -> tuple[FloatArray, BoolArray]:
+def _numbers(field: str, records: list[Any]) -> tuple[FloatArray, BoolArray]:
     """(float64 [n], 0 where there is none; bool [n], whether there is one)"""
     found = _all(field, records)
     if UNSET not in found:
@@ -94,7 +95,7 @@ def _numbers(field: str, records: list[_Record]) -> tuple[FloatArray, BoolArray]
     return np.array([0.0 if each is UNSET else each for each in found], np.float64), there
 
 
-def _carried(field: str, records: list[_Record], starts: IntArray) -> FloatArray:
+def _carried(field: str, records: list[Any], starts: IntArray) -> FloatArray:
     """float64 [n]: the base that holds for each record, 0 where its pack has set none so far."""
     numbers, there = _numbers(field, records)
     if not there.any():
@@ -103,7 +104,7 @@ def _carried(field: str, records: list[_Record], starts: IntArray) -> FloatArray
     return np.where(last >= starts, numbers[np.maximum(last, 0)], 0.0)
 
 
-def _names(packs: list[list[_Record]]) -> list[str]:
+def _names(packs: list[list[Any]]) -> list[str]:
     """bn + n of each record."""
     names: list[str] = []
     for pack in packs:

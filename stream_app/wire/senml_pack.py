@@ -14,7 +14,7 @@ from stream_app.wire.decoded import Reason
 from stream_app.wire.json_text import Constant, Malformed, kind, number, parsed
 from stream_app.wire.one_message import Fault, OneMessage
 from stream_app.wire.series_ids import fault_of, from_key, includes
-from stream_app.wire.timestamps import from_one
+from stream_app.wire.timestamps import seconds_to_ms
 
 VERSION_MAX = 10
 RELATIVE_BELOW_S = 2**28
@@ -108,8 +108,9 @@ class _Reader:
         if offset_s is None or isinstance(time, Constant):
             return None
         seconds = self._time_s + offset_s
-        scaled = from_one(seconds, "s")  # None: infinite both ways
-        return None if scaled is None else scaled + (self._record_ms if seconds < RELATIVE_BELOW_S else 0)
+        if math.isnan(seconds):  # infinite both ways
+            return None
+        return seconds_to_ms(seconds) + (self._record_ms if seconds < RELATIVE_BELOW_S else 0)
 
     def _add(self, position: int, series_id: str, timestamp: int, record: dict[str, Any]) -> None:
         others = [what for field, what in OTHER_VALUES.items() if field in record]

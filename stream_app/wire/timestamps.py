@@ -62,6 +62,14 @@ def from_one(timestamp: Any, unit: str) -> int | None:
     return int(scale_floats(np.array([timestamp]), unit)[0])
 
 
+def seconds_to_ms(seconds: float) -> int:
+    """What scale_floats makes of one, without an array: 0.1 µs instead of 20. No NaN."""
+    scaled = seconds * 1000
+    if math.isfinite(scaled * 1000):
+        scaled = round(scaled * 1000) / 1000
+    return math.floor(min(max(scaled, -float(_CLAMP)), float(_CLAMP)))
+
+
 def rfc3339(timestamp_ms: int) -> str:
     """Milliseconds → text with Z, for people; out of the years 1 to 9999 the number itself."""
     if not MIN_MS <= timestamp_ms <= MAX_MS:

@@ -6,12 +6,14 @@ from decimal import Decimal
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import stream_app.wire.senml as wire_senml
 from stream_app.wire.decoded import DecodedPoll
+from stream_app.wire.timestamps import scale_floats, seconds_to_ms
 from tests.app.polls import NOW_MS, message, poll, spec
 
 NOW_S = NOW_MS // 1000
@@ -172,6 +174,14 @@ def test_packs_resolve_as_the_rfc_says(packs: list[list[dict[str, Any]]]) -> Non
     messages = poll([json.dumps(pack, default=float).encode() for pack in packs])
     found = decoded(*messages, min_timestamp=0, max_future="1d")
     assert rows(found) == [row for pack in packs for row in resolved(pack, NOW_MS, "pump-7")]
+
+
+@given(st.one_of(st.floats(allow_nan=False), st.integers(-(10**13), 10**13).map(lambda ms: ms / 1000)))
+@example(1767225600.123)
+@example(-0.0004999)
+@example(1.7e308)
+def test_one_time_scales_as_many_do(seconds: float) -> None:
+    assert seconds_to_ms(seconds) == scale_floats(np.array([seconds]), "s")[0]
 
 
 # --- together as alone ------------------------------------------------------------------------------------------------
