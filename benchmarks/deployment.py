@@ -36,6 +36,7 @@ bootstrap_servers = "{bootstrap}"
 url = "{redis_url}"
 [models]
 registry = "{registry}"
+{models}
 [limits]
 transaction_interval = "{interval_ms}ms"
 {limits}
@@ -85,6 +86,7 @@ class Deployment:
     shapes: Shapes = field(default_factory=Shapes)
     interval_ms: int = 100
     limits: str = ""  # more lines of [limits]
+    models: str = ""  # and of [models]
 
     @property
     def topics(self) -> list[str]:
@@ -126,6 +128,7 @@ class Deployment:
             bootstrap=bootstrap,
             redis_url=redis_url,
             registry=registry,
+            models=self.models,
             interval_ms=self.interval_ms,
             limits=self.limits,
             stream=STREAM,

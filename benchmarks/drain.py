@@ -22,6 +22,7 @@ STAGES = {
     "observe": ("tidecast_observe_seconds", "pipeline"),
     "forecast": ("tidecast_forecast_seconds", "pipeline"),
     "settle": ("tidecast_settle_seconds", "pipeline"),
+    "shadow": ("tidecast_shadow_seconds", "pipeline"),
     "encode": ("tidecast_encode_seconds", "pipeline"),
     "transaction": ("tidecast_transaction_seconds", "publisher"),
     "checkpoint": ("tidecast_checkpoint_seconds", "saver"),
@@ -93,5 +94,6 @@ def _drain(deployment: Deployment, *, count: bool) -> Drained:
 
 
 def stage_profile(metrics: dict[str, dict[tuple[str, ...], float]], readings: int) -> dict[str, float]:
-    """µs a reading of each stage, from the worker's own histograms."""
-    return {stage: sum(metrics[f"{name}_sum"].values()) / max(1, readings) * 1e6 for stage, (name, _) in STAGES.items()}
+    """µs a reading of each stage, from the worker's own histograms; of the shadow where there is one."""
+    spent = {stage: sum(metrics[f"{name}_sum"].values()) for stage, (name, _) in STAGES.items()}
+    return {stage: seconds / max(1, readings) * 1e6 for stage, seconds in spent.items() if seconds or stage != "shadow"}

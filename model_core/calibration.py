@@ -17,6 +17,7 @@ from model_core.ladder import ISSUING, TRACKED_RUNGS, Rung
 from model_core.quantiles import Levels
 from model_core.scoring import SCORED
 from model_core.settlement_kernel import SettlementKernel
+from model_core.shadow_offsets import ShadowOffsets
 from model_core.spec import StreamSpec
 
 WINSOR = 8.0  # of a unit's innovations, in units
@@ -77,23 +78,46 @@ class Calibration:
             *map(self._levels.spread, (tables, scored)),
         )
 
-    def swap(self, facts: ModelFacts) -> None:
-        """Another model takes charge: its tables count, its offsets start at zero, the naive rungs keep theirs."""
+    def swap(self, facts: ModelFacts, taken: ShadowOffsets | None = None) -> None:
+        """Another model takes charge: its tables count, its offsets are those that it learned in the shadow, or zero;
+        the naive rungs keep theirs."""
         changed = facts.version != self._facts.version
         self._take_facts(facts)
-        everyone = np.arange(self._columns.used)
         if changed:
-            self._columns.flat("offsets")[:, Rung.MODEL] = 0
-            self._columns.touch_hot(everyone, SCORED)
-            for totals in (self.cohort.offsets, self.cohort.above, self.cohort.counted):
-                totals[Rung.MODEL] = 0
+            self.begin(facts)
+            if taken is not None:
+                self._take_over(taken)
+        else:
+            self._find_tables(facts)
+
+    def begin(self, facts: ModelFacts) -> None:
+        """Nothing is known yet of how the model errs."""
+        self._columns.flat("offsets")[:, Rung.MODEL] = 0
+        self._columns.touch_hot(np.arange(self._columns.used), SCORED)
+        for totals in (self.cohort.offsets, self.cohort.above, self.cohort.counted):
+            totals[Rung.MODEL] = 0
+        self._find_tables(facts)
+
+    def _find_tables(self, facts: ModelFacts) -> None:
+        """Series that have a table of their own in the model."""
         rows = self._columns.flat("base_row")
         rows[:] = -1
         for series_id, row in facts.series_base.items():
             column = self._columns.index.get(series_id)
             if column is not None:
                 rows[column] = row
-        self._columns.touch_hot(everyone, ISSUING)
+        self._columns.touch_hot(np.arange(self._columns.used), ISSUING)
+
+    def _take_over(self, taken: ShadowOffsets) -> None:
+        """Series that were not in the shadow begin with what those learned together, as new ones do."""
+        offsets, unit = self._columns.flat("offsets"), self._columns.flat("unit")
+        self.cohort.offsets[Rung.MODEL] = taken.cohort
+        offsets[: self._columns.used, Rung.MODEL] = taken.cohort
+        index = self._columns.index
+        rows = [row for row, name in enumerate(taken.series) if name in index]
+        columns = [index[taken.series[row]] for row in rows]
+        offsets[columns, Rung.MODEL] = taken.offsets[rows]
+        unit[columns, Rung.MODEL] = taken.unit[rows]
 
     def meet(self, index: IntArray) -> None:
         """Columns about to be forecast: new ones may have a table of their own."""

@@ -95,6 +95,7 @@ class Columns:
         self.used = 0  # columns ever handed out
         self.growths = 0  # how often the arrays have moved
         self.loaded_layout: str | None = None  # of the snapshot that they were filled with, if they were
+        self.freed: set[int] | None = None  # columns freed since whoever remembers columns looked; None: nobody does
         self._allocate(0)
         assert all(f.rows > 1 for f in fields if f.ahead), "one row cannot be written ahead of itself"
 
@@ -144,6 +145,8 @@ class Columns:
 
     def remove(self, columns: IntArray) -> None:
         """Free columns and reset them to their fill values."""
+        if self.freed is not None:
+            self.freed.update(columns.tolist())
         for column in columns.tolist():
             series_id = self.ids[column]
             assert series_id is not None, "a free column cannot be freed again"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from model_core import layouts
+from model_core.arrays import FloatArray
 from model_core.batches import RawForecast
 from model_core.bundle import ModelFacts
 from model_core.columns import Columns, Coming, Piece
@@ -21,6 +22,8 @@ from model_core.readings import Readings
 from model_core.rebuilt import Rebuilt
 from model_core.scaler import FIELDS as SCALER_FIELDS
 from model_core.settlement import Settlement, settlement_fields
+from model_core.shadow import Shadow
+from model_core.shadow_offsets import ShadowOffsets
 from model_core.spec import StreamSpec
 from model_core.windows import NEVER, window_fields
 
@@ -97,11 +100,24 @@ class PartitionState:
             return outcome
         return replace(outcome, forecasts=self.rebuilt.mark(outcome.forecasts))
 
-    def swap_model(self, facts: ModelFacts) -> None:
-        """Another model is in charge from the next reading on."""
+    def swap_model(self, facts: ModelFacts, taken: ShadowOffsets | None = None) -> None:
+        """Another model is in charge from the next reading on, with what it learned in the shadow."""
         self.model_version = facts.version
         self._readiness.cells.season = facts.season
-        self._settlement.swap(facts)
+        self._settlement.swap(facts, taken)
+
+    def begin_shadow(self, facts: ModelFacts, series_max: int) -> Shadow:
+        """A candidate beside the model in charge, from the next reading on; `end_shadow` when it is given up."""
+        self._settlement.keep_losses(True)
+        return Shadow(self.spec, self.partition, self.columns, self._settlement, facts, series_max)
+
+    def take_losses(self) -> list[FloatArray]:
+        """While there is a shadow: what the cells of each wave since then cost (Settlement.take_losses)."""
+        return self._settlement.take_losses()
+
+    def end_shadow(self) -> None:
+        self.columns.freed = None
+        self._settlement.keep_losses(False)
 
     def _delete(self, series_id: str) -> None:
         column = self.columns.index.get(series_id)

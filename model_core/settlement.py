@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model_core import ledger
-from model_core.arrays import AnyArray, IntArray
+from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.batches import RawForecast
 from model_core.bundle import ModelFacts
 from model_core.calibration import UNIT_FLOOR, WINSOR, Calibration, calibration_fields
@@ -21,6 +21,7 @@ from model_core.outcomes import DriftRecord, Forecasts, Observed, Outcome, Score
 from model_core.quantiles import Levels
 from model_core.scoring import scoring_fields
 from model_core.settlement_kernel import Answers, Constants, SettlementKernel
+from model_core.shadow_offsets import ShadowOffsets
 from model_core.spec import StreamSpec
 
 
@@ -67,10 +68,21 @@ class Settlement:
         self._last_horizon = spec.scored_horizons[-1]
         self.reported = -(2**62)  # the report period that the last drift summary was for
         self._no_forecasts = _no_forecasts(spec)
+        self._losses: list[FloatArray] | None = None
 
-    def swap(self, facts: ModelFacts) -> None:
+    def keep_losses(self, keep: bool) -> None:
+        """Whether `take_losses` has anything to say, from the next wave on."""
+        self._losses = [] if keep else None
+        self._kernel.keep_losses(keep)
+
+    def take_losses(self) -> list[FloatArray]:
+        """Of each wave that has settled since it was asked last: pinball of what was issued for its cells."""
+        losses, self._losses = self._losses or [], None if self._losses is None else []
+        return losses
+
+    def swap(self, facts: ModelFacts, taken: ShadowOffsets | None = None) -> None:
         """Another model is in charge from the next forecast on."""
-        self.calibration.swap(facts)
+        self.calibration.swap(facts, taken)
         self._threshold = facts.cusum_threshold
 
     def settle_and_issue(self, observed: Observed, raw: RawForecast | None) -> Outcome:
@@ -94,6 +106,8 @@ class Settlement:
 
     def _settle(self, wave: Wave, out: _Parts) -> None:
         found = self._kernel.settle(wave.columns, wave.ticks, wave.values, wave.season_change)
+        if self._losses is not None:
+            self._losses.append(found.lost(len(wave.columns)))
         for row, statistic, alarmed in found.turned:
             name, tick, offset = (self._columns.ids[wave.columns[row]], int(wave.ticks[row]), int(wave.offsets[row]))
             state = "drift" if alarmed else "ok"

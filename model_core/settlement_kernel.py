@@ -61,6 +61,7 @@ class Found:
 
     def __init__(self) -> None:
         self._room = 0
+        self._lost: FloatArray | None = None
         self._struct = phase_c.Found()
         self.address = ctypes.addressof(self._struct)
 
@@ -74,6 +75,18 @@ class Found:
             setattr(self._struct, name, address(array, np.int64))
         self._struct.statistic = address(self._statistic, np.float64)
         self._struct.alarmed = address(self._alarmed, np.int8)
+        if self._lost is not None:
+            self.keep_losses(True)
+
+    def keep_losses(self, keep: bool) -> None:
+        """Whether `lost` is told."""
+        self._lost = np.empty(self._room) if keep else None
+        self._struct.lost = None if self._lost is None else address(self._lost, np.float64)
+
+    def lost(self, rows: int) -> FloatArray:
+        """Of each of the rows: pinball of what was issued, NaN where nothing was scored. A copy, float64 [rows]."""
+        assert self._lost is not None, "asked for beforehand"
+        return self._lost[:rows].copy()
 
     @property
     def turned(self) -> list[tuple[int, float, bool]]:
@@ -163,6 +176,10 @@ class SettlementKernel:
         struct.issuing_marks = address(columns.touched_group(ISSUING), np.uint8)
         self._growths = columns.growths
         return self._address
+
+    def keep_losses(self, keep: bool) -> None:
+        """Whether `settle` tells what each cell cost."""
+        self._found.keep_losses(keep)
 
     # --- what the kernels do ----------------------------------------------------------------------------------------
 

@@ -162,6 +162,7 @@ class DataPlane:
             identities=self._identities,
             forecasts=forecasts,
             offers=self._watcher.offers,
+            candidates=self._watcher.candidates,
             publisher=self._publisher,
             saver=saver,
             store=self._store,

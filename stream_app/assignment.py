@@ -23,6 +23,7 @@ from stream_app.poll_batch import Assigned, Lost, Receipt, Released, Rewound, St
 
 if TYPE_CHECKING:
     from model_core.partition import PartitionState
+    from model_core.shadow import Shadow
     from stream_app.checkpoints import OwnerToken
     from stream_app.health import Health
     from stream_app.restore import Restorer
@@ -37,8 +38,8 @@ MAX_POLL_INTERVAL_MS = 300_000  # librdkafka's default
 class Owned:
     """One partition while it is ours; a new one for each assignment, so that identity tells two ownerships apart.
 
-    `state`, `emit_from` and `journaled` belong to the pipeline's thread; `token`, `taken_again_at`, `is_ahead` to the
-    saver's.
+    `state`, `shadow`, `emit_from` and `journaled` belong to the pipeline's thread; `token`, `taken_again_at`,
+    `is_ahead` to the saver's.
     """
 
     at: StreamPartition
@@ -54,6 +55,7 @@ class Owned:
     copied: tuple[int, int] | None = None  # `version` of the newest copy of the state
     taken_again_at: float | None = None  # in Redis (time.monotonic()), and Kafka has taken no offset of it since
     is_ahead: bool = False  # its state is: the newest offset that was to be committed was not
+    shadow: Shadow | None = None  # the candidate that runs beside its model
     copy_arrived: threading.Event = field(default_factory=threading.Event)  # none is on its way to the store
 
     def __post_init__(self) -> None:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from model_core.bundle import ModelFacts
+from model_core.shadow_offsets import ShadowOffsets
 from stream_app.assignment import Owned
 from stream_app.forecast_batches import ForecastBatches, Loaded
 from stream_app.journal import Kind
 from stream_app.leaving import Leaving
+from stream_app.shadows import Shadows
 
 if TYPE_CHECKING:
     from stream_app.metrics import Metrics
@@ -27,10 +29,16 @@ class Decisions:
     """`offers`: streams → the champion that the watcher has ready."""
 
     def __init__(
-        self, forecasts: ForecastBatches, offers: Mapping[str, Loaded], leaving: Leaving, metrics: Metrics
+        self,
+        forecasts: ForecastBatches,
+        offers: Mapping[str, Loaded],
+        shadows: Shadows,
+        leaving: Leaving,
+        metrics: Metrics,
     ) -> None:
         self._forecasts = forecasts
         self._offers = offers
+        self._shadows = shadows
         self._leaving = leaving
         self._metrics = metrics
 
@@ -49,7 +57,8 @@ class Decisions:
         """Decisions of the time take effect where they did then."""
         for decision in owned.journaled.due(owned.state.next_offset):
             if decision.kind == "model":
-                self._swap(owned, decision.detail["version"])
+                learned = decision.detail.get("learned")
+                self._swap(owned, decision.detail["version"], learned and ShadowOffsets.from_json(learned))
             else:
                 self._close(owned, published=decision.next_offset < owned.emit_from)
 
@@ -65,9 +74,14 @@ class Decisions:
         for owned in changed:
             offered = self._offers[owned.at.stream]
             self._forecasts.adopt(owned.at.stream, offered)
-            self.decide(owned, "model", name=offered.facts.name, version=offered.facts.version)
-            self._swap(owned, offered.facts.version)
-            log.info("model swapped", partition=str(owned.at), model=offered.facts.name, version=offered.facts.version)
+            name, version = offered.facts.name, offered.facts.version
+            learned = self._shadows.learned(owned, version)
+            said = {} if learned is None else {"learned": learned.to_json()}
+            self.decide(owned, "model", name=name, version=version, **said)
+            self._shadows.end(owned)
+            self._swap(owned, version, learned)
+            taken = 0 if learned is None else len(learned.series)
+            log.info("model swapped", partition=str(owned.at), model=name, version=version, learned_of_series=taken)
         if changed:
             self._forecasts.forget_unused({(each.at.stream, each.state.model_version) for each in partitions})
         return bool(changed)
@@ -85,14 +99,16 @@ class Decisions:
             return None
         return offered
 
-    def _swap(self, owned: Owned, version: str | None) -> None:
+    def _swap(self, owned: Owned, version: str | None, learned: ShadowOffsets | None) -> None:
         facts = self._forecasts.load(owned.at.stream, version).facts
-        owned.state.swap_model(facts)
+        owned.state.swap_model(facts, learned)
         self._metrics.show_model(owned.at.stream, facts.name, facts.version)
 
     def _close(self, owned: Owned, *, published: bool) -> None:
         for seen in owned.state.close_idle():
             outcome = owned.state.settle_and_issue(seen, self._forecasts.answer({owned: seen})[owned])
             self._metrics.count_outcome(owned.at.stream, outcome, owned.spec)
+            if self._shadows:
+                self._shadows.follow({owned: seen})
             if not published:
                 self._leaving.add(owned, outcome, self.facts(owned))

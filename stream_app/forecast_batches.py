@@ -76,14 +76,15 @@ class ForecastBatches:
                 by_model.setdefault((owned.at.stream, owned.state.model_version), []).append(owned)
         for (stream, version), partitions in by_model.items():
             windows = [batch for owned in partitions if (batch := observed[owned].windows) is not None]
-            raw = self._in_chunks(self.load(stream, version).predictor, WindowBatch.concatenate(windows))
+            raw = self.in_chunks(self.load(stream, version).predictor, WindowBatch.concatenate(windows))
             first = 0
             for owned, batch in zip(partitions, windows, strict=True):
-                answers[owned] = _rows(raw, slice(first, first + len(batch)))
+                answers[owned] = rows_of(raw, slice(first, first + len(batch)))
                 first += len(batch)
         return answers
 
-    def _in_chunks(self, predictor: Predictor, windows: WindowBatch) -> RawForecast:
+    def in_chunks(self, predictor: Predictor, windows: WindowBatch) -> RawForecast:
+        """At most `forecast_batch_max` windows at once."""
         parts = []
         for first in range(0, len(windows), self._windows_max):
             chunk = windows.rows(slice(first, first + self._windows_max))
@@ -110,5 +111,6 @@ def window_offsets(observed: Observed) -> IntArray:
     return np.concatenate([wave.offsets[wave.due] for wave in observed.waves] or [np.empty(0, np.int64)])
 
 
-def _rows(raw: RawForecast, rows: slice) -> RawForecast:
+def rows_of(raw: RawForecast, rows: slice) -> RawForecast:
+    """Some of its rows, without copying."""
     return RawForecast(**{name: getattr(raw, name)[rows] for name in RawForecast.__dataclass_fields__})

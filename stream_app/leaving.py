@@ -29,6 +29,7 @@ from stream_app.wire.timestamps import rfc3339
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
+    from model_core.shadow import Shadow, ShadowScore
     from stream_app.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -138,6 +139,13 @@ class Leaving:
                 message, cast(Reason, each.reason), each.detail, (readings.series_ids[each.position],)
             )
             self.add_dead_letter(owned, letter)
+
+    def add_shadow_score(self, owned: Owned, shadow: Shadow, score: ShadowScore) -> None:
+        """For the trainer."""
+        assert shadow.version is not None, "a candidate has a version"
+        stream, versions = owned.at.stream, (shadow.version, owned.state.model_version)
+        record = wire.encode_shadow_score(owned.spec, stream, owned.at.partition, versions, len(shadow), score)
+        self._outbox.add(owned.spec.outputs.topic("control", stream), [record])
 
     def add_decision(self, owned: Owned, decision: Decision) -> None:
         """Into the journal's partition of the same number."""

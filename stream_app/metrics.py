@@ -84,6 +84,7 @@ TABLE: dict[str, Metric] = {
     "settle_seconds": Metric(
         "histogram", "tidecast_settle_seconds", "Scoring, calibrating, issuing of one poll batch."
     ),
+    "shadow_seconds": Metric("histogram", "tidecast_shadow_seconds", "The candidate beside one poll batch."),
     "encode_seconds": Metric("histogram", "tidecast_encode_seconds", "Columns to messages, of one poll batch."),
     "transaction_seconds": Metric(
         "histogram", "tidecast_transaction_seconds", "From a cut to its acknowledged offsets: produce, flush, commit."
@@ -145,6 +146,15 @@ TABLE: dict[str, Metric] = {
     ),
     "models_refused": Metric(
         "counter", "tidecast_models_refused_total", "Models that could not be loaded.", ("stream",)
+    ),
+    "shadow_scored": Metric(
+        "counter", "tidecast_shadow_scored_total", "Cells on which candidate and champion were scored.", ("stream",)
+    ),
+    "shadow_ratio": Metric(
+        "gauge",
+        "tidecast_shadow_pinball_ratio",
+        "Candidate's pinball / champion's on the ticks scored last; below 1 the candidate is better.",
+        ("stream",),
     ),
     "training_attempts": Metric(
         "gauge", "tidecast_training_attempts", "Candidates that were judged, as the registry remembers.", ("stream",)
@@ -211,6 +221,7 @@ class Metrics:
     forecast_seconds: Histogram
     forecast_batch_windows: Histogram
     settle_seconds: Histogram
+    shadow_seconds: Histogram
     encode_seconds: Histogram
     transaction_seconds: Histogram
     rewinds: Counter
@@ -232,6 +243,8 @@ class Metrics:
     model_info: Gauge
     model_created: Gauge
     models_refused: Counter
+    shadow_scored: Counter
+    shadow_ratio: Gauge
     training_attempts: Gauge
     training_refused: Gauge
     training_tried: Gauge

@@ -1,4 +1,5 @@
-"""Looks for a new champion in the model registry, loads and tries it off the hot path, and offers it to the pipeline.
+"""Looks for a new champion in the model registry, and for a candidate to run in the shadow; loads and tries them off
+the hot path, and offers them to the pipeline.
 
 A candidate that cannot be loaded, or was made for another configuration, is refused loudly; the model in charge serves
 on.
@@ -32,7 +33,8 @@ log = structlog.get_logger(__name__)
 
 
 class ModelWatcher(Watcher):
-    """`offers` maps streams to champions that are ready; read by the pipeline between transactions."""
+    """`offers` maps streams to champions that are ready; read by the pipeline between transactions. Where a shadow is
+    wanted, `candidates` has the newest of each stream, also when it has taken charge meanwhile."""
 
     def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
         super().__init__("model-watcher", settings.models.poll_interval / 1000)
@@ -44,7 +46,9 @@ class ModelWatcher(Watcher):
         self._attempts_max = settings.limits.model_attempts_max
         self._said: dict[str, str] = {}  # stream → what is wrong with its registry: said once
         self._looks = 0
+        self._shadowed = settings.models.shadow_series_max > 0
         self.offers: dict[str, Loaded] = {}
+        self.candidates: dict[str, Loaded] = {}
 
     def start(self) -> None:
         self.look()  # so that the first forecast is the champion's already
@@ -54,18 +58,29 @@ class ModelWatcher(Watcher):
         for stream, spec in self._streams.items():
             try:
                 version = self._registry.champion(stream)
+                candidate = self._registry.alias(stream, "candidate") if self._shadowed else None
                 if self._looks % TRAINING_LOOKS == 0:
                     self._metrics.show_training(stream, self._registry.attempts(stream))
             except Exception as error:  # noqa: BLE001 - any file system may be behind the registry; serving goes on
                 self._say(stream, str(error))
                 continue
             self._said.pop(stream, None)
-            offered = self.offers.get(stream)
-            if version is None or (offered is not None and offered.facts.version == version):
-                continue
-            if self._attempts.get((stream, version), 0) < self._attempts_max:
-                self._try(stream, spec, version)
+            self._find(stream, spec, version, self.offers)
+            if candidate != version:
+                self._find(stream, spec, candidate, self.candidates)
         self._looks += 1
+
+    def _find(self, stream: str, spec: StreamSpec, version: str | None, found: dict[str, Loaded]) -> None:
+        """Puts it among those `found`, if it is another one and can be loaded."""
+        there = found.get(stream)
+        if version is None or (there is not None and there.facts.version == version):
+            return
+        for other in (self.offers, self.candidates):  # a candidate that takes charge is in memory already
+            if stream in other and other[stream].facts.version == version:
+                found[stream] = other[stream]
+                return
+        if self._attempts.get((stream, version), 0) < self._attempts_max:
+            self._try(stream, spec, version, found)
 
     def _say(self, stream: str, error: str) -> None:
         """Once, until it is mended or something else is wrong."""
@@ -73,9 +88,9 @@ class ModelWatcher(Watcher):
             self._said[stream] = error
             log.error("model registry cannot be read, the model in charge serves on", stream=stream, error=error)
 
-    def _try(self, stream: str, spec: StreamSpec, version: str) -> None:
+    def _try(self, stream: str, spec: StreamSpec, version: str, found: dict[str, Loaded]) -> None:
         try:
-            self.offers[stream] = load_and_try(self._registry, stream, spec, version, self._device, self._strict)
+            found[stream] = load_and_try(self._registry, stream, spec, version, self._device, self._strict)
         except (CoreError, TidecastError, OSError, ValueError, RuntimeError) as error:
             self._attempts[stream, version] = tries = self._attempts.get((stream, version), 0) + 1
             if tries == 1:  # once: what is tried again is a store that may have been away
@@ -84,7 +99,8 @@ class ModelWatcher(Watcher):
                     "model refused, the one in charge serves on", stream=stream, version=version, error=str(error)
                 )
         else:
-            log.info("model offered", stream=stream, version=version)
+            event = "model offered" if found is self.offers else "candidate found"
+            log.info(event, stream=stream, version=version)
 
 
 def load_and_try(

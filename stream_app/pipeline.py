@@ -28,6 +28,7 @@ from stream_app.parcel import Parcel
 from stream_app.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, Released, Rewound, StreamPartition
 from stream_app.publisher import Publisher
 from stream_app.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
+from stream_app.shadows import Shadows
 from stream_app.wire import DecodedPoll, decoder
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Pipeline:
         identities: Mapping[str, Identity],
         forecasts: ForecastBatches,
         offers: Mapping[str, Loaded],
+        candidates: Mapping[str, Loaded],
         publisher: Publisher,
         saver: Saver,
         store: CheckpointStore,
@@ -75,7 +77,8 @@ class Pipeline:
         self._owned: dict[StreamPartition, Owned] = {}
         self._leaving = Leaving(metrics, now_ms)
         self._malformed: dict[StreamPartition, MalformedShare] = {}
-        self._decisions = Decisions(forecasts, offers, self._leaving, metrics)
+        self._shadows = Shadows(forecasts, candidates, self._leaving, metrics, settings.models.shadow_series_max)
+        self._decisions = Decisions(forecasts, offers, self._shadows, self._leaving, metrics)
         self._cuts = Cuts(settings.limits, store, saver)
         self._outbox_bytes_max = settings.limits.outbox_bytes_max
         self._spent = Spent()
@@ -95,6 +98,9 @@ class Pipeline:
                 for owned, seen in observed.items():
                     outcome = self._settle(owned, seen, answers[owned])  # 4
                     self._leave(owned, outcome, share)  # 7
+                if self._shadows:
+                    with self._spent.on("shadow"):
+                        self._shadows.follow(observed)
                 self._send_when_full()
             self._move_on(share)
         self._close_idle(poll_batch)

@@ -283,7 +283,7 @@ SERVERS = Dashboard(
     ),
 )
 
-STAGES = ("decode", "observe", "forecast", "settle", "encode")
+STAGES = ("decode", "observe", "forecast", "settle", "shadow", "encode")
 MACHINE = Dashboard(
     "tidecast-machine",
     "tidecast: model and device",
@@ -326,6 +326,18 @@ MACHINE = Dashboard(
                     "In an hour: models that could not be loaded, falls to a smaller batch or the CPU.",
                     (Q.increase("models_refused", "stream", window="1h"), "{{stream}} models refused"),
                     (Q.increase("device_fallbacks", "stream", window="1h"), "{{stream}} device fallbacks"),
+                ),
+                lines(
+                    "The candidate in the shadow",
+                    "short",
+                    "Its pinball over that of the model in charge, on the same cells: below 1 it is better.",
+                    (Q.gauge("avg", "shadow_ratio", "stream"), "{{stream}}"),
+                ),
+                lines(
+                    "Cells scored in the shadow",
+                    "short",
+                    "A second.",
+                    (Q.rate("shadow_scored", "stream"), "{{stream}}"),
                 ),
                 lines(
                     "Training gate",

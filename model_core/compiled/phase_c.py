@@ -51,7 +51,7 @@ class Settlement(ctypes.Structure):
 class Found(ctypes.Structure):
     _fields_ = [
         *_members("turned completed summarised", INT),
-        *_members("turned_rows completed_rows summarised_rows statistic alarmed", ARRAY),
+        *_members("turned_rows completed_rows summarised_rows statistic alarmed lost", ARRAY),
     ]
 
 

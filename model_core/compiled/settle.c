@@ -9,6 +9,7 @@ typedef struct {
     int64_t *turned_rows, *completed_rows, *summarised_rows;
     double *statistic;  // of the CUSUMs that turned
     int8_t *alarmed;    // 1: it alarms, 0: its rest is over
+    double *lost;       // of every row: the pinball of what was issued for it, NaN where nothing is scored; or null
 } Found;
 
 // The forecasts that can wait for one tick: which of the scored horizons, and where they lie.
@@ -78,8 +79,9 @@ static bool inside(const Settlement *s, double y, const float *quantiles, int64_
     return (double)quantiles[of[0]] <= y && y <= (double)quantiles[of[1]];
 }
 
-// Running scores: one update a tick, with the mean over the horizons that have settled with it.
-static void score(const Settlement *s, int64_t column, double y, const Entry *entries, int64_t count) {
+// Running scores: one update a tick, with the mean over the horizons that have settled with it. Returns that of what was
+// issued.
+static double score(const Settlement *s, int64_t column, double y, const Entry *entries, int64_t count) {
     double sum[TRACKED + 1] = {0.0}, size = 0.0;
     int64_t losses[TRACKED + 1] = {0, 0, 0, count};
     for (int64_t i = 0; i < count; i++) {
@@ -106,6 +108,7 @@ static void score(const Settlement *s, int64_t column, double y, const Entry *en
         coverage[j] = updated_mean(coverage[j], updates, (double)hits / (double)count, s->decay);
     }
     s->scored[column] += count;
+    return sum[ISSUED] / (double)count;
 }
 
 // Counts the value in the gap between the quantiles that it fell into (Dawid 1984).
@@ -240,7 +243,8 @@ static void settle_cell(const Settlement *s, int64_t column, double actual, cons
     const int64_t count = take(s, due, column, y, entries);
     if (!count) return;
     if (isfinite(actual)) {
-        score(s, column, y, entries, count);
+        const double lost = score(s, column, y, entries, count);
+        if (found->lost) found->lost[row] = lost;
         const bool frozen = entries[0].k == 0 && watch(s, column, due->tick, y, entries, row, found);
         learn(s, column, y, entries, count, frozen);
         mark(s->scored_marks, column);
@@ -261,6 +265,7 @@ void phase_c_settle(int64_t rows, const Settlement *s, Found *found, const int64
     found->turned = found->completed = found->summarised = 0;
     for (int64_t row = 0; row < rows; row++) {
         const int64_t column = index[row];
+        if (found->lost) found->lost[row] = NAN;
         if (s->role[column] != 0) continue;  // a covariate
         if (isfinite(change[row])) {
             double *mean = s->season_change + 2 * column;

@@ -86,6 +86,9 @@ class Models(Strict):
         ".tidecast/models", "restart", "Folder or object store of trained models, any fsspec address."
     )
     poll_interval: DurationMs = setting(5_000, "restart", "How often a worker looks for a new champion.", ge=100)
+    shadow_series_max: int = setting(
+        0, "restart", "Series of a partition that the candidate forecasts in the shadow; 0: no shadow.", ge=0, le=10_000
+    )
 
 
 class Limits(Strict):

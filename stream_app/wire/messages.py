@@ -15,6 +15,7 @@ from model_core.arrays import IntArray
 from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.outcomes import DriftRecord, Forecasts, Scored, Summaries
 from model_core.quantiles import central_intervals
+from model_core.shadow import ShadowScore
 from model_core.spec import StreamSpec
 from stream_app.wire.lines import Form, Table, escapes, strings
 from stream_app.wire.message_schemas import SCHEMA_VERSION
@@ -250,6 +251,28 @@ def encode_retrain(spec: StreamSpec, stream: str, partition: int, record: DriftR
     said = {"kind": "retrain", "detector": record.detector}
     numbers = {"statistic": record.statistic, "threshold": record.threshold}
     return _control(spec, stream, partition, record.group, record.since, record.tick, record.offset, said | numbers)
+
+
+def encode_shadow_score(
+    spec: StreamSpec,
+    stream: str,
+    partition: int,
+    versions: tuple[str, str | None],
+    series: int,
+    score: ShadowScore,
+) -> Record:
+    """One bin of a partition; `versions` of candidate and champion."""
+    said = {
+        "kind": "shadow",
+        "candidate": versions[0],
+        "champion": versions[1],
+        "series": series,
+        "scored": score.scored,
+        "candidate_pinball": score.candidate,
+        "champion_pinball": score.champion,
+    }
+    group = f"partition-{partition}"
+    return _control(spec, stream, partition, group, score.since, score.until, score.offset, said)
 
 
 def _control(

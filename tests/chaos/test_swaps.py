@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from typer.testing import CliRunner
 
+from model_core.shadow_offsets import ShadowOffsets
 from stream_app.cli import build_app
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
@@ -55,8 +60,20 @@ def reigns(published: Published) -> dict[int, list[str | None]]:
     }
 
 
-def test_promotion_and_rollback_under_way_change_the_model_once_and_lose_nothing(world: World) -> None:
-    run = Disturbed(world, seed=11, checkpoint_interval="1h")
+class Shadowed(Disturbed):
+    """Workers of it run the candidate in the shadow."""
+
+    def config(self, instance: str, name: str = "a") -> Path:
+        path = super().config(instance, name)
+        path.write_text(path.read_text().replace("[limits]", "shadow_series_max = 100\n[limits]"))
+        return path
+
+    def control(self) -> list[dict[str, Any]]:
+        return [json.loads(message.value()) for message in self.world.published("a", "control")]
+
+
+def test_a_shadow_a_promotion_and_a_rollback_under_way_lose_nothing_and_are_replayed(world: World) -> None:
+    run = Shadowed(world, seed=11, checkpoint_interval="1h")
     spec = Settings.load(run.config("one"), {}).streams["tides"]
     registry = ModelRegistry(str(world.folder / "models"))
     for number, version in enumerate(("first", "second")):
@@ -65,6 +82,7 @@ def test_promotion_and_rollback_under_way_change_the_model_once_and_lose_nothing
     worker = run.start("one")
     in_charge(run, worker, "first")
     wait_until(lambda: run.feeder.ticks > 2 * spec.context_length, PATIENT_S, "full windows")
+    wait_until(lambda: len(run.control()) >= 2 * world.partitions, PATIENT_S, f"scores of the shadow: {run.logs()}")
     tidecast(run, "models", "promote", "second")
     in_charge(run, worker, "second")
     tidecast(run, "models", "rollback")
@@ -78,16 +96,33 @@ def test_promotion_and_rollback_under_way_change_the_model_once_and_lose_nothing
     assert not verdict.violations, verdict
     published = Published.read(world.bootstrap, world.topic, f"{world.topic}.a")
     assert reigns(published) == {each: ["first", "second", "first"] for each in range(world.partitions)}
-    one = run.config("one")
+    assert_taken_over(published, run.feeder.series)
+    for _, score in published.bodies("control"):
+        assert (score["kind"], {score["candidate"], score["champion"]}) == ("shadow", {"first", "second"})
+        assert 0 < score["candidate_pinball"] < float("inf")
+    assert_a_replay_from_nothing_is_the_same(run, published)
+
+
+def assert_taken_over(published: Published, series: int) -> None:
+    """What the second learned in the shadow is in the journal, where it took charge and nowhere else."""
+    decisions = [body["decision"] for _, body in published.bodies("journal")]
+    learned = [decision["learned"] for decision in decisions if decision["version"] == "second"]
+    assert sum(len(each["series"]) for each in learned) == series
+    assert all(np.abs(ShadowOffsets.from_json(each).offsets).max() > 0 for each in learned)
+    assert not any("learned" in decision for decision in decisions if decision["version"] == "first")
+
+
+def assert_a_replay_from_nothing_is_the_same(run: Disturbed, published: Published) -> None:
+    world, one = run.world, run.config("one")
     before = [saved_state(world, one, each) for each in range(world.partitions)]
     redis.Redis.from_url(world.redis_url).flushdb()
-    forgetful = run.start("one")  # with an empty store: once more from the start of the log
-    wait_until(lambda: sum(forgetful.wait_for("assigned", PATIENT_S)["to_replay"].values()) > 0, PATIENT_S, "a replay")
+    forgetful = run.start("one")
+    assert sum(forgetful.wait_for("assigned", PATIENT_S)["to_replay"].values()) > 0
     wait_until(lambda: forgetful.readyz()[0] == 200, PATIENT_S, run.logs())
     assert forgetful.stop(PATIENT_S) == 0
     for each, state in enumerate(before):
         assert state.model_version == "first"
         assert differences(saved_state(world, one, each), state) == []
     after = Published.read(world.bootstrap, world.topic, f"{world.topic}.a")
-    assert len(after.outputs["forecasts"]) == len(published.outputs["forecasts"]), "a replay publishes nothing"
-    assert len(after.outputs["journal"]) == len(published.outputs["journal"])
+    for kind in ("forecasts", "journal", "control"):
+        assert len(after.outputs[kind]) == len(published.outputs[kind]), f"a replay publishes no {kind}"
