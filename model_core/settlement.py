@@ -55,10 +55,14 @@ class Settlement:
     What happens to single cells and forecasts is in compiled/settle.c and issue.c.
     """
 
-    def __init__(self, spec: StreamSpec, columns: Columns, partition: int, facts: ModelFacts) -> None:
+    def __init__(
+        self, spec: StreamSpec, columns: Columns, partition: int, facts: ModelFacts, *, quiet: bool = False
+    ) -> None:
+        """`quiet`: nobody wants to hear of it; it learns and keeps losses, and its outcomes name nobody."""
         self._spec = spec
         self._columns = columns
         self._partition = partition
+        self._quiet = quiet
         levels = Levels(spec)
         constants = Constants(UNIT_FLOOR, WINSOR, cusum.DRIFT_SLACK, cusum.WINSOR)
         self._kernel = SettlementKernel(spec, columns, levels, constants)
@@ -108,6 +112,8 @@ class Settlement:
         found = self._kernel.settle(wave.columns, wave.ticks, wave.values, wave.season_change)
         if self._losses is not None:
             self._losses.append(found.lost(len(wave.columns)))
+        if self._quiet:
+            return
         for row, statistic, alarmed in found.turned:
             name, tick, offset = (self._columns.ids[wave.columns[row]], int(wave.ticks[row]), int(wave.offsets[row]))
             state = "drift" if alarmed else "ok"
@@ -138,6 +144,8 @@ class Settlement:
     def _close(self, wave: Wave, out: _Parts) -> None:
         """What moves only with the watermark: the cohort's offsets and the partition's drift report."""
         self.calibration.close(wave.closed)
+        if self._quiet:
+            return
         period = wave.closed // self._spec.report_ticks
         if period <= self.reported:
             return
@@ -163,7 +171,8 @@ class Settlement:
         self.calibration.meet(index)
         corrected = wave.kind is WaveKind.CORRECTED
         self._kernel.issue(answers, start, index, wave.origins, wave.settled, corrected)
-        out.ids += self._names(index)
+        if not self._quiet:
+            out.ids += self._names(index)
         out.forecasts.append((wave.origins, wave.revisions, wave.offsets[wave.due]))
 
     def _names(self, index: IntArray) -> list[str]:

@@ -96,7 +96,7 @@ class Shadow:
         self.version = facts.version
         self._theirs = theirs
         self._columns = Columns(tuple(fields.values()))
-        self._settlement = Settlement(quiet, self._columns, partition, facts)
+        self._settlement = Settlement(quiet, self._columns, partition, facts, quiet=True)
         self._settlement.keep_losses(True)
         self._series_max = series_max
         self._own = np.full(theirs.used, _NONE, np.int64)  # column of theirs → ours
@@ -106,7 +106,6 @@ class Shadow:
         for name, array in vars(settlement.calibration.cohort).items():
             getattr(calibration.cohort, name)[...] = array
         calibration.closed = settlement.calibration.closed
-        self._settlement.reported = settlement.reported
         self._admit(np.flatnonzero((theirs.flat("calibrated") == 1) & (theirs.flat("role") == 0)), known=True)
         calibration.begin(facts)
 
@@ -169,14 +168,16 @@ class Shadow:
         ]
         scores: list[ShadowScore] = []
         for (wave, ours), champion, candidate in zip(settled, losses, self._settlement.take_losses(), strict=True):
-            kept = self._own[wave.columns] != _NONE
-            step = self._columns.flat("season_change")[ours.columns, 0]
-            both = np.isfinite(candidate) & np.isfinite(champion[kept]) & (step > 0)
-            if both.any():
-                step = step[both]
-                self._bins.add(ours.ticks[both], candidate[both] / step, champion[kept][both] / step)
             if self._bins.open:
                 scores += self._bins.take(wave.closed, int(wave.offsets.max(initial=wave.cause)))
+            there = np.flatnonzero(np.isfinite(candidate))
+            if not len(there):
+                continue  # with forecast_every most ticks have nothing waiting
+            step = self._columns.flat("season_change")[ours.columns[there], 0]
+            theirs = champion[self._own[wave.columns] != _NONE][there]
+            both = np.isfinite(theirs) & (step > 0)
+            there, step = there[both], step[both]
+            self._bins.add(ours.ticks[there], candidate[there] / step, theirs[both] / step)
         return scores
 
     def _ours(self, wave: Wave) -> Wave:
