@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from stream_app.wire.columns import PollColumns
@@ -17,8 +18,6 @@ from stream_app.wire.json_batch import Unusual, joined_lines
 from stream_app.wire.senml_pack import RELATIVE_BELOW_S, VERSION_MAX
 from stream_app.wire.series_ids import fault_of
 from stream_app.wire.timestamps import scale_floats
-
-UNSET, UnsetType = msgspec.UNSET, msgspec.UnsetType
 
 
 class _Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
