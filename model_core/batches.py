@@ -1,6 +1,7 @@
 """What the predictor sees and answers: one forecast batch as arrays. B windows, L context, H horizon, C covariates."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,13 +57,26 @@ class RawForecast:
     reason: CodeArray  # int8 [B], why the model does not answer (Reason), Reason.OK where it does
     observed_share: FloatArray  # float32 [B], share of the context that was observed
     suspicious: BoolArray  # bool [B], out of distribution at this origin (hysteresis is the ladder's)
+    # float64 [B, H, G]: the model's own distribution at fine_levels, NaN in the rows of which it has none (then
+    # residual tables count); None where the model never has any.
+    own: FloatArray | None = None
 
     @staticmethod
     def concatenate(parts: "list[RawForecast]") -> "RawForecast":
         if len(parts) == 1:
             return parts[0]
         names = RawForecast.__dataclass_fields__
-        return RawForecast(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in names}
+        if all(own is None for own in columns["own"]):
+            return RawForecast(**{name: np.concatenate(column) for name, column in columns.items() if name != "own"})
+        shape = next(own.shape[1:] for own in columns["own"] if own is not None)
+        columns["own"] = [np.full((len(p.reason), *shape), np.nan) if p.own is None else p.own for p in parts]
+        return RawForecast(**{name: np.concatenate(column) for name, column in columns.items()})
+
+    def rows(self, index: "IntArray | slice") -> "RawForecast":
+        taken: dict[str, Any] = {name: getattr(self, name) for name in RawForecast.__dataclass_fields__}
+        taken = {name: None if column is None else column[index] for name, column in taken.items()}
+        return RawForecast(**taken)
 
 
 FILL_CODES = {"forward": 0, "interpolate": 1, "zero": 2}

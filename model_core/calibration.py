@@ -6,6 +6,7 @@ so that the order of series within a tick does not matter. compiled/settle.c lea
 is what they go by: the tables of the model in charge, and the cohort.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from model_core.shadow_offsets import ShadowOffsets
 from model_core.spec import StreamSpec
 
 WINSOR = 8.0  # of a unit's innovations, in units
+TOTAL_RATIO_MAX, TOTAL_TICKS = 2.0, 3.0  # as in compiled/demand.h
 UNIT_FLOOR = 1e-3  # of the scaler's standard deviation
 
 
@@ -32,7 +34,13 @@ def calibration_fields(spec: StreamSpec) -> tuple[Field, ...]:
         Field("unit_floor", np.float64, group=ISSUING),
         Field("calibrated", np.int8, group=ISSUING),
         Field("base_row", np.int32, fill=-1, group=ISSUING),  # of the series' own table; -1: the cohort's
+        *((Field("seed", np.int64, group=ISSUING),) if spec.is_demand else ()),  # of compiled/demand.h
     )
+
+
+def seed_of(series_id: str) -> int:
+    """int64 that is the same in every deployment."""
+    return int.from_bytes(hashlib.sha256(series_id.encode()).digest()[:8], "little", signed=True)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,14 @@ class Cohort:
     offsets: FloatArray  # float64 [3, K, Q]
     above: IntArray  # int64 [3, K, Q], actual values above the quantile since the last close
     counted: IntArray  # int64 [3, K, Q]
+    totals: FloatArray  # float64 [K, 5], of demand: compiled/demand.h
+
+    def corrections(self) -> FloatArray:
+        """float64 [K]: by how much means of demand were too small, as far as that is known."""
+        actual, mean, ticks = self.totals[:, 0], self.totals[:, 1], self.totals[:, 2]
+        known = (actual > 0) & (mean > 0)
+        ratio = np.clip(actual / np.where(known, mean, 1.0), 1 / TOTAL_RATIO_MAX, TOTAL_RATIO_MAX)
+        return np.where(known, 1.0 + (ratio - 1.0) * ticks / (ticks + TOTAL_TICKS), 1.0)
 
 
 class Calibration:
@@ -52,13 +68,14 @@ class Calibration:
     ) -> None:
         self._columns = columns
         self._levels = levels
-        self._every = spec.forecast_every
+        self._every, self._is_demand = spec.forecast_every, spec.is_demand
         self._kernel = kernel
         shape = (TRACKED_RUNGS, len(levels.horizons), len(levels.levels))
-        self.cohort = Cohort(np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+        totals = np.zeros((len(levels.horizons), 5))
+        self.cohort = Cohort(np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64), totals)
         self.closed = 0  # newest tick whose evidence is in the cohort's offsets
         self._untrained = ModelFacts.none(spec).base  # [3, H, Q]
-        kernel.take_cohort(self.cohort.offsets, self.cohort.above, self.cohort.counted)
+        kernel.take_cohort(self.cohort.offsets, self.cohort.above, self.cohort.counted, totals)
         self._take_facts(facts)
 
     def _take_facts(self, facts: ModelFacts) -> None:
@@ -96,6 +113,7 @@ class Calibration:
         self._columns.touch_hot(np.arange(self._columns.used), SCORED)
         for totals in (self.cohort.offsets, self.cohort.above, self.cohort.counted):
             totals[Rung.MODEL] = 0
+        self.cohort.totals[:] = 0
         self._find_tables(facts)
 
     def _find_tables(self, facts: ModelFacts) -> None:
@@ -112,7 +130,8 @@ class Calibration:
         """Series that were not in the shadow begin with what those learned together, as new ones do."""
         offsets, unit = self._columns.flat("offsets"), self._columns.flat("unit")
         self.cohort.offsets[Rung.MODEL] = taken.cohort
-        offsets[: self._columns.used, Rung.MODEL] = taken.cohort
+        # Of a model of demand the cohort's levels count beside the series' own.
+        offsets[: self._columns.used, Rung.MODEL] = 0.0 if self._is_demand else taken.cohort
         index = self._columns.index
         rows = [row for row, name in enumerate(taken.series) if name in index]
         columns = [index[taken.series[row]] for row in rows]
@@ -120,12 +139,15 @@ class Calibration:
         unit[columns, Rung.MODEL] = taken.unit[rows]
 
     def meet(self, index: IntArray) -> None:
-        """Columns about to be forecast: new ones may have a table of their own."""
-        if not self._facts.series_base:
+        """Columns about to be forecast: new ones may have a table of their own, of demand they get a seed."""
+        if not (self._facts.series_base or self._is_demand):
             return
         flat = self._columns.flat
         for column in index[flat("calibrated")[index] == 0].tolist():
-            flat("base_row")[column] = self._facts.series_base.get(self._columns.ids[column] or "", -1)
+            name = self._columns.ids[column] or ""
+            flat("base_row")[column] = self._facts.series_base.get(name, -1)
+            if self._is_demand:
+                flat("seed")[column] = seed_of(name)
 
     def close(self, tick: int) -> None:
         """The watermark closed `tick`: the cohort takes what was learned since the last one."""
@@ -142,5 +164,6 @@ class Calibration:
         closed = snapshot["closed"]
         assert isinstance(closed, int), "a tick"
         for name, array in vars(self.cohort).items():
-            array[...] = snapshot[name]
+            if name in snapshot:  # older states have no totals
+                array[...] = snapshot[name]
         self.closed = closed

@@ -11,6 +11,8 @@ from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.calendar_features import calendar_of
 from model_core.ladder import Rung
+from model_core.models import DEMAND
+from model_core.models.intermittent import OCCURRENCE
 from model_core.partition import PartitionState
 from model_core.preparation import dates_of
 from model_core.spec import StreamSpec
@@ -27,9 +29,16 @@ INPUTS = (
     ),
     ("fill", "int64", (), "how holes of the target are filled: 0 forward, 1 interpolate, 2 zero"),
     ("unit", "float64", (), "calibration: root mean square of the series' one-step errors"),
-    ("offsets", "float32", ("K", "Q"), "calibration: learned offsets for each scored horizon and level"),
+    (
+        "offsets",
+        "float32",
+        ("K", "Q"),
+        "calibration: learned for each scored horizon and level; of demand what is added to the level",
+    ),
     ("base_row", "int64", (), "residual table: 0 that of the stream, n + 1 that of the n-th of `series`"),
     ("bounds", "float64", ("2",), "lowest and highest value of the target; infinite where there is none"),
+    ("phase", "int64", (), "only of a model of demand: tick of the origin modulo its season"),
+    ("mean_factor", "float64", ("K",), "only of demand: by how much means of each scored horizon were too small"),
     ("calendar", "float32", ("H", "D"), "calendar of the target ticks, columns as in `calendar`"),
     ("known", "float32", ("H", "F"), "future covariates at the target ticks, NaN where unknown"),
     ("covariate_center", "float64", ("C",), "running mean of each covariate at the origin"),
@@ -53,9 +62,14 @@ def series_inputs(state: PartitionState, series_ids: list[str], scale: AnyArray)
     square, updates = (columns.flat("unit")[index, Rung.MODEL, part] for part in (0, 1))
     floor = np.maximum(columns.flat("unit_floor")[index], UNIT_MIN)
     unit = np.maximum(np.where(updates > 0, np.sqrt(square), 0.5 * scale), floor)
-    return {
+    offsets, demand = columns.flat("offsets")[index, Rung.MODEL], {}
+    if state.spec.is_demand:
+        cohort = state.cohort
+        offsets = (offsets + cohort.offsets[Rung.MODEL]).astype(np.float32)
+        demand["mean_factor"] = np.repeat(cohort.corrections()[None], len(index), axis=0)
+    return demand | {
         "unit": unit,
-        "offsets": columns.flat("offsets")[index, Rung.MODEL],
+        "offsets": offsets,
         "base_row": columns.flat("base_row")[index].astype(np.int64) + 1,
         "bounds": columns.flat("bounds")[index],
     }
@@ -65,7 +79,7 @@ def window_inputs(spec: StreamSpec, bundle: Bundle, batch: WindowBatch) -> dict[
     """The rest of the inputs, of windows as the predictor sees them; what the stream does not have is left out."""
     manifest = bundle.manifest
     dates, row = dates_of(batch, calendar_of(spec.grid, manifest.calendar, manifest.holidays))
-    given = {
+    given = phase_input(bundle, batch) | {
         "window": batch.windows,
         "fill": batch.fill.astype(np.int64),
         "calendar": dates[row],
@@ -74,3 +88,9 @@ def window_inputs(spec: StreamSpec, bundle: Bundle, batch: WindowBatch) -> dict[
         "covariate_scale": batch.scale[:, 1:],
     }
     return {name: np.ascontiguousarray(array) for name, array in given.items() if array.ndim < 2 or array.shape[-1]}
+
+
+def phase_input(bundle: Bundle, batch: WindowBatch) -> dict[str, AnyArray]:
+    """Where the origins stand in the season of demand; nothing of other models."""
+    usual = bundle.tensors.get(OCCURRENCE) if bundle.manifest.model == DEMAND else None
+    return {} if usual is None else {"phase": batch.origins % len(usual)}

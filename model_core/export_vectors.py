@@ -96,6 +96,11 @@ def _windows(spec: StreamSpec, bundle: Bundle, rows: int, origins: int, rng: np.
     windows[-2:-1, :, 0] = 0.0
     if spec.is_demand:
         windows[:, :, 0] = np.floor(np.abs(windows[:, :, 0]))
+        seldom = np.arange(rows) % 3 == 1
+        few = np.floor(rng.gamma(1.0, 4.0, (rows, length))) * (
+            rng.random((rows, length)) < rng.uniform(0.05, 0.6, (rows, 1))
+        )
+        windows[seldom, :, 0] = few[seldom]
     center, scale = windows.mean(axis=1), windows.std(axis=1)
     holes = rng.random(size) < rng.uniform(0, HOLES_MAX, (rows, 1, 1))
     holes[holes[:, :, 0].mean(axis=1) > HOLES_MAX] = False

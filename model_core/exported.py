@@ -22,13 +22,15 @@ from model_core.errors import LayoutMismatch
 from model_core.export_inputs import ORDER
 from model_core.ladder import Rung
 from model_core.model_inputs import ModelInputs, Prepared
-from model_core.models import build_model
+from model_core.models import build_demand, build_model
+from model_core.models.intermittent import fine_levels
 from model_core.preparation_torch import scaled_covariates, scaled_targets
 from model_core.quantiles import Levels
 from model_core.spec import StreamSpec
 from model_core.torch_library import TorchLibrary
 
 BATCH = "batch"
+LEVEL_MIN = 0.01  # as in compiled/demand.h
 WHOLE_DUST = 1e-6  # of a count, relative: what float32 offsets leave on a whole number
 
 
@@ -48,6 +50,8 @@ class ExportedForecast(torch.nn.Module):
     """B windows, L context, H horizon, Q levels, K scored horizons, C covariates (past, then future), F of them future,
     D columns of the calendar, N series with a table of their own."""
 
+    levels: Tensor  # float64 [Q]
+    fine_levels: Tensor  # float64 [G]: of a model's own distribution of demand
     tables: Tensor  # float64 [1 + N, H, Q]
     spread: Tensor  # float64 [1 + N, H, 1]
     bucket: Tensor  # int64 [H], one of K
@@ -64,7 +68,10 @@ class ExportedForecast(torch.nn.Module):
         self._future = len(spec.future_covariates)
         self._whole = spec.aggregate == "count"
         self._demand = spec.is_demand
+        self._intermittent = build_demand(bundle.manifest.model, bundle.tensors, spec, self._library)
         tables = np.concatenate([bundle.tensors[BASE][Rung.MODEL][None], bundle.tensors[SERIES_TABLES]])
+        self.register_buffer("levels", torch.from_numpy(levels.levels))
+        self.register_buffer("fine_levels", torch.from_numpy(fine_levels(spec.quantile_levels)))
         self.register_buffer("tables", torch.from_numpy(tables))
         self.register_buffer("spread", torch.from_numpy(levels.spread(tables)))
         self.register_buffer("bucket", torch.from_numpy(levels.bucket))
@@ -78,6 +85,8 @@ class ExportedForecast(torch.nn.Module):
         offsets: Tensor,
         base_row: Tensor,
         bounds: Tensor,
+        phase: Tensor | None = None,
+        mean_factor: Tensor | None = None,
         calendar: Tensor | None = None,
         known: Tensor | None = None,
         covariate_center: Tensor | None = None,
@@ -86,16 +95,42 @@ class ExportedForecast(torch.nn.Module):
         """As export_inputs.INPUTS says → quantiles float32 [B, Q, H]; of demand also their mean, float32 [B, H]."""
         location = self._location(window, fill, calendar, known, covariate_center, covariate_scale)
         offset = offsets.double()[:, self.bucket]  # [B, H, Q]
+        if self._demand:
+            return self._of_demand(window, location, unit, offset, base_row, bounds, phase, mean_factor)
         table = self.tables[base_row] + self.spread[base_row] * offset
         quantiles = self._rising(location[:, :, None] + unit[:, None, None] * table)
+        return (_within(quantiles, bounds[:, :1, None], bounds[:, 1:, None]).float().transpose(1, 2),)
+
+    def _of_demand(
+        self,
+        window: Tensor,
+        location: Tensor,
+        unit: Tensor,
+        offset: Tensor,
+        base_row: Tensor,
+        bounds: Tensor,
+        phase: Tensor | None,
+        mean_factor: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """(quantiles, mean): tables and distributions are asked at moved levels, as compiled/issue.c does."""
+        asked = (self.levels + offset).clamp(LEVEL_MIN, 1 - LEVEL_MIN)  # [B, H, Q]
+        below = torch.ones_like(unit) if self._whole else unit
         lower, upper = bounds[:, :1, None], bounds[:, 1:, None]
-        quantiles = torch.minimum(torch.maximum(quantiles, lower), upper)
+        quantiles = location[:, :, None] + unit[:, None, None] * _at_levels(self.tables[base_row], self.levels, asked)
+        mean = location
+        if self._intermittent is not None and phase is not None:
+            made = self._intermittent(window[:, :, 0], phase, location.shape[1])
+            own = _at_levels(made.quantiles, self.fine_levels, asked)
+            own = torch.where(own < 0, lower + own * below[:, None, None], own)
+            quantiles = torch.where(made.intermittent[:, None, None], own, quantiles)
+            mean = torch.where(made.intermittent[:, None], made.mean, mean)
+        latent = _within(self._rising(quantiles), lower - below[:, None, None], upper).float().double()
+        mean = _within(mean, bounds[:, :1], bounds[:, 1:])
+        if mean_factor is not None:
+            mean = _within(mean * mean_factor[:, self.bucket], bounds[:, :1], bounds[:, 1:])
         if self._whole:
-            quantiles = torch.ceil(quantiles - WHOLE_DUST * quantiles.abs().clamp(min=1.0)) + 0.0
-        published = quantiles.float().transpose(1, 2)
-        if not self._demand:
-            return (published,)
-        return published, torch.minimum(torch.maximum(location, bounds[:, :1]), bounds[:, 1:]).float()
+            latent, lower = _rounded_up(latent), _rounded_up(lower)
+        return torch.maximum(latent, lower).float().transpose(1, 2), mean.float()
 
     def _location(
         self,
@@ -130,6 +165,24 @@ class ExportedForecast(torch.nn.Module):
         for level in range(1, quantiles.shape[2]):
             levels.append(torch.maximum(levels[-1], quantiles[:, :, level]))
         return torch.stack(levels, dim=2)
+
+
+def _within(values: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(values, lower), upper)
+
+
+def _rounded_up(values: Tensor) -> Tensor:
+    return torch.ceil(values - WHOLE_DUST * values.abs().clamp(min=1.0)) + 0.0
+
+
+def _at_levels(table: Tensor, levels: Tensor, asked: Tensor) -> Tensor:
+    """Values of tables [B, H, G] at levels [B, H, Q], on the line between their neighbours."""
+    if levels.shape[0] < 2:
+        return table.expand(asked.shape)
+    right = 1 + (asked[..., None] > levels[1:-1]).sum(dim=-1)  # [B, H, Q]
+    share = (asked - levels[right - 1]) / (levels[right] - levels[right - 1])
+    low, high = table.gather(2, right - 1), table.gather(2, right)
+    return low + share * (high - low)
 
 
 def as_tensors(inputs: Mapping[str, AnyArray]) -> dict[str, Tensor]:

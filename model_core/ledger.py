@@ -24,6 +24,8 @@ def ledger_fields(spec: StreamSpec) -> tuple[Field, ...]:
             "issued", np.float32, rows=rows, inner=(TRACKED_RUNGS, len(spec.quantile_levels)), fill=np.nan, slots=True
         ),
         Field("issued_rung", np.int8, rows=rows, fill=NOT_ISSUED, slots=True),
+        # The mean of demand, before the cohort's correction: that is learned from it.
+        *((Field("issued_mean", np.float32, rows=rows, slots=True),) if spec.is_demand else ()),
     )
 
 

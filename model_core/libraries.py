@@ -30,6 +30,17 @@ class Library(Protocol):
 
     def float64(self, array: Array) -> Array: ...
 
+    def int64(self, array: Array) -> Array: ...
+
+    def sort(self, array: Array) -> Array:
+        """Each row of [B, L], rising."""
+
+    def running_max(self, array: Array) -> Array:
+        """[B, L] → the largest value so far of each row."""
+
+    def take(self, array: Array, index: Array) -> Array:
+        """array[b, index[b, i]] for int64 [B, N]."""
+
 
 class NumpyLibrary:
     """The CPU."""
@@ -46,6 +57,20 @@ class NumpyLibrary:
 
     def float64(self, array: AnyArray) -> AnyArray:
         return array.astype(np.float64)
+
+    def int64(self, array: AnyArray) -> AnyArray:
+        return array.astype(np.int64)
+
+    def sort(self, array: AnyArray) -> AnyArray:
+        return np.sort(array, axis=1)
+
+    def running_max(self, array: AnyArray) -> AnyArray:
+        largest: AnyArray = np.maximum.accumulate(array, axis=1)
+        return largest
+
+    def take(self, array: AnyArray, index: AnyArray) -> AnyArray:
+        taken: AnyArray = np.take_along_axis(array, index, axis=1)
+        return taken
 
 
 CPU = NumpyLibrary()

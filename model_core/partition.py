@@ -14,6 +14,7 @@ from model_core import layouts
 from model_core.arrays import FloatArray
 from model_core.batches import RawForecast
 from model_core.bundle import ModelFacts
+from model_core.calibration import Cohort
 from model_core.columns import Columns, Coming, Piece
 from model_core.layouts import STATE_LAYOUT
 from model_core.outcomes import Observed, Outcome
@@ -60,6 +61,11 @@ class PartitionState:
     def newest_ms(self) -> int | None:
         """Largest event time seen."""
         return self._readiness.clock.newest_ms
+
+    @property
+    def cohort(self) -> Cohort:
+        """What was learned of all series together."""
+        return self._settlement.calibration.cohort
 
     @property
     def season(self) -> int:

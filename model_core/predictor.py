@@ -16,7 +16,8 @@ from model_core.errors import LayoutMismatch, ModelFailed
 from model_core.ladder import TRACKED_RUNGS, Reason, Rung
 from model_core.libraries import CPU, Array, library_of
 from model_core.model_inputs import Prepared
-from model_core.models import build_model
+from model_core.models import build_demand, build_model
+from model_core.models.intermittent import Intermittent
 from model_core.models.naive import put_naive
 from model_core.preparation import prepare
 from model_core.spec import StreamSpec
@@ -36,6 +37,7 @@ class _Answers:
 
     locations: FloatArray  # float64 [n, H]
     suspicious: BoolArray  # bool [n]
+    own: FloatArray | None  # float64 [n, H, G]: of intermittent demand; None where the model has none of any
 
 
 class Predictor:
@@ -56,7 +58,11 @@ class Predictor:
             if misfit:
                 raise LayoutMismatch(misfit)
             self._calendar = calendar_of(spec.grid, bundle.manifest.calendar, bundle.manifest.holidays)
-            self._model = build_model(bundle.manifest.model, bundle.tensors, self._library)
+            self._build(bundle)
+
+    def _build(self, bundle: Bundle) -> None:
+        self._model = build_model(bundle.manifest.model, bundle.tensors, self._library)
+        self._demand = build_demand(bundle.manifest.model, bundle.tensors, self.spec, self._library)
 
     def raw(self, batch: WindowBatch) -> RawForecast:
         """One row for each window. Never raises for bad rows: they say with `reason` why the model does not answer."""
@@ -66,7 +72,7 @@ class Predictor:
         share, season_share = put_naive(batch, locations, Rung.SEASONAL_NAIVE, Rung.LAST_VALUE)
         observed_share = share.astype(np.float32)
         reason = self._reasons(batch, observed_share, season_share)
-        suspicious = np.zeros(rows, np.bool_)
+        suspicious, own = np.zeros(rows, np.bool_), None
         usable = np.flatnonzero(reason == Reason.OK)
         if len(usable):
             try:
@@ -77,11 +83,14 @@ class Predictor:
                 finite = np.isfinite(answers.locations).all(axis=1)
                 if len(usable) == rows and finite.all():  # as most often: no copy by index
                     locations[:, Rung.MODEL] = answers.locations
-                    return RawForecast(locations, reason, observed_share, answers.suspicious)
+                    return RawForecast(locations, reason, observed_share, answers.suspicious, answers.own)
                 locations[usable[finite], Rung.MODEL] = answers.locations[finite]
                 reason[usable[~finite]] = Reason.NON_FINITE
                 suspicious[usable] = answers.suspicious
-        return RawForecast(locations, reason, observed_share, suspicious)
+                if answers.own is not None:
+                    own = np.full((rows, *answers.own.shape[1:]), np.nan)
+                    own[usable] = answers.own
+        return RawForecast(locations, reason, observed_share, suspicious, own)
 
     def _reasons(self, batch: WindowBatch, share: AnyArray, season_share: AnyArray) -> CodeArray:
         """Why the model is not asked (Reason, int8 [B]), by the observed shares [B] of context and last season."""
@@ -102,7 +111,9 @@ class Predictor:
             else:
                 if len(parts) == 1:
                     return _Answers(*parts[0])
-                return _Answers(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+                locations, suspicious, own = zip(*parts, strict=True)
+                joined = None if own[0] is None else np.concatenate(own)
+                return _Answers(np.concatenate(locations), np.concatenate(suspicious), joined)
 
     def _cut(self, batch: WindowBatch) -> list[tuple[WindowBatch, int]]:
         """Parts of a batch, each with the size to pad it to. The CPU needs no padding: there a row's bytes depend on
@@ -115,14 +126,17 @@ class Predictor:
             parts = _in_buckets(rows, self._buckets)
         return [(batch if len(parts) == 1 else batch.rows(part), size) for part, size in parts]
 
-    def _pass(self, batch: WindowBatch, size: int) -> tuple[FloatArray, BoolArray]:
+    def _pass(self, batch: WindowBatch, size: int) -> tuple[FloatArray, BoolArray, FloatArray | None]:
         rows = len(batch)
         padded = batch if rows == size else batch.rows(np.minimum(np.arange(size), rows - 1))
         try:
             with np.errstate(all="ignore"):  # what comes of it is looked at: a row that is not finite says so
                 prepared = prepare(padded, self._calendar, self._library, block=self._block)
                 answers = self._library.numpy(self._locate(prepared))[:rows]
-                return answers, self._library.numpy(prepared.suspicious)[:rows]
+                suspicious = self._library.numpy(prepared.suspicious)[:rows]
+                if self._demand is None:
+                    return answers, suspicious, None
+                return self._with_demand(self._demand, padded, rows, answers, suspicious)
         except (self._library.out_of_memory, ModelFailed):
             raise
         except Exception as error:  # whatever a model does wrong, the next rung of the ladder answers
@@ -135,6 +149,21 @@ class Predictor:
             raise ModelFailed(f"model {self.version}: expected outputs {expected}, found {tuple(outputs.shape)}")
         return prepared.inverse(outputs)
 
+    def _with_demand(
+        self, model: Intermittent, padded: WindowBatch, rows: int, answers: FloatArray, suspicious: BoolArray
+    ) -> tuple[FloatArray, BoolArray, FloatArray]:
+        """The answers of the windows that are intermittent in place of the others'. Nothing of them is suspicious:
+        what is far outside for a sensor is a day on which somebody bought."""
+        library = self._library
+        phase = library.array(padded.origins % model.season)
+        made = model(library.array(padded.windows[:, :, 0]), phase, self.spec.horizon)
+        often, mean, own = (library.numpy(part)[:rows] for part in (made.intermittent, made.mean, made.quantiles))
+        return (
+            np.where(often[:, None], mean, answers),
+            suspicious & ~often,
+            np.where(often[:, None, None], own, np.nan),
+        )
+
     def _shrink(self) -> None:
         """Halve the work of a pass; on the CPU there is nothing left to give up, the failure is the model's."""
         self.devices_lost += 1
@@ -144,7 +173,7 @@ class Predictor:
             self._buckets = self._buckets[1:]
             return
         self._library = CPU
-        self._model = build_model(self._bundle.manifest.model, self._bundle.tensors, self._library)
+        self._build(self._bundle)
 
 
 def _in_buckets(rows: int, buckets: tuple[int, ...]) -> list[tuple[slice, int]]:

@@ -27,6 +27,12 @@ class Levels:
         self.bucket = np.searchsorted(self.horizons, np.arange(1, spec.horizon + 1))  # [H] → index of a bucket
         self.intervals = central_intervals(spec.quantile_levels)
 
+    def bin_scores(self) -> FloatArray:
+        """float64 [Q + 1], mean of a standard normal variable between two levels: what a value there counts for."""
+        density = np.exp(-0.5 * self.normal**2) / np.sqrt(2 * np.pi)
+        edges = np.concatenate(([0.0], density, [0.0]))
+        return -np.diff(edges) / np.diff(np.concatenate(([0.0], self.levels, [1.0])))
+
     def spread(self, base: AnyArray) -> FloatArray:
         """[…, Q] residual quantiles → […, 1] their width; 1 for a Gaussian of unit variance."""
         if len(self.levels) == 1:

@@ -14,6 +14,7 @@ from model_core.calibration import WINSOR as UNIT_WINSOR
 from model_core.dataset import TrainingWindows
 from model_core.drift.cusum import DRIFT_SLACK, WINSOR
 from model_core.ladder import TRACKED_RUNGS, Rung
+from model_core.models.intermittent import fine_levels
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
 
@@ -34,19 +35,40 @@ class Run:
     targets: FloatArray  # float64 [n, S, H], NaN where missing
     residuals: FloatArray  # float64 [n, S, 3, H], actual − location, NaN where there is none
     units: FloatArray  # float64 [n, S, 3], u as it stands at each origin
+    # float32 [n, S, H, Q], the model's own quantiles of demand (models/intermittent.py), NaN where tables count; None:
+    # everywhere
+    own: FloatArray | None = None
 
     def part(self, first: int, last: int) -> "Run":
         cut = slice(first, last)
-        return Run(self.series, self.targets[cut], self.residuals[cut], self.units[cut])
+        own = None if self.own is None else self.own[cut]
+        return Run(self.series, self.targets[cut], self.residuals[cut], self.units[cut], own)
 
     def where(self, there: BoolArray) -> "Run":
         """The same without the errors at which not there [n, S, H]."""
-        return Run(self.series, self.targets, np.where(there[:, :, None], self.residuals, np.nan), self.units)
+        residuals = np.where(there[:, :, None], self.residuals, np.nan)
+        return Run(self.series, self.targets, residuals, self.units, self.own)
+
+    def by_table(self, spec: StreamSpec) -> FloatArray:
+        """The residuals without those of the model that tables have nothing to do with; of counts, those of the
+        continuous value (compiled/demand.h), at places drawn with a fixed seed."""
+        if not spec.is_demand:
+            return self.residuals
+        residuals = self.residuals.copy()
+        if spec.aggregate == "count":
+            residuals -= np.random.default_rng(0).random(self.targets.shape)[:, :, None]
+        if self.own is None:
+            return residuals
+        residuals[:, :, Rung.MODEL][np.isfinite(self.own[..., 0])] = np.nan
+        return residuals
 
     def __add__(self, other: "Run") -> "Run":
         assert np.array_equal(self.series, other.series), "runs of different series are not one run"
         pairs = ((getattr(self, name), getattr(other, name)) for name in ("targets", "residuals", "units"))
-        return Run(self.series, *(np.concatenate(pair) for pair in pairs))
+        assert (self.own is None) == (other.own is None), "runs of one model are one run"
+        own = None if self.own is None or other.own is None else np.concatenate([self.own, other.own])
+        targets, residuals, units = (np.concatenate(pair) for pair in pairs)
+        return Run(self.series, targets, residuals, units, own)
 
 
 def run_origins(spec: StreamSpec, windows: TrainingWindows, first: int, last: int) -> IntArray:
@@ -59,6 +81,8 @@ def run_series(windows: TrainingWindows, rows: int) -> IntArray:
     """As many series, evenly spread, as a run over that many rows may hold: int64 [S]."""
     origins = -(-(rows + WARM_SEASONS * windows.spec.longest_season) // windows.spec.forecast_every)
     fit = max(1, RUN_CELLS_MAX // max(1, origins * windows.spec.horizon))
+    if windows.spec.is_demand:  # beside each residual its quantiles are kept
+        fit = max(1, fit // (1 + len(windows.spec.quantile_levels) // 2))
     return np.unique(np.linspace(0, len(windows) - 1, min(fit, len(windows))).round().astype(np.int64))
 
 
@@ -82,6 +106,8 @@ def run(
     horizon = windows.spec.horizon
     residuals = np.empty((len(origins), len(series), TRACKED_RUNGS, horizon))
     targets = np.empty((len(origins), len(series), horizon))
+    told = np.searchsorted(fine_levels(windows.spec.quantile_levels), np.array(windows.spec.quantile_levels))
+    own: FloatArray | None = None
     step = max(1, CHUNK_ROWS // len(series))
     for start in range(0, len(origins), step):
         rows = origins[start : start + step]
@@ -91,10 +117,14 @@ def run(
         targets[start : start + step] = actual.reshape(len(rows), len(series), -1)
         error = actual[:, None] - raw.locations
         residuals[start : start + step] = error.reshape(len(rows), len(series), TRACKED_RUNGS, -1)
+        if raw.own is not None:
+            if own is None:
+                own = np.full((*targets.shape, len(told)), np.nan, np.float32)
+            own[start : start + step] = raw.own[:, :, told].reshape(len(rows), len(series), horizon, -1)
     floor = UNIT_FLOOR * windows.spreads()[series]
     units = _units(residuals[..., 0], 0.5 ** (windows.spec.forecast_every * stride / season), floor)
     kept = int(np.searchsorted(origins, first))
-    return Run(series, targets[kept:], residuals[kept:], units[kept:])
+    return Run(series, targets[kept:], residuals[kept:], units[kept:], None if own is None else own[kept:])
 
 
 def _units(one_step: FloatArray, decay: float, floor: FloatArray) -> FloatArray:
@@ -157,15 +187,15 @@ class Tables:
 def learn_tables(done: Run, spec: StreamSpec, series_ids: list[str]) -> Tables:
     """Quantiles of the run's residuals; a rung or horizon without any keeps the Gaussian ones."""
     levels = np.array(spec.quantile_levels)
-    base = ModelFacts.none(spec).base
+    base, residuals = ModelFacts.none(spec).base, done.by_table(spec)
     for rung in range(TRACKED_RUNGS):
-        scaled = done.residuals[:, :, rung] / done.units[:, :, rung, None]  # [n, S, H]
+        scaled = residuals[:, :, rung] / done.units[:, :, rung, None]  # [n, S, H]
         for h in range(spec.horizon):
             cells = scaled[:, :, h]
             cells = cells[np.isfinite(cells)]
             if len(cells) >= len(levels):
                 base[rung, h] = np.quantile(cells, levels)
-    scaled = done.residuals / done.units[..., None]  # [n, S, 3, H]
+    scaled = residuals / done.units[..., None]  # [n, S, 3, H]
     enough = np.isfinite(scaled[:, :, Rung.MODEL]).sum(axis=0).min(axis=1) >= OWN_TABLE_MIN  # [S]
     own = np.flatnonzero(enough)
     tables = np.repeat(base[None], len(own), axis=0)
@@ -184,7 +214,10 @@ def learn_tables(done: Run, spec: StreamSpec, series_ids: list[str]) -> Tables:
 def drift_threshold(
     done: Run, tables: Tables, spec: StreamSpec, season: int, alarms_per_million: float, seed: int
 ) -> tuple[float, float] | None:
-    """(threshold h of the CUSUM, false alarms a million ticks at h) by block bootstrap; None with too few residuals."""
+    """(threshold h of the CUSUM, false alarms a million ticks at h) by block bootstrap; None with too few residuals,
+    and of demand: there the CUSUM is of normal scores (compiled/settle.c), whatever the model."""
+    if spec.is_demand:
+        return None
     median = spec.quantile_levels.index(0.5)
     one_step = done.residuals[:, :, Rung.MODEL, 0] / done.units[:, :, Rung.MODEL]
     one_step = one_step - tables.base[Rung.MODEL, 0, median]

@@ -16,6 +16,7 @@ from model_core.columns import Columns
 from model_core.compiled import address, phase_c
 from model_core.ladder import ISSUING, TRACKED_RUNGS
 from model_core.ledger import slots_of_horizons
+from model_core.models.intermittent import fine_levels
 from model_core.quantiles import Levels
 from model_core.scoring import SCORED, result_rows
 from model_core.spec import StreamSpec
@@ -49,10 +50,16 @@ class Answers:
             (np.ascontiguousarray(windows.scale[:, 0]), np.float64),
             (np.ascontiguousarray(windows.level), np.float64),
         ]
+        own = raw.own if spec.is_demand else None
+        if own is not None:
+            assert own.shape == (rows, spec.horizon, len(fine_levels(spec.quantile_levels))), "a distribution a step"
+            own = np.ascontiguousarray(own)
         made = [(self.rungs, np.int8), (self.reasons, np.int8), (self.quantiles, np.float32)]
         mean = None if self.mean is None else address(self.mean, np.float32)
-        self._kept = given  # as long as their addresses
-        self._struct = phase_c.Answers(*(address(array, dtype) for array, dtype in (*given, *made)), mean)
+        self._kept = given, own  # as long as their addresses
+        addresses = ([address(array, dtype) for array, dtype in group] for group in (given, made))
+        told = None if own is None else address(own, np.float64)
+        self._struct = phase_c.Answers(*next(addresses), told, *next(addresses), mean)
         self.address = ctypes.addressof(self._struct)
 
 
@@ -124,7 +131,7 @@ class SettlementKernel:
         self._found = Found()
         struct.K, struct.Q, struct.H, struct.I = self._horizons, len(levels.levels), spec.horizon, self._intervals
         struct.median, struct.every, struct.rate = levels.median, spec.forecast_every, spec.calibration_rate
-        struct.whole = spec.aggregate == "count"
+        struct.whole, struct.demand = spec.aggregate == "count", spec.is_demand
         slots = slots_of_horizons(spec)
         struct.ledger_rows = int(slots.sum())
         struct.result_rows = result_rows(spec) if spec.accuracy == "records" else 0
@@ -132,7 +139,10 @@ class SettlementKernel:
             setattr(struct, name, value)
         self._keep(np.int64, horizons=levels.horizons, first_slot=np.cumsum(slots) - slots, slot_count=slots)
         self._keep(np.int64, bucket=levels.bucket, intervals=np.array(levels.intervals, np.int64).reshape(-1, 2))
-        self._keep(np.float64, levels=levels.levels, normal=levels.normal)
+        self._keep(np.float64, levels=levels.levels, normal=levels.normal, bin_score=levels.bin_scores())
+        fine = fine_levels(spec.quantile_levels)
+        struct.G = len(fine)
+        self._keep(np.float64, fine_levels=fine)
         self._keep(np.float64, table=np.empty(len(levels.levels)), sorted=np.empty(len(levels.levels)))
 
     def _keep(self, dtype: type[np.generic], **arrays: AnyArray) -> None:
@@ -155,9 +165,9 @@ class SettlementKernel:
         struct.season, struct.decay, struct.threshold = facts.season, decay, facts.cusum_threshold
         self._keep(np.float64, tables=tables, spread=spread, scored_tables=scored, scored_spread=scored_spread)
 
-    def take_cohort(self, offsets: FloatArray, above: IntArray, counted: IntArray) -> None:
-        """[3, K, Q] each; the kernels write into them."""
-        self._keep(np.float64, cohort_offsets=offsets)
+    def take_cohort(self, offsets: FloatArray, above: IntArray, counted: IntArray, totals: FloatArray) -> None:
+        """[3, K, Q] each, and [K, 5]; the kernels write into them."""
+        self._keep(np.float64, cohort_offsets=offsets, cohort_totals=totals)
         self._keep(np.int64, cohort_above=above, cohort_counted=counted)
 
     def _bind(self) -> int:
@@ -166,7 +176,8 @@ class SettlementKernel:
         if columns.growths == self._growths:
             return self._address
         for name, dtype in phase_c.ONE_ROW.items():
-            setattr(struct, name, address(columns.flat(name), dtype))
+            if name in columns.arrays:
+                setattr(struct, name, address(columns.flat(name), dtype))
         for name, dtype in phase_c.MANY_ROWS.items():
             if name in columns.arrays:
                 setattr(struct, name, address(columns.arrays[name], dtype))

@@ -39,6 +39,12 @@ class TorchLibrary:
     def float64(self, array: Tensor) -> Tensor:
         return array.double()
 
+    def int64(self, array: Tensor) -> Tensor:
+        return array.long()
+
+    def sort(self, array: Tensor) -> Tensor:
+        return array.sort(dim=1).values
+
     def running_max(self, array: Tensor) -> Tensor:
         """[B, L] → the largest value so far of each row."""
         return array.cummax(dim=1).values

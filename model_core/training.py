@@ -15,11 +15,13 @@ import numpy as np
 from model_core.arrays import AnyArray
 from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.dataset import CellHistory, TrainingWindows
+from model_core.demand_training import fit_demand
 from model_core.errors import CoreError
 from model_core.gate.attempt import Attempt
 from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
 from model_core.gate.speed import Clock
 from model_core.ladder import Rung
+from model_core.models import DEMAND
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
 from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run, run_series
@@ -147,6 +149,7 @@ class _Training:
         self._version, self._created_at, self._device = version, created_at, device
         self.tell = progress
         self.ridge: RidgeTraining
+        self.demand: dict[str, AnyArray] = {}  # tensors of what answers for intermittent demand
         # Of every run the same: the errors of all of them are pooled.
         self._series = run_series(windows, max(spans.earlier - spans.validation, spans.end - spans.earlier))
 
@@ -157,6 +160,10 @@ class _Training:
         self.tell("fitting on the oldest part", 0.05)
         # A span's targets reach a horizon beyond its origins: they must not reach into the next one.
         sums = self.ridge.sums(spans.fit, spans.validation - spec.horizon)
+        if spec.is_demand:
+            self.tell("learning how often is sold", 0.2)
+            before = (spans.validation, spans.earlier - spec.horizon)
+            self.demand = fit_demand(self.windows, season, (spans.fit, spans.validation), before)
         self.tell("choosing penalty and prior", 0.25)
         choice = self.ridge.choose(sums, spans.validation, spans.earlier - spec.horizon)
         self.tell("learning the quantiles of its errors", 0.4)
@@ -182,8 +189,8 @@ class _Training:
         tensors: dict[str, AnyArray] = {BASE: tables.base, SERIES_TABLES: tables.own[:, Rung.MODEL]}
         cusum, alarms = threshold or (GAUSSIAN_CUSUM_THRESHOLD, float("nan"))
         return Bundle.sealed(
-            tensors | self.ridge.solve(sums, choice),
-            model="ridge",
+            tensors | self.ridge.solve(sums, choice) | self.demand,
+            model=DEMAND if spec.is_demand else "ridge",
             version=self._version,
             created_at=self._created_at,
             **Manifest.of_stream(spec),

@@ -79,7 +79,7 @@ class ForecastBatches:
             raw = self.in_chunks(self.load(stream, version).predictor, WindowBatch.concatenate(windows))
             first = 0
             for owned, batch in zip(partitions, windows, strict=True):
-                answers[owned] = rows_of(raw, slice(first, first + len(batch)))
+                answers[owned] = raw.rows(slice(first, first + len(batch)))
                 first += len(batch)
         return answers
 
@@ -109,8 +109,3 @@ def without_model(raw: RawForecast, rows: IntArray | slice) -> RawForecast:
 def window_offsets(observed: Observed) -> IntArray:
     """Input offset that caused each window, in the order of the windows."""
     return np.concatenate([wave.offsets[wave.due] for wave in observed.waves] or [np.empty(0, np.int64)])
-
-
-def rows_of(raw: RawForecast, rows: slice) -> RawForecast:
-    """Some of its rows, without copying."""
-    return RawForecast(**{name: getattr(raw, name)[rows] for name in RawForecast.__dataclass_fields__})

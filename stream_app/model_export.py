@@ -38,6 +38,7 @@ INSIDE = (
     "the model",
     "residual tables of the stream and of single series",
     "quantiles from table, unit and offsets; rising levels; bounds; whole numbers for counts",
+    "of demand: how often and how much is sold, and what follows for the quantiles of intermittent windows",
 )
 OUTSIDE = (
     "the ladder: too few readings, too many holes, out of distribution, and who answers then",

@@ -14,7 +14,7 @@ import structlog
 from model_core.batches import WindowBatch
 from model_core.shadow_offsets import ShadowOffsets
 from stream_app.assignment import Owned
-from stream_app.forecast_batches import ForecastBatches, Loaded, rows_of
+from stream_app.forecast_batches import ForecastBatches, Loaded
 
 if TYPE_CHECKING:
     from model_core.arrays import IntArray
@@ -85,7 +85,7 @@ class Shadows:
             raw = self._forecasts.in_chunks(self._candidates[stream].predictor, WindowBatch.concatenate(batches))
         first = 0
         for owned, shadow, rows in some:
-            answers = None if raw is None or not len(rows) else rows_of(raw, slice(first, first + len(rows)))
+            answers = None if raw is None or not len(rows) else raw.rows(slice(first, first + len(rows)))
             first += len(rows)
             for score in shadow.settle(observed[owned], rows, answers, owned.state.take_losses()):
                 self._leaving.add_shadow_score(owned, shadow, score)

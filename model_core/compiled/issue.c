@@ -1,11 +1,10 @@
 // Forecasts that are due: which rung answers, and the quantiles of all that are tracked, one series at a time.
 
-#include "phase_c.h"
+#include "demand.h"
 
 #define BORROWED_UPDATES 20.0  // how many updates a unit taken over from another rung counts for
 #define LEVEL_WIDTH 1.5        // standard deviations a unit of the level's quantiles: wide on purpose
 #define UNIT_MIN 1e-9
-#define DUST 1e-6  // of a count, relative: what float32 offsets leave on a whole number
 
 // What the predictor has answered, and room for what becomes of it. B windows.
 typedef struct {
@@ -14,6 +13,7 @@ typedef struct {
     const uint8_t *suspicious;   // [B]
     const double *scale;         // [B]
     const double *level;         // [B]
+    const double *own;           // [B, H, G], the model's own quantiles, NaN where it has none; null: never any
     int8_t *rungs, *reasons;     // [B]
     float *quantiles;            // [B, Q, H]
     float *mean;                 // [B, H], or null where nobody asks
@@ -23,7 +23,10 @@ typedef struct {
 static void prepare(const Settlement *s, int64_t column, double scale, double *unit) {
     if (!s->calibrated[column]) {
         float *offsets = s->offsets + offsets_at(s, column, MODEL, 0);
-        for (int64_t i = 0; i < TRACKED * s->K * s->Q; i++) offsets[i] = (float)s->cohort_offsets[i];
+        const int64_t size = s->K * s->Q;
+        for (int64_t i = 0; i < TRACKED * size; i++) offsets[i] = (float)s->cohort_offsets[i];
+        // Of a model of demand the cohort's levels count beside the series' own.
+        for (int64_t i = 0; by_level(s, MODEL) && i < size; i++) offsets[i] = 0.0f;
         s->calibrated[column] = 1;
         mark(s->scored_marks, column);
     }
@@ -79,55 +82,77 @@ static int64_t choose(const Settlement *s, int64_t column, int64_t origin, const
     return last ? LAST_VALUE : LEVEL;
 }
 
-static inline double whole(double quantile) {
-    return ceil(quantile - DUST * larger(1.0, fabs(quantile))) + 0.0;  // + 0: no minus zero
+static void keep_in_order(const Settlement *s, double unit, const double *bounds, double *quantiles) {
+    const double lowest = bounds[0] - width_below(s, unit);
+    for (int64_t i = 1; i < s->Q; i++) quantiles[i] = larger(quantiles[i - 1], quantiles[i]);
+    for (int64_t i = 0; i < s->Q; i++) quantiles[i] = clipped(quantiles[i], lowest, bounds[1]);
 }
 
-// q[τ] = ŷ + u · (base[τ] + spread · Δ[τ]), rising with τ and within the bounds. → quantiles [Q]
+// q[τ] = ŷ + u · (base[τ] + spread · Δ[τ]), rising with τ and within the bounds. → quantiles [Q], as the ledger has them
 static void place(const Settlement *s, double location, double unit, const double *base, double spread,
                   const float *offsets, const double *bounds, double *quantiles) {
     for (int64_t i = 0; i < s->Q; i++) {
         quantiles[i] = location + unit * (base[i] + spread * (double)offsets[i]);
     }
-    for (int64_t i = 1; i < s->Q; i++) quantiles[i] = larger(quantiles[i - 1], quantiles[i]);
+    keep_in_order(s, unit, bounds, quantiles);
+}
+
+// A model of demand, asked at other levels: its own distribution [G], or where it has none a table around its location.
+static void place_by_level(const Settlement *s, double location, double unit, const double *base, const double *own,
+                           const double *cohort, const float *offsets, const double *bounds, double *quantiles) {
+    const bool has_own = own && isfinite(own[0]);
     for (int64_t i = 0; i < s->Q; i++) {
-        const double quantile = clipped(quantiles[i], bounds[0], bounds[1]);
-        quantiles[i] = s->whole ? whole(quantile) : quantile;
+        const double level = clipped(s->levels[i] + cohort[i] + (double)offsets[i], LEVEL_MIN, 1.0 - LEVEL_MIN);
+        if (has_own) {
+            const double quantile = at_level(own, s->fine_levels, s->G, level);
+            quantiles[i] = quantile < 0.0 ? bounds[0] + quantile * width_below(s, unit) : quantile;
+        } else {
+            quantiles[i] = location + unit * at_level(base, s->levels, s->Q, level);
+        }
     }
+    keep_in_order(s, unit, bounds, quantiles);
 }
 
 // The same around the level, for every step of the horizon.
-static void place_wide(const Settlement *s, double level, double scale, const double *bounds, double *quantiles) {
+static void place_wide(const Settlement *s, double level, double scale, double unit, const double *bounds,
+                       double *quantiles) {
+    const double lowest = bounds[0] - width_below(s, unit);
     for (int64_t i = 0; i < s->Q; i++) {
-        const double quantile = clipped(level + LEVEL_WIDTH * scale * s->normal[i], bounds[0], bounds[1]);
-        quantiles[i] = s->whole ? whole(quantile) : quantile;
+        quantiles[i] = clipped(level + LEVEL_WIDTH * scale * s->normal[i], lowest, bounds[1]);
     }
 }
 
 // The quantiles of the rung that answers at every step of the horizon → published [Q, H].
 static void publish(const Settlement *s, int64_t column, int64_t rung, const double *location, double unit,
-                    float *published) {
+                    const double *own, float *published) {
     const int64_t table = table_of(s, column, rung) * s->H;
     const float *offsets = s->offsets + offsets_at(s, column, rung, 0);
     const double *bounds = s->bounds + 2 * column;
     double *quantiles = s->table;
     for (int64_t h = 0; h < s->H; h++) {
-        place(s, location[h], unit, s->tables + (table + h) * s->Q, s->spread[table + h],
-              offsets + s->bucket[h] * s->Q, bounds, quantiles);
-        for (int64_t i = 0; i < s->Q; i++) published[i * s->H + h] = (float)quantiles[i];
+        const double *base = s->tables + (table + h) * s->Q;
+        const int64_t bucket = s->bucket[h] * s->Q;
+        if (by_level(s, rung)) {
+            place_by_level(s, location[h], unit, base, own ? own + h * s->G : 0, s->cohort_offsets + bucket,
+                           offsets + bucket, bounds, quantiles);
+        } else {
+            place(s, location[h], unit, base, s->spread[table + h], offsets + bucket, bounds, quantiles);
+        }
+        for (int64_t i = 0; i < s->Q; i++) published[i * s->H + h] = (float)shown(s, bounds, (float)quantiles[i]);
     }
 }
 
-static void publish_level(const Settlement *s, const double *wide, float *published) {
+static void publish_level(const Settlement *s, int64_t column, const double *wide, float *published) {
     for (int64_t i = 0; i < s->Q; i++) {
-        for (int64_t h = 0; h < s->H; h++) published[i * s->H + h] = (float)wide[i];
+        const float quantile = (float)shown(s, s->bounds + 2 * column, (float)wide[i]);
+        for (int64_t h = 0; h < s->H; h++) published[i * s->H + h] = quantile;
     }
 }
 
 // Enters the quantiles of all tracked rungs, at the scored horizons whose target has not settled yet. `wide` [Q] are the
 // level's where it answered, else null.
 static void enter(const Settlement *s, int64_t column, int64_t origin, int64_t settled, int64_t rung,
-                  const double *locations, const double *unit, const double *wide) {
+                  const double *locations, const double *unit, const double *own, const double *wide, double level) {
     const double *bounds = s->bounds + 2 * column;
     for (int64_t k = 0; k < s->K; k++) {
         if (origin + s->horizons[k] <= settled) continue;  // of a corrected forecast the first have had their score
@@ -136,9 +161,15 @@ static void enter(const Settlement *s, int64_t column, int64_t origin, int64_t s
         for (int64_t r = 0; r < TRACKED; r++) {
             const double *quantiles = wide;
             if (!wide || r != MODEL) {
-                const int64_t table = table_of(s, column, r) * s->K + k;
-                place(s, locations[r * s->H + s->horizons[k] - 1], unit[r], s->scored_tables + table * s->Q,
-                      s->scored_spread[table], s->offsets + offsets_at(s, column, r, k), bounds, s->table);
+                const int64_t table = table_of(s, column, r) * s->K + k, h = s->horizons[k] - 1;
+                const double location = locations[r * s->H + h], *base = s->scored_tables + table * s->Q;
+                const float *offsets = s->offsets + offsets_at(s, column, r, k);
+                if (by_level(s, r)) {
+                    place_by_level(s, location, unit[r], base, own ? own + h * s->G : 0, s->cohort_offsets + k * s->Q,
+                                   offsets, bounds, s->table);
+                } else {
+                    place(s, location, unit[r], base, s->scored_spread[table], offsets, bounds, s->table);
+                }
                 quantiles = s->table;
             }
             float *entered = s->issued + (cell * TRACKED + r) * s->Q;
@@ -147,6 +178,11 @@ static void enter(const Settlement *s, int64_t column, int64_t origin, int64_t s
         s->issued_rung[cell] = (int8_t)rung;
         mark_row(s->issued_marks, column, slot, s->ledger_rows);
         mark_row(s->issued_rung_marks, column, slot, s->ledger_rows);
+        if (s->demand) {
+            const double mean = wide ? level : locations[rung * s->H + s->horizons[k] - 1];
+            s->issued_mean[cell] = (float)clipped(mean, bounds[0], bounds[1]);
+            mark_row(s->issued_mean_marks, column, slot, s->ledger_rows);
+        }
     }
 }
 
@@ -160,7 +196,10 @@ static void begin_results(const Settlement *s, int64_t column, int64_t origin) {
 
 static void publish_mean(const Settlement *s, int64_t column, const double *location, bool steady, float *mean) {
     const double *bounds = s->bounds + 2 * column;
-    for (int64_t h = 0; h < s->H; h++) mean[h] = (float)clipped(location[steady ? 0 : h], bounds[0], bounds[1]);
+    for (int64_t h = 0; h < s->H; h++) {
+        const double value = clipped(location[steady ? 0 : h], bounds[0], bounds[1]);
+        mean[h] = (float)clipped(value * correction(s, s->bucket[h]), bounds[0], bounds[1]);
+    }
 }
 
 // Forecasts of distinct columns [rows], made from the answers at `start` and after. `settled` [rows] are the newest
@@ -181,13 +220,14 @@ void phase_c_issue(int64_t rows, const Settlement *s, const Answers *answers, in
         float *published = answers->quantiles + at * s->Q * s->H;
         const bool on_level = rung == LEVEL;
         const double *location = on_level ? &level : locations + rung * s->H;
+        const double *own = answers->own ? answers->own + at * s->H * s->G : 0;
         if (on_level) {
-            place_wide(s, level, scale, s->bounds + 2 * column, s->sorted);
-            publish_level(s, s->sorted, published);
+            place_wide(s, level, scale, unit[LAST_VALUE], s->bounds + 2 * column, s->sorted);
+            publish_level(s, column, s->sorted, published);
         } else {
-            publish(s, column, rung, location, unit[rung], published);
+            publish(s, column, rung, location, unit[rung], own, published);
         }
-        enter(s, column, origin, settled[row], rung, locations, unit, on_level ? s->sorted : 0);
+        enter(s, column, origin, settled[row], rung, locations, unit, own, on_level ? s->sorted : 0, level);
         if (s->result_rows && !corrected) begin_results(s, column, origin);
         if (answers->mean) publish_mean(s, column, location, on_level, answers->mean + at * s->H);
     }

@@ -29,12 +29,16 @@ typedef struct {
     int64_t median;                                     // position of the level 0.5
     int64_t every;                                      // ticks between forecasts
     int64_t whole;                                      // counts: quantiles are whole numbers
+    int64_t demand;                                     // sums and counts: demand.h
     int64_t ledger_rows;                                // of a block
     int64_t result_rows;                                // of a block; 0: results of single forecasts are not kept
     const int64_t *horizons, *first_slot, *slot_count;  // [K]
     const int64_t *bucket;                              // [H]
     const int64_t *intervals;                           // [I, 2]
     const double *levels, *normal;                      // [Q]
+    const double *bin_score;                            // [Q + 1], of a normal variable between two levels the mean
+    int64_t G;                                          // levels of a model's own distribution; demand only
+    const double *fine_levels;                          // [G]
     double rate;                                        // by which a miss moves an offset
     double unit_floor_share, unit_winsor, drift_slack, drift_winsor;
 
@@ -49,6 +53,7 @@ typedef struct {
     // The cohort.
     double *cohort_offsets;                  // [3, K, Q]
     int64_t *cohort_above, *cohort_counted;  // [3, K, Q]
+    double *cohort_totals;                   // [K, 5], demand.h: enum totals; demand only
 
     // Columns of one row, [columns, …].
     const int8_t *role;
@@ -69,14 +74,17 @@ typedef struct {
     int64_t *resting_until;
     int8_t *naive_rung;
     int64_t *naive_since;
+    const int64_t *seed;  // of what is drawn; demand only
 
     // Columns of many rows, [blocks, rows, 256, …].
     float *issued;  // [3, Q]
     int8_t *issued_rung;
     double *results;  // [K, 6]
+    float *issued_mean;  // demand only
 
     // What of them has changed, [blocks] or [blocks, rows].
-    uint8_t *season_change_marks, *scored_marks, *issuing_marks, *issued_marks, *issued_rung_marks, *results_marks;
+    uint8_t *season_change_marks, *scored_marks, *issuing_marks, *issued_marks, *issued_rung_marks, *results_marks,
+        *issued_mean_marks;
 
     double *table, *sorted;  // [Q] each, room for the arithmetic of one row
 } Settlement;

@@ -26,8 +26,14 @@ ONE_ROW: dict[str, type[np.generic]] = {
     "resting_until": np.int64,
     "naive_rung": np.int8,
     "naive_since": np.int64,
+    "seed": np.int64,
 }
-MANY_ROWS: dict[str, type[np.generic]] = {"issued": np.float32, "issued_rung": np.int8, "results": np.float64}
+MANY_ROWS: dict[str, type[np.generic]] = {
+    "issued": np.float32,
+    "issued_rung": np.int8,
+    "results": np.float64,
+    "issued_mean": np.float32,
+}
 
 
 def _members(text: str, kind: Any) -> list[tuple[str, Any]]:
@@ -36,15 +42,18 @@ def _members(text: str, kind: Any) -> list[tuple[str, Any]]:
 
 class Settlement(ctypes.Structure):
     _fields_ = [
-        *_members("K Q H I median every whole ledger_rows result_rows", INT),
-        *_members("horizons first_slot slot_count bucket intervals levels normal", ARRAY),
+        *_members("K Q H I median every whole demand ledger_rows result_rows", INT),
+        *_members("horizons first_slot slot_count bucket intervals levels normal bin_score", ARRAY),
+        ("G", INT),
+        ("fine_levels", ARRAY),
         *_members("rate unit_floor_share unit_winsor drift_slack drift_winsor", REAL),
         *_members("trained season", INT),
         *_members("decay threshold", REAL),
         *_members("tables spread scored_tables scored_spread cohort_offsets cohort_above cohort_counted", ARRAY),
+        ("cohort_totals", ARRAY),
         *_members(" ".join([*ONE_ROW, *MANY_ROWS]), ARRAY),
         *_members("season_change_marks scored_marks issuing_marks", ARRAY),
-        *_members("issued_marks issued_rung_marks results_marks table sorted", ARRAY),
+        *_members("issued_marks issued_rung_marks results_marks issued_mean_marks table sorted", ARRAY),
     ]
 
 
@@ -56,7 +65,7 @@ class Found(ctypes.Structure):
 
 
 class Answers(ctypes.Structure):
-    _fields_ = _members("locations reason suspicious scale level rungs reasons quantiles mean", ARRAY)
+    _fields_ = _members("locations reason suspicious scale level own rungs reasons quantiles mean", ARRAY)
 
 
 # (cells, settlement, found, index, ticks, values, change). It keeps the interpreter's lock: a tick of 1,250 cells takes

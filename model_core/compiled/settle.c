@@ -1,6 +1,6 @@
 // Cells that settle meet what was issued for them: scores, drift, offsets and units move, one series at a time.
 
-#include "phase_c.h"
+#include "demand.h"
 
 // What Python has to tell, as rows of the wave: CUSUMs that turned, forecasts whose last target has settled, series
 // whose season is over.
@@ -24,6 +24,10 @@ typedef struct {
     const float *quantiles;     // [3, Q]
     const float *issued;        // [Q], those that were published
     double loss[TRACKED + 1];   // pinball
+    double median;              // of those, as it was shown
+    double at[TRACKED + 1];     // where the value stands among the quantiles: of demand not just where it is
+    double width[TRACKED];      // below the lowest value
+    double mean;                // that was issued, of demand
     bool tracked[TRACKED];      // the rung had an answer of its own
 } Entry;
 
@@ -41,13 +45,26 @@ static void find_due(const Settlement *s, int64_t tick, Due *due) {
 }
 
 // Mean over levels of ρτ(y − q) = max(τ d, (τ − 1) d) (Koenker 1978).
-static double pinball(const Settlement *s, double y, const float *quantiles) {
+static double pinball(const Settlement *s, const double *bounds, double y, const float *quantiles) {
     double sum = 0.0;
     for (int64_t i = 0; i < s->Q; i++) {
-        const double d = y - (double)quantiles[i];
+        const double d = y - shown(s, bounds, quantiles[i]);
         sum += larger(s->levels[i] * d, (s->levels[i] - 1.0) * d);
     }
     return sum / (double)s->Q;
+}
+
+// Where the value stands among the quantiles of each rung and of what was issued.
+static void stand(const Settlement *s, int64_t column, int64_t tick, double y, Entry *entry) {
+    for (int64_t r = 0; r <= TRACKED; r++) entry->at[r] = y;
+    if (!s->demand) return;
+    const double lower = (double)(float)s->bounds[2 * column], draw = drawn(s->seed[column], tick);
+    for (int64_t r = 0; r < TRACKED; r++) {
+        const double *unit = s->unit + (column * TRACKED + r) * 2;
+        entry->width[r] = width_below(s, larger(sqrt(unit[SQUARE]), s->unit_floor[column]));
+        entry->at[r] = placed(s, y, lower, entry->width[r], draw);
+    }
+    entry->at[ISSUED] = entry->at[entry->rung == LEVEL ? LAST_VALUE : entry->rung];
 }
 
 // Takes out what waits for the cell, with what it costs. Returns how many there were.
@@ -66,10 +83,13 @@ static int64_t take(const Settlement *s, const Due *due, int64_t column, double 
         entry->issued = entry->quantiles + place * s->Q;
         for (int64_t r = 0; r < TRACKED; r++) {
             const float *quantiles = entry->quantiles + r * s->Q;
-            entry->loss[r] = pinball(s, y, quantiles);
+            entry->loss[r] = pinball(s, s->bounds + 2 * column, y, quantiles);
             entry->tracked[r] = isfinite(quantiles[s->median]) && !(r == MODEL && rung == LEVEL);
         }
         entry->loss[ISSUED] = entry->loss[place];
+        entry->mean = s->demand ? (double)s->issued_mean[cell] : 0.0;
+        entry->median = shown(s, s->bounds + 2 * column, entry->issued[s->median]);
+        stand(s, column, due->tick, y, entry);
     }
     return count;
 }
@@ -91,7 +111,7 @@ static double score(const Settlement *s, int64_t column, double y, const Entry *
             losses[r]++;
         }
         sum[ISSUED] += entries[i].loss[ISSUED];
-        size += fabs(y - (double)entries[i].issued[s->median]);
+        size += fabs(y - entries[i].median);
     }
     const double updates = loss_of(s, column, ISSUED)[1];
     for (int64_t r = 0; r <= ISSUED; r++) {
@@ -104,18 +124,23 @@ static double score(const Settlement *s, int64_t column, double y, const Entry *
     double *coverage = s->coverage + column * (s->I ? s->I : 1);
     for (int64_t j = 0; j < s->I; j++) {
         int64_t hits = 0;
-        for (int64_t i = 0; i < count; i++) hits += inside(s, y, entries[i].issued, j);
+        for (int64_t i = 0; i < count; i++) hits += inside(s, entries[i].at[ISSUED], entries[i].issued, j);
         coverage[j] = updated_mean(coverage[j], updates, (double)hits / (double)count, s->decay);
     }
     s->scored[column] += count;
     return sum[ISSUED] / (double)count;
 }
 
-// Counts the value in the gap between the quantiles that it fell into (Dawid 1984).
-static void count_in_histogram(const Settlement *s, int64_t column, double y, const float *quantiles) {
-    float *counts = s->pit + column * (s->Q + 1);
+// The gap between the quantiles that the value fell into.
+static int64_t bin_of(const Settlement *s, double at, const float *quantiles) {
     int64_t bin = 0;
-    for (int64_t i = 0; i < s->Q; i++) bin += (double)quantiles[i] < y;
+    for (int64_t i = 0; i < s->Q; i++) bin += (double)quantiles[i] < at;
+    return bin;
+}
+
+// Counts that gap (Dawid 1984).
+static void count_in_histogram(const Settlement *s, int64_t column, int64_t bin) {
+    float *counts = s->pit + column * (s->Q + 1);
     for (int64_t i = 0; i <= s->Q; i++) counts[i] *= (float)s->decay;
     counts[bin] += 1.0f;
 }
@@ -128,7 +153,10 @@ static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, c
     if (one_step->rung == LEVEL) return false;
     const double *unit = s->unit + (column * TRACKED + one_step->rung) * 2;
     const double scale = larger(sqrt(unit[SQUARE]), s->unit_floor[column]);
-    const double residual = unit[UPDATES] > 0.0 ? (y - (double)one_step->issued[s->median]) / scale : 0.0;
+    const int64_t bin = bin_of(s, one_step->at[ISSUED], one_step->issued);
+    // Of demand no residual is like another: a rare sale is always far from a median of zero.
+    double residual = s->demand ? s->bin_score[bin] : (y - one_step->median) / scale;
+    if (unit[UPDATES] == 0.0) residual = 0.0;
     const double z = clipped(residual, -s->drift_winsor, s->drift_winsor);
     double *g = s->cusum + 2 * column;
     int64_t *rest = s->cusum_rest + column;
@@ -148,7 +176,7 @@ static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, c
         const int64_t i = found->turned++;
         found->turned_rows[i] = row, found->statistic[i] = statistic, found->alarmed[i] = alarm;
     }
-    count_in_histogram(s, column, y, one_step->issued);
+    count_in_histogram(s, column, bin);
     return deciding;
 }
 
@@ -171,11 +199,13 @@ static void make_rise(const Settlement *s, double *offsets, const double *base, 
 }
 
 // A quantile moves by the rate times its miss. Equal is no evidence; one held at a bound must not wind up behind it.
-static void learn_offsets(const Settlement *s, int64_t column, int64_t rung, const Entry *entry, double y) {
+static void learn_offsets(const Settlement *s, int64_t column, int64_t rung, const Entry *entry) {
+    const double y = entry->at[rung];
     const float *quantiles = entry->quantiles + rung * s->Q;
     float *offsets = s->offsets + offsets_at(s, column, rung, entry->k);
     // As the quantiles are: 0.1 is not 0.1 there.
-    const float lower = (float)s->bounds[2 * column], upper = (float)s->bounds[2 * column + 1];
+    const double lowest = s->bounds[2 * column] - (s->demand ? entry->width[rung] : 0.0);
+    const float lower = (float)lowest, upper = (float)s->bounds[2 * column + 1];
     const int64_t cohort = (rung * s->K + entry->k) * s->Q;
     double *moved = s->table;
     for (int64_t i = 0; i < s->Q; i++) {
@@ -192,6 +222,20 @@ static void learn_offsets(const Settlement *s, int64_t column, int64_t rung, con
     for (int64_t i = 0; i < s->Q; i++) offsets[i] = (float)moved[i];
 }
 
+// A level moves by the rate times its miss; none winds up, there is no way out of (0, 1).
+static void learn_levels(const Settlement *s, int64_t column, const Entry *entry) {
+    const float *quantiles = entry->quantiles + MODEL * s->Q;
+    float *offsets = s->offsets + offsets_at(s, column, MODEL, entry->k);
+    const int64_t cohort = entry->k * s->Q;
+    for (int64_t i = 0; i < s->Q; i++) {
+        const bool above = entry->at[MODEL] > (double)quantiles[i];
+        const double moved = (double)offsets[i] + s->rate * ((double)above - (1.0 - s->levels[i]));
+        offsets[i] = (float)clipped(moved, -LEVEL_SHIFT_MAX, LEVEL_SHIFT_MAX);
+        s->cohort_above[cohort + i] += above;
+        s->cohort_counted[cohort + i]++;
+    }
+}
+
 // Mean square of one-step residuals, innovations winsorised (residuals.py: update_unit).
 static void learn_unit(const Settlement *s, int64_t column, int64_t rung, double residual) {
     double *state = s->unit + (column * TRACKED + rung) * 2;
@@ -205,11 +249,20 @@ static void learn_unit(const Settlement *s, int64_t column, int64_t rung, double
 static void learn(const Settlement *s, int64_t column, double y, const Entry *entries, int64_t count, bool frozen) {
     for (int64_t i = 0; i < count; i++) {
         const Entry *entry = entries + i;
+        if (s->demand) {
+            s->cohort_totals[entry->k * TOTALS + NEW_ACTUAL] += y;
+            s->cohort_totals[entry->k * TOTALS + NEW_MEAN] += entry->mean;
+        }
         for (int64_t r = 0; r < TRACKED; r++) {
             if (!entry->tracked[r]) continue;
-            learn_offsets(s, column, r, entry, y);
+            if (by_level(s, r)) {
+                learn_levels(s, column, entry);
+            } else {
+                learn_offsets(s, column, r, entry);
+            }
             if (entry->k == 0 && !frozen) {  // the first scored horizon is one step
-                learn_unit(s, column, r, y - (double)entry->quantiles[r * s->Q + s->median]);
+                const float median = entry->quantiles[r * s->Q + s->median];
+                learn_unit(s, column, r, y - shown(s, s->bounds + 2 * column, median));
             }
         }
     }
@@ -223,9 +276,9 @@ static bool keep_results(const Settlement *s, int64_t column, double actual, dou
         const int64_t cell = cell_of(column, entry->result, s->result_rows);
         double *result = s->results + (cell * s->K + entry->k) * RESULT_WIDTH;
         int64_t bits = 0;
-        for (int64_t j = 0; j < s->I; j++) bits |= (int64_t)inside(s, y, entry->issued, j) << j;
+        for (int64_t j = 0; j < s->I; j++) bits |= (int64_t)inside(s, entry->at[ISSUED], entry->issued, j) << j;
         result[0] = actual;
-        result[1] = y - (double)entry->issued[s->median];
+        result[1] = y - entry->median;
         result[2] = entry->loss[ISSUED];
         result[3] = entry->loss[SEASONAL_NAIVE];
         result[4] = entry->loss[LAST_VALUE];
@@ -279,13 +332,41 @@ void phase_c_settle(int64_t rows, const Settlement *s, Found *found, const int64
     }
 }
 
+// Levels of the cohort at one scored horizon: the more values a tick has, and the sooner they come, the faster.
+static void close_levels(const Settlement *s, int64_t k) {
+    double *offsets = s->cohort_offsets + k * s->Q;
+    const double most = smaller(COHORT_RATE, COHORT_GAIN * (double)s->every / (double)s->horizons[k]);
+    for (int64_t i = 0; i < s->Q; i++) {
+        int64_t *above = s->cohort_above + k * s->Q + i, *counted = s->cohort_counted + k * s->Q + i;
+        if (*counted) {
+            const double count = (double)*counted, rate = most * count / (count + COHORT_COUNT);
+            const double moved = offsets[i] + rate * ((double)*above / count - (1.0 - s->levels[i]));
+            offsets[i] = clipped(moved, -LEVEL_SHIFT_MAX, LEVEL_SHIFT_MAX);
+        }
+        *above = *counted = 0;
+    }
+}
+
+static void close_totals(const Settlement *s, int64_t k) {
+    double *totals = s->cohort_totals + k * TOTALS;
+    if (totals[NEW_MEAN] == 0.0 && totals[NEW_ACTUAL] == 0.0) return;
+    totals[OF_ACTUAL] = s->decay * totals[OF_ACTUAL] + totals[NEW_ACTUAL];
+    totals[OF_MEAN] = s->decay * totals[OF_MEAN] + totals[NEW_MEAN];
+    totals[OF_TICKS] = s->decay * totals[OF_TICKS] + 1.0;
+    totals[NEW_ACTUAL] = totals[NEW_MEAN] = 0.0;
+}
+
 // The watermark closed a tick: the cohort takes what was learned since the last one.
 void phase_c_close(int64_t rungs, const Settlement *s) {
     const int64_t size = rungs * s->K * s->Q;
     bool any = false;
     for (int64_t i = 0; i < size; i++) any |= s->cohort_counted[i] > 0;
     if (!any) return;
-    for (int64_t start = 0; start < size; start += s->Q) {
+    for (int64_t k = 0; s->demand && k < s->K; k++) {
+        close_levels(s, k);
+        close_totals(s, k);
+    }
+    for (int64_t start = s->demand ? s->K * s->Q : 0; start < size; start += s->Q) {
         double *offsets = s->cohort_offsets + start;
         for (int64_t i = 0; i < s->Q; i++) {
             int64_t *above = s->cohort_above + start + i, *counted = s->cohort_counted + start + i;

@@ -11,10 +11,12 @@ import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from model_core.dataset import TrainingWindows
+from model_core.demand_training import published
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
 from model_core.quantiles import Levels, pinball, place
 from model_core.residuals import Run, Tables, run
+from model_core.spec import StreamSpec
 
 WORST_KEPT = 6  # series whose worst forecast is kept for the report
 RATIO_ORIGINS_MIN = 200  # scored origins from which a series' ratio says something
@@ -94,7 +96,11 @@ class _Model:
         done = self._done
         location = done.targets[:, some] - done.residuals[:, some, Rung.MODEL]
         unit = done.units[:, some, Rung.MODEL, None]
-        return place(location, unit, self._tables[some], self._bounds[some, None])
+        by_table = place(location, unit, self._tables[some], self._bounds[some, None])
+        if done.own is None:
+            return by_table
+        own = done.own[:, some].astype(np.float64)
+        return np.where(np.isfinite(own), own, by_table)
 
 
 class _Naive:
@@ -150,17 +156,29 @@ def _duel(late: Run, tables: Tables, windows: TrainingWindows, moving: BoolArray
     for some in _parts(late, len(levels.levels)):
         actual = late.targets[:, some]
         both = [side.quantiles(some) for side in sides]  # [n, s, H, Q] each
+        stands = _standing(actual, windows.spec, some)
         there = np.isfinite(actual) & np.isfinite(both[0][..., 0]) & np.isfinite(both[1][..., 0])
         for side, quantiles in enumerate(both):
-            losses[side, :, some] = _mean(pinball(actual, quantiles, levels.levels), there, 2)
             for low, high in levels.intervals[:1]:
-                within = (quantiles[..., low] <= actual) & (actual <= quantiles[..., high])
+                within = (quantiles[..., low] <= stands) & (stands <= quantiles[..., high])
                 inside[side] += (within & there)[:, moving[some]].sum(axis=1)
+        if windows.spec.is_demand:
+            both = [np.where(np.isfinite(quantiles), published(quantiles, windows.spec), np.nan) for quantiles in both]
+        for side, quantiles in enumerate(both):
+            losses[side, :, some] = _mean(pinball(actual, quantiles, levels.levels), there, 2)
         counted += there[:, moving[some]].sum(axis=1)
         worst = _worst(worst, late.series[some], losses[:, :, some], actual, both)
     starts = np.concatenate([[0], levels.horizons[:-1]])  # of buckets, among the horizons
     inside, counted = (np.add.reduceat(counts, starts, axis=-1) for counts in (inside, counted))
     return Duel(late.series, losses[0], losses[1], inside, counted, tuple(worst))
+
+
+def _standing(actual: FloatArray, spec: StreamSpec, some: slice) -> FloatArray:
+    """Where actual values [n, s, H] stand among quantiles: of demand as in compiled/demand.h, drawn by their place."""
+    if not spec.is_demand:
+        return actual
+    drawn = np.random.default_rng(some.start).random(actual.shape)
+    return actual - np.where((actual <= 0) | (spec.aggregate == "count"), drawn, 0.0)
 
 
 def _worst(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+from tests.core.oracle_demand import drawn
+
 if TYPE_CHECKING:
     from tests.core.oracle import Due, Settings
 
@@ -44,10 +46,15 @@ class Mean:
 
 @dataclass
 class Issued:
-    """What waits for one target: quantiles of the tracked rungs (float32), and which rung was published."""
+    """What waits for one target: quantiles of the tracked rungs (float32), and which rung was published.
+
+    Of demand they are those of a continuous value: a count minus a number in (0, 1), a sum with a zero that lies
+    somewhere within a unit below it.
+    """
 
     rungs: list[list[float] | None]
     rung: int
+    mean: float
 
     @property
     def published(self) -> list[float]:
@@ -91,6 +98,8 @@ class Judge:
         self.cohort = self.tables(lambda rung, k: [0.0] * len(levels))
         self.above = self.tables(lambda rung, k: [0] * len(levels))
         self.counted = self.tables(lambda rung, k: [0] * len(levels))
+        # Of demand: sums of actual values and of the means forecast for them, ticks, and both since the last close.
+        self.totals = [[0.0] * 5 for _ in settings.horizons]
         self.forecasts: dict[str, list[dict[str, Any]]] = {}  # of each series, in order
         self.records: dict[str, list[dict[str, Any]]] = {}
         self.summaries: dict[str, list[dict[str, Any]]] = {}
@@ -132,13 +141,31 @@ class Judge:
         for b, delta in zip(base, of.offsets[rung][bucket], strict=True):
             value = location + unit * (b + spread * delta)
             result.append(max([value, *result[-1:]]))
-        return self.finished([min(max(value, of.lower), of.upper) for value in result])
+        return [min(max(value, of.lower - self.below(unit)), of.upper) for value in result]
 
-    def finished(self, quantiles: list[float]) -> list[float]:
+    def below(self, unit: float) -> float:
+        """How far below the lowest value of demand the continuous one may be."""
+        return {"count": 1.0, "sum": unit}.get(self.set.aggregate, 0.0)
+
+    def shown(self, of: Judged, quantiles: list[float]) -> list[float]:
         """Counts are whole numbers, rounded up; the dust of float32 is no reason to round up."""
-        if self.set.aggregate != "count":
+        if not self.set.demand:
             return quantiles
-        return [math.ceil(q - 1e-6 * max(1.0, abs(q))) for q in quantiles]
+        if self.set.aggregate == "sum":
+            return [max(q, of.lower) for q in quantiles]
+        return [max(self.rounded_up(q), self.rounded_up(of.lower)) for q in quantiles]
+
+    @staticmethod
+    def rounded_up(quantile: float) -> float:
+        return math.ceil(quantile - 1e-6 * max(1.0, abs(quantile))) if math.isfinite(quantile) else quantile
+
+    def stands(self, of: Judged, name: str, tick: int, value: float, rung: int) -> float:
+        """Where a value stands among the quantiles of a rung."""
+        rung = LAST if rung == LEVEL else rung
+        below = self.below(max(math.sqrt(of.units[rung].value), of.unit_floor))
+        if self.set.aggregate == "count" or (self.set.demand and value <= f32(of.lower)):
+            return value - drawn(name, tick) * below
+        return value
 
     # --- issuing ----------------------------------------------------------------------------------------------------
 
@@ -171,8 +198,8 @@ class Judge:
             rung = SEASONAL
         elif locations[LAST]:
             rung = LAST
-        wide = [min(max(due.level + LEVEL_WIDTH * scale * z, of.lower), of.upper) for z in self.normal]
-        wide = self.finished(wide)
+        lowest = of.lower - self.below(units[LAST])
+        wide = [min(max(due.level + LEVEL_WIDTH * scale * z, lowest), of.upper) for z in self.normal]
 
         def at(place: int, horizon: int) -> list[float] | None:
             if place == MODEL and rung == LEVEL:
@@ -180,13 +207,17 @@ class Judge:
             location = locations[place]
             return location and self.quantiles(of, place, horizon, location[horizon - 1], units[place])
 
-        place = MODEL if rung == LEVEL else rung
+        def published(horizon: int) -> list[float]:
+            quantiles = at(MODEL if rung == LEVEL else rung, horizon)
+            assert quantiles is not None
+            return self.shown(of, [f32(value) for value in quantiles] if self.set.demand else quantiles)
+
         center = [due.level] * self.set.horizon if rung == LEVEL else locations[rung]
         said = {
             "due": due,
             "rung": rung,
-            "quantiles": [at(place, h) for h in range(1, self.set.horizon + 1)],
-            "mean": [min(max(value, of.lower), of.upper) for value in center],
+            "quantiles": [published(h) for h in range(1, self.set.horizon + 1)],
+            "mean": [self.corrected(of, value, h) for h, value in enumerate(center, 1)],
             "observed_share": sum(value is not None for value in due.window[0]) / self.set.length,
         }
         self.forecasts.setdefault(due.series_id, []).append(said)
@@ -194,7 +225,18 @@ class Judge:
             if due.origin + h > settled:
                 quantiles = [at(r, h) for r in range(3)]
                 rounded = [q and [f32(value) for value in q] for q in quantiles]
-                of.ledger[due.origin + h, k] = Issued(rounded, rung)
+                mean = f32(min(max(center[h - 1], of.lower), of.upper))
+                of.ledger[due.origin + h, k] = Issued(rounded, rung, mean)
+
+    def corrected(self, of: Judged, mean: float, horizon: int) -> float:
+        """By how much the means of that bucket were too small lately."""
+        bucket = next(k for k, h in enumerate(self.set.horizons) if h >= horizon)
+        actual, means, ticks, *_ = self.totals[bucket]
+        mean = min(max(mean, of.lower), of.upper)
+        if actual > 0 and means > 0:
+            ratio = min(max(actual / means, 0.5), 2.0)
+            mean *= 1.0 + (ratio - 1.0) * ticks / (ticks + 3.0)
+        return min(max(mean, of.lower), of.upper)
 
     # --- an actual value --------------------------------------------------------------------------------------------
 
@@ -206,12 +248,14 @@ class Judge:
         if not entries:
             return
         if value is not None:
-            self.score(of, value, entries)
-            deciding = self.watch(of, name, tick, value, entries.get(0), offset)
-            self.learn(of, value, entries, deciding)
-        for k, issued in entries.items():
+            at = [self.stands(of, name, tick, value, rung) for rung in range(4)]
+            self.score(of, value, at, entries)
+            results = {k: self.result(of, value, at, issued) for k, issued in entries.items()}
+            deciding = self.watch(of, name, tick, value, at, entries.get(0), offset)
+            self.learn(of, value, at, entries, deciding)
+        for k in entries:
             origin = tick - self.set.horizons[k]
-            of.results.setdefault(origin, {})[k] = self.result(value, issued)
+            of.results.setdefault(origin, {})[k] = self.nothing if value is None else results[k]
         if self.set.records and len(self.set.horizons) - 1 in entries:
             origin = tick - self.set.horizon
             results = of.results.pop(origin)
@@ -222,38 +266,45 @@ class Judge:
             summary = {"tick": tick, "offset": offset, "scored": of.scored, **self.running(of)}
             self.summaries.setdefault(name, []).append(summary)
 
-    def result(self, value: float | None, issued: Issued) -> tuple[Any, ...]:
-        if value is None:
-            return self.nothing
-        quantiles, levels = issued.published, self.set.levels
-        naive = [pinball(value, issued.rungs[r], levels) if issued.rungs[r] else None for r in (SEASONAL, LAST)]
-        inside = [quantiles[low] <= value <= quantiles[high] for low, high in self.intervals]
+    def result(self, of: Judged, value: float, at: list[float], issued: Issued) -> tuple[Any, ...]:
+        levels = self.set.levels
+        both = [issued.rungs[r] for r in (SEASONAL, LAST)]
+        naive = [pinball(value, self.shown(of, q), levels) if q else None for q in both]
+        covering, quantiles = issued.published, self.shown(of, issued.published)
+        inside = [covering[low] <= at[issued.rung] <= covering[high] for low, high in self.intervals]
         error = value - quantiles[self.median]
         return (value, error, pinball(value, quantiles, levels), *naive, inside)
 
     def tracked(self, issued: Issued, rung: int) -> list[float] | None:
         return None if rung == MODEL and issued.rung == LEVEL else issued.rungs[rung]
 
-    def score(self, of: Judged, value: float, entries: dict[int, Issued]) -> None:
+    def score(self, of: Judged, value: float, at: list[float], entries: dict[int, Issued]) -> None:
         levels, n = self.set.levels, len(entries)
         for rung in range(3):
             kept = [q for q in (self.tracked(issued, rung) for issued in entries.values()) if q]
             if kept:
-                of.losses[rung].take(sum(pinball(value, q, levels) for q in kept) / len(kept), self.decay)
-        said = [issued.published for issued in entries.values()]
+                loss = sum(pinball(value, self.shown(of, q), levels) for q in kept)
+                of.losses[rung].take(loss / len(kept), self.decay)
+        said = [self.shown(of, issued.published) for issued in entries.values()]
         of.losses[ISSUED].take(sum(pinball(value, q, levels) for q in said) / n, self.decay)
         of.error.take(sum(abs(value - q[self.median]) for q in said) / n, self.decay)
         for (low, high), mean in zip(self.intervals, of.coverage, strict=True):
-            mean.take(sum(q[low] <= value <= q[high] for q in said) / n, self.decay)
+            hits = [issued.published[low] <= at[issued.rung] <= issued.published[high] for issued in entries.values()]
+            mean.take(sum(hits) / n, self.decay)
         of.scored += n
 
-    def watch(self, of: Judged, name: str, tick: int, value: float, issued: Issued | None, offset: int) -> bool:
+    def watch(
+        self, of: Judged, name: str, tick: int, value: float, at: list[float], issued: Issued | None, offset: int
+    ) -> bool:
         """CUSUM of the one-step residual; returns whether a decision is under way, which freezes the units."""
         if issued is None or issued.rung == LEVEL:
             return False
         unit = of.units[issued.rung]
         scale = max(math.sqrt(unit.value), of.unit_floor)
-        residual = (value - issued.published[self.median]) / scale if unit.updates else 0.0
+        residual = (value - issued.published[self.median]) / scale
+        if self.set.demand:
+            residual = self.score_of_bin(sum(q < at[issued.rung] for q in issued.published))
+        residual = residual if unit.updates else 0.0
         residual = max(-CUSUM_WINSOR, min(CUSUM_WINSOR, residual))
         deciding = max(of.cusum) > self.set.cusum_threshold / 2
         resting = of.rest is not None and tick <= of.rest
@@ -271,17 +322,29 @@ class Judge:
             self.alarms.append((name, tick, "ok", offset))
         return deciding
 
-    def learn(self, of: Judged, value: float, entries: dict[int, Issued], frozen: bool) -> None:
-        lower, upper = f32(of.lower), f32(of.upper)
+    def score_of_bin(self, number: int) -> float:
+        """Mean of a standard normal variable between two neighbouring levels."""
+        edges = [-math.inf, *self.normal, math.inf]
+        density = [math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) for z in edges]
+        shares = [0.0, *self.set.levels, 1.0]
+        return (density[number] - density[number + 1]) / (shares[number + 1] - shares[number])
+
+    def learn(self, of: Judged, value: float, at: list[float], entries: dict[int, Issued], frozen: bool) -> None:
+        upper = f32(of.upper)
+        below = [self.below(max(math.sqrt(unit.value), of.unit_floor)) for unit in of.units]
+        units = [Mean(unit.value, unit.updates) for unit in of.units]
         for k, issued in entries.items():
+            self.totals[k][3] += value
+            self.totals[k][4] += issued.mean
             for rung in range(3):
                 quantiles = self.tracked(issued, rung)
                 if quantiles is None:
                     continue
+                lower, stands = f32(of.lower - below[rung]), at[rung]
                 moved = list(of.offsets[rung][k])
                 for i, (q, level) in enumerate(zip(quantiles, self.set.levels, strict=True)):
-                    above = value > q
-                    if value == q or (q <= lower and not above) or (q >= upper and above):
+                    above = stands > q
+                    if stands == q or (q <= lower and not above) or (q >= upper and above):
                         continue
                     step = self.set.rate * (above - (1.0 - level))
                     moved[i] = max(-OFFSET_MAX, min(OFFSET_MAX, moved[i] + step))
@@ -289,7 +352,9 @@ class Judge:
                     self.counted[rung][k][i] += 1
                 of.offsets[rung][k] = [f32(delta) for delta in self.rising(moved, rung, k)]
                 if k == 0 and not frozen:
-                    self.learn_unit(of.units[rung], value - quantiles[self.median], of.unit_floor)
+                    median = self.shown(of, quantiles)[self.median]
+                    self.learn_unit(units[rung], value - median, of.unit_floor)
+        of.units = units
 
     def learn_unit(self, unit: Mean, residual: float, floor: float) -> None:
         size = abs(residual)
@@ -299,6 +364,12 @@ class Judge:
 
     def watermark_passed(self) -> None:
         """The cohort takes what was learned since the last tick was closed."""
+        counted = any(n for of_rung in self.counted for of_horizon in of_rung for n in of_horizon)
+        for totals in self.totals if counted else ():
+            if totals[3:] != [0.0, 0.0]:
+                actual, means, ticks, *new = totals
+                fade = self.decay
+                totals[:] = [fade * actual + new[0], fade * means + new[1], fade * ticks + 1, 0.0, 0.0]
         for rung in range(3):
             for k in range(len(self.set.horizons)):
                 above, counted, offsets = self.above[rung][k], self.counted[rung][k], self.cohort[rung][k]
