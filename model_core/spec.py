@@ -67,6 +67,9 @@ class Outputs(Strict):
     dead_letters: str | None = setting(None, "new stream", "Topic of unusable input; default PREFIX.dead-letters.")
     journal: str | None = setting(None, "new stream", "Topic of decisions replay follows; default PREFIX.journal.")
     control: str | None = setting(None, "restart", "Topic of what workers tell the trainer; default PREFIX.control.")
+    format: Literal["json", "avro"] = setting(
+        "json", "new stream", "Format of forecasts, accuracy and drift; avro needs a schema registry."
+    )
 
     def topic(self, kind: str, stream: str) -> str:
         """`kind` is forecasts | accuracy | drift | dead_letters | journal | control."""
@@ -90,6 +93,9 @@ class StreamSpec(Strict):
     freq: DurationMs = setting(..., "new stream", "The grid step, 1s to 1d.", ge=1000, le=DAY_MS)
     timezone: str | None = setting(None, "new stream", "IANA zone of day grids: days are then local.")
     format: Literal["json", "senml", "avro", "json_schema"] = setting("json", "restart", "Format of the input topic.")
+    reader_schema: str | None = setting(
+        None, "restart", "File of an Avro schema to resolve readings to: its aliases and defaults hold for all writers."
+    )
     fields: FieldMapping = setting(FieldMapping(), "rebuild", "Where the producers' JSON keeps things.")
     timestamp_unit: Literal["s", "ms", "us", "ns"] = setting("ms", "rebuild", "Unit of numeric timestamps.")
     include: tuple[str, ...] = setting(("*",), "rebuild", "Patterns of the series ids to take; others are ignored.")

@@ -47,6 +47,7 @@ from stream_app.publisher import Publisher
 from stream_app.restore import Restorer
 from stream_app.rewinds import Rewinds
 from stream_app.saver import Saver
+from stream_app.schema_registry import schemas_of
 from stream_app.startup import wait_until_usable
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class DataPlane:
         self.channel: Any = app.channel()
         self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")
         self._identities: dict[str, Identity] = {}  # known once Kafka has been reached
+        self._schemas = schemas_of(settings, self.health)
         redis = _redis(settings)
         self._store = _store(settings, redis)
         registry = ModelRegistry(settings.models.registry)
@@ -169,6 +171,7 @@ class DataPlane:
             metrics=self.metrics,
             hold=self._hold,
             now_ms=lambda: time.time_ns() // 1_000_000,
+            schemas=self._schemas,
         )
         self.poll_thread = PollThread(
             settings,
@@ -245,6 +248,8 @@ class DataPlane:
     def _stop(self) -> None:
         started = time.monotonic()
         deadline_s = self._settings.limits.shutdown_deadline / 1000
+        if self._schemas is not None:
+            self._schemas.stop()
         left = self.poll_thread.stop(discard=self._failure is not None, timeout_s=deadline_s)
         published = self._publisher.stop(LAST_JOIN_S)
         watched = self._watcher.stop(LAST_JOIN_S) and self._hold_watcher.stop(LAST_JOIN_S)

@@ -80,6 +80,13 @@ class Health:
     def store_there(self) -> None:
         self.readiness.clear("store")
 
+    def registry_away(self, reason: str) -> None:
+        """Messages wait for a schema."""
+        self.readiness.block("schema registry", reason)
+
+    def registry_there(self) -> None:
+        self.readiness.clear("schema registry")
+
     def restore_waits(self, reason: str) -> None:
         """Partitions are ours, and their state or offsets cannot be read yet."""
         self.readiness.block("restore", reason)

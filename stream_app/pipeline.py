@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from stream_app.metrics import Metrics
     from stream_app.saver import Saver
     from stream_app.settings import Settings
+    from stream_app.wire.framing import Schemas
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,10 @@ class Pipeline:
         metrics: Metrics,
         hold: Callable[[StreamPartition, str], None],
         now_ms: Callable[[], int],
+        schemas: Schemas | None = None,
     ) -> None:
         self._streams = settings.streams
-        self._decoders = {stream: decoder(spec.format) for stream, spec in settings.streams.items()}
+        self._decoders = {stream: decoder(spec, schemas) for stream, spec in settings.streams.items()}
         self._identities = identities  # filled before the first poll batch
         self._forecasts = forecasts
         self._publisher = publisher

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import redis
 
     from stream_app.local_services import LocalServices
+    from tests.app.registry_server import RegistryServer
     from tests.app.running_worker import World
 
 REPOSITORY = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ REPOSITORY = Path(__file__).parent.parent
 RUN_LOCK = Path(tempfile.gettempdir()) / f"tidecast-tests-{getpass.getuser()}.lock"
 RUN_LOCK_KEY = pytest.StashKey[FileLock]()
 RUN_LOCK_TIMEOUT_S = 3600
-NEEDS_SERVICES = {"services", "kafka_bootstrap", "redis_url", "redis_client", "create_topic"}
+NEEDS_SERVICES = {"services", "schema_registry", "kafka_bootstrap", "redis_url", "redis_client", "create_topic"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -105,6 +106,18 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices
         downloads=REPOSITORY / ".tidecast" / "kafka-jars",
     ) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def schema_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """One schema registry for the whole run, in memory. A test that stops it starts it again itself."""
+    from tests.app.registry_server import start_registry
+
+    server: RegistryServer = start_registry(
+        tmp_path_factory.mktemp("registry"), REPOSITORY / ".tidecast" / "schema-registry"
+    )
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -26,14 +26,16 @@ WIDE = 120  # columns from which the settings are a table, not a list
 @app.command()
 def check(file: File = None, config: Config = DEFAULT_FILE) -> None:
     """Say what is wrong with a configuration, a sentence a problem; exit code 2 when something is."""
+    from stream_app.schema_registry import schemas_of
     from stream_app.settings import Settings
     from stream_app.wire import decoder
 
     file = file or config
     settings = Settings.load(file)
     settings.kafka.properties("admin")  # reads the properties file, if there is one
+    schemas = schemas_of(settings)
     for spec in settings.streams.values():
-        decoder(spec.format)
+        decoder(spec, schemas)
     names = ", ".join(settings.streams) or "none yet: add [streams.NAME] with topic and freq"
     Console().print(f"{file} is valid. Streams: {names}.", highlight=False, markup=False, soft_wrap=True)
 

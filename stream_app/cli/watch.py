@@ -17,6 +17,7 @@ from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.input_tail import InputTail
 from stream_app.kafka.topic_follower import TopicFollower
+from stream_app.schema_registry import schemas_of
 from stream_app.settings import Settings
 from stream_app.watch import WatchModel
 from stream_app.watch.view import FRAME_ROWS, Frame, render
@@ -43,7 +44,9 @@ def watch(
     client = client_properties(bootstrap, config)
     with ExitStack() as ends:
         follower = ends.enter_context(TopicFollower(list(topics), client, newest=NEWEST_MESSAGES))
-        readings = ends.enter_context(InputTail(spec, client)) if spec is not None else None
+        readings = (
+            ends.enter_context(InputTail(spec, client, schemas_of(Settings.load(config)))) if spec is not None else None
+        )
         view = View(name, topics, follower, readings, sort)
         if once and len(view.missing) == len(topics):
             raise TidecastError(

@@ -8,6 +8,7 @@ from typing import Any, Self
 from model_core.spec import StreamSpec
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.wire import decoder
+from stream_app.wire.framing import Schemas
 
 NEWEST_MESSAGES = 2_000  # a partition: what a frame looks at, at most
 
@@ -15,9 +16,9 @@ NEWEST_MESSAGES = 2_000  # a partition: what a frame looks at, at most
 class InputTail:
     """`read` gives what came since the last call, or only the newest of it when that is too much."""
 
-    def __init__(self, spec: StreamSpec, client: Mapping[str, Any]) -> None:
+    def __init__(self, spec: StreamSpec, client: Mapping[str, Any], schemas: Schemas | None = None) -> None:
         self._spec = spec
-        self._decode = decoder(spec.format)
+        self._decode = decoder(spec, schemas)
         self._follower = TopicFollower([spec.topic], client, newest=NEWEST_MESSAGES)
 
     def read(self) -> Iterator[tuple[str, int, float]]:

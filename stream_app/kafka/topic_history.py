@@ -14,6 +14,7 @@ from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.producing import topic_partitions
+from stream_app.schema_registry import schemas_of
 from stream_app.wire import decoder
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
 
     from stream_app.kafka.clients import describe_error, reader_properties
 
-    decode = decoder(spec.format)
+    decode = decoder(spec, schemas_of(settings))
     properties = reader_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
     partitions = topic_partitions(spec.topic, settings.kafka.properties("admin"))
     if partitions is None:

@@ -79,6 +79,19 @@ class Redis(Strict):
     cluster: bool = setting(False, "restart", "The address is that of a node of a Redis Cluster.")
 
 
+class SchemaRegistry(Strict):
+    """Where schemas of Avro and JSON Schema are: a registry with Confluent's API."""
+
+    url: str | None = setting(None, "restart", "http:// or https:// address, several separated by commas.")
+    user: str | None = setting(None, "restart", "User name, or the key of an API key.")
+    password: str | None = setting(None, "restart", "Its password; better SCHEMA_REGISTRY__PASSWORD_FILE.")
+    client: Properties = setting(
+        {},
+        "restart",
+        "Properties of confluent-kafka's registry client, verbatim, quoted dotted keys (ssl.ca.location).",
+    )
+
+
 class Models(Strict):
     """Where trained models come from."""
 
@@ -129,6 +142,8 @@ class Limits(Strict):
         2_000_000, "restart", "Readings processed beyond the last checkpoint before the worker waits for Redis.", ge=1
     )
     redis_timeout: DurationMs = setting(5_000, "restart", "How long one Redis command may take.", ge=10)
+    schemas_max: int = setting(1_000, "restart", "Schemas of the registry that are kept in memory.", ge=1)
+    registry_timeout: DurationMs = setting(5_000, "restart", "How long a question to the registry may take.", ge=100)
     kafka_timeout: DurationMs = setting(10_000, "restart", "How long one question to the brokers may take.", ge=100)
     revocation_deadline: DurationMs = setting(
         20_000, "restart", "How long a revocation may take, at most a fifth of max.poll.interval.ms.", ge=100
@@ -178,6 +193,7 @@ class Settings(BaseSettings):
     http: Http = setting(Http(), "restart", "Health and metrics.")
     kafka: Kafka = setting(Kafka(), "restart", "The broker.")
     redis: Redis = setting(Redis(), "restart", "The store of checkpoints.")
+    schema_registry: SchemaRegistry = setting(SchemaRegistry(), "restart", "Where schemas are.")
     models: Models = setting(Models(), "restart", "Where trained models come from.")
     limits: Limits = setting(Limits(), "restart", "The bound of every queue, batch, wait and retry.")
     streams: dict[str, StreamSpec] = Field(

@@ -1,20 +1,25 @@
 """The wire: bytes of the input topics → columns, columns → bytes of the published messages.
 
-`decoder(format)` is the one place that knows which formats exist.
+`decoder(spec, schemas)` is the one place that knows which formats exist.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.wire.decoded import DeadLetter, DecodedPoll, Message, ReplayVerdicts
+from stream_app.wire.framing import Schemas
 from stream_app.wire.json import decode as decode_json
 from stream_app.wire.senml import decode as decode_senml
 
 
 class Decode(Protocol):
-    """A format's decoder: a pure function of messages, the worker's clock and what the journal remembers of it."""
+    """A format's decoder: a function of messages, the worker's clock and what the journal remembers of it.
+
+    A pure one, but for schemas, which come from a registry when they are first needed.
+    """
 
     def __call__(
         self,
@@ -27,25 +32,43 @@ class Decode(Protocol):
     ) -> DecodedPoll: ...
 
 
-def _not_yet(name: str, remedy: str) -> Callable[[], Decode]:
-    def refuse() -> Decode:
-        raise TidecastError(f'format = "{name}" is not available in this version. {remedy}')
+def _avro(spec: StreamSpec, schemas: Schemas) -> Decode:
+    from stream_app.wire import avro
 
-    return refuse
+    reader = None if spec.reader_schema is None else avro.parsed_file(Path(spec.reader_schema))
+    return avro.decoder(schemas, reader)
+
+
+def _json_schema(spec: StreamSpec, schemas: Schemas) -> Decode:
+    from stream_app.wire import json_schema
+
+    return json_schema.decoder(schemas)
 
 
 # To add a format: its module beside json.py, and its line here.
-FORMATS: dict[str, Callable[[], Decode]] = {
-    "json": lambda: decode_json,
-    "senml": lambda: decode_senml,
-    "avro": _not_yet("avro", 'Publish JSON and set format = "json".'),
-    "json_schema": _not_yet("json_schema", 'Publish plain JSON, without schema framing, and set format = "json".'),
+FORMATS: dict[str, Callable[[StreamSpec, Schemas], Decode]] = {
+    "json": lambda spec, schemas: decode_json,
+    "senml": lambda spec, schemas: decode_senml,
+    "avro": _avro,
+    "json_schema": _json_schema,
 }
+WITH_REGISTRY = ("avro", "json_schema")
 
 
-def decoder(format_name: str) -> Decode:
-    """The decoder of a stream's format. TidecastError for one that this version does not have."""
-    return FORMATS[format_name]()
+def decoder(spec: StreamSpec, schemas: Schemas | None) -> Decode:
+    """The decoder of a stream. TidecastError when its format needs a registry and there is none."""
+    if schemas is None:
+        if spec.format in WITH_REGISTRY:
+            raise TidecastError(
+                f'format = "{spec.format}" needs a schema registry: set schema_registry.url, e.g. http://HOST:8081.'
+            )
+        schemas = _NoSchemas()
+    return FORMATS[spec.format](spec, schemas)
 
 
-__all__ = ["FORMATS", "DeadLetter", "Decode", "DecodedPoll", "Message", "ReplayVerdicts", "decoder"]
+class _NoSchemas:
+    def get(self, schema_id: int) -> None:
+        return None
+
+
+__all__ = ["FORMATS", "WITH_REGISTRY", "DeadLetter", "Decode", "DecodedPoll", "Message", "ReplayVerdicts", "decoder"]

@@ -119,13 +119,16 @@ class DocumentReader:
         found = _at(document, self._fields.timestamp)
         if found is _MISSING:
             return None
-        # a bare NaN or Infinity is no JSON; 1e999 is, and lies out of range
-        timestamp = None if isinstance(found, Constant) else from_one(found, self._unit)
+        timestamp = self.timestamp_of(found)
         if timestamp is None:
             raise Malformed(
                 f"expected {self._fields.timestamp} to be a number or RFC 3339 with an offset, found {kind(found)}"
             )
         return timestamp
+
+    def timestamp_of(self, found: Any) -> int | None:
+        """In ms; None when it is no timestamp. A bare NaN or Infinity is no JSON; 1e999 is, and lies out of range."""
+        return None if isinstance(found, Constant) else from_one(found, self._unit)
 
     def _add(self, position: int, series_id: str, timestamp: int | None, value: Any, name: str | None) -> None:
         self._count_constant(value)

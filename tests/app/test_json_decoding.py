@@ -287,10 +287,10 @@ def test_an_empty_poll_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["avro", "json_schema"])
-def test_formats_that_are_not_there_yet_are_refused_by_name(name: str) -> None:
+def test_formats_with_a_registry_are_refused_without_one(name: str) -> None:
     assert name in FORMATS
-    with pytest.raises(TidecastError, match=f'format = "{name}" is not available'):
-        decoder(name)
+    with pytest.raises(TidecastError, match=f'format = "{name}" needs a schema registry'):
+        decoder(spec(format=name), None)
 
 
 def test_values_are_float64_and_exact() -> None:
