@@ -1,6 +1,6 @@
 """The schema registry: schemas by id for reading, ids of our own schemas for writing.
 
-A schema never changes under its id, so what was fetched once is kept. While the registry is away, whoever needs a schema
+A schema never changes under its id, so what was fetched once is kept. While the registry is away, whoever needs one
 waits and says why: a message must not become a dead letter because of an outage.
 """
 
@@ -41,16 +41,16 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
-        of = settings.schema_registry
-        self.url = of.url or ""
+        schema_registry = settings.schema_registry
+        self.url = schema_registry.url or ""
         properties: dict[str, Any] = {
-            "url": of.url,
+            "url": schema_registry.url,
             "timeout": settings.limits.registry_timeout / 1000,
             "max.retries": 0,
-            **of.client,
+            **schema_registry.client,
         }
-        if of.user is not None:
-            properties["basic.auth.user.info"] = f"{of.user}:{of.password or ''}"
+        if schema_registry.user is not None:
+            properties["basic.auth.user.info"] = f"{schema_registry.user}:{schema_registry.password or ''}"
         try:
             self._client: SchemaRegistryClient = SchemaRegistryClient(properties)
         except (ValueError, TypeError, OSError) as error:
@@ -117,8 +117,8 @@ class Registry:
         except Exception as error:  # noqa: BLE001 - its HTTP client has a tree of exceptions that we do not want to know
             reason = f"{type(error).__name__}: {error}"
         raise RegistryAway(
-            f"Expected the schema registry at {self.url} (schema_registry.url) to answer, found {reason}. Is it running, "
-            "is the address right, do user, password and TLS fit it?"
+            f"Expected the schema registry at {self.url} (schema_registry.url) to answer, found {reason}. Is it "
+            "running, is the address right, do user, password and TLS fit it?"
         )
 
 

@@ -44,9 +44,9 @@ def watch(
     client = client_properties(bootstrap, config)
     with ExitStack() as ends:
         follower = ends.enter_context(TopicFollower(list(topics), client, newest=NEWEST_MESSAGES))
-        readings = (
-            ends.enter_context(InputTail(spec, client, schemas_of(Settings.load(config)))) if spec is not None else None
-        )
+        readings = None
+        if spec is not None:
+            readings = ends.enter_context(InputTail(spec, client, schemas_of(Settings.load(config))))
         view = View(name, topics, follower, readings, sort)
         if once and len(view.missing) == len(topics):
             raise TidecastError(

@@ -88,7 +88,7 @@ class SchemaRegistry(Strict):
     client: Properties = setting(
         {},
         "restart",
-        "Properties of confluent-kafka's registry client, verbatim, quoted dotted keys (ssl.ca.location).",
+        "Properties of confluent-kafka's registry client, verbatim, quoted dotted keys (TLS).",
     )
 
 

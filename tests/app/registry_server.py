@@ -80,9 +80,7 @@ def _programs(downloads: Path) -> Path:
             context = MavenContext(repo_cache=staging / "cache", remote_repos=repositories)
             component = context.project(GROUP, ARTIFACT).at_version(VERSION)
             archive = Path(component.artifact(classifier="all", packaging="tar.gz").resolve())
-            assert sha256_of(archive) == SHA256, (
-                f"{archive.name} is not the expected one; do not trust where it is from"
-            )
+            assert sha256_of(archive) == SHA256, f"{archive.name} is another; do not trust where it is from"
             with tarfile.open(archive) as packed:
                 packed.extractall(staging / "unpacked", filter="data")
             (staging / "unpacked").rename(target)
