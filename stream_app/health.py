@@ -144,7 +144,7 @@ class HealthServer(mode.Service):
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=STOP_WAIT_S)
         await self._runner.setup()
         try:
-            listening = _listen(self.host, self.port)
+            listening = listen(self.host, self.port)
         except OSError as error:
             raise TidecastError(
                 f"http: expected {self.host}:{self.port} to be free, found {error.strerror or error}. "
@@ -169,6 +169,6 @@ class HealthServer(mode.Service):
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     return socket.create_server((host, port), family=family, backlog=64)

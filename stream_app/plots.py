@@ -191,3 +191,38 @@ def _moments(times_ms: IntArray) -> list[str]:
 def _rgba(color: str, opacity: float) -> str:
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
+
+
+def live_figure(
+    times_ms: IntArray, values: FloatArray, levels: Sequence[float], step_ms: int, fans: Sequence[tuple[str, str, Fan]]
+) -> Figure:
+    """What was read [n], and forecasts over it as (name, color, fan): the earlier ones first, the newest on top."""
+    data: list[dict[str, Any]] = []
+    for name, color, fan in fans:
+        data += _bands(fan, levels, step_ms, color, name)
+    data.append(_line("actual", values, ACTUAL, width=2, x=_moments(times_ms)))
+    return {"data": data, "layout": _layout(hovermode="x unified", xaxis={"type": "date"})}
+
+
+def _bands(fan: Fan, levels: Sequence[float], step_ms: int, color: str, name: str) -> list[dict[str, Any]]:
+    """The widest and the middle interval, and the median, of one forecast."""
+    ahead: dict[str, Any] = {"x0": fan.origin_ms + step_ms, "dx": step_ms}
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, **ahead}
+    traces: list[dict[str, Any]] = []
+    for number in sorted({0, len(levels) // 4} if len(levels) > 1 else set()):
+        traces.append(edge | {"y": _numbers(fan.quantiles[number])})
+        traces.append(
+            edge | {"y": _numbers(fan.quantiles[-1 - number]), "fill": "tonexty", "fillcolor": _rgba(color, 0.22)}
+        )
+    middle = int(np.argmin(np.abs(np.array(levels) - 0.5)))
+    return [*traces, _line(name, fan.quantiles[middle], color, width=2, **ahead)]
+
+
+def over_time_figure(times_ms: IntArray, coverage: FloatArray, skill: FloatArray, nominal: float | None) -> Figure:
+    """Running coverage, beside what it should be, and skill; all [n]."""
+    x = _moments(times_ms)
+    data = [_line("coverage", coverage, FORECAST, x=x, width=2), _line("skill", skill, NAIVE_B, x=x, width=2)]
+    if nominal is not None and len(x):
+        data.append(_line(f"{nominal:.0%} wanted", np.full(len(x), nominal), NAIVE_A, x=x, width=1))
+    axes = {"xaxis": {"type": "date"}, "yaxis": {"tickformat": ".0%"}}
+    return {"data": data, "layout": _layout(hovermode="x unified", **axes)}

@@ -38,6 +38,7 @@ NEEDS_SERVICES = {"services", "schema_registry", "kafka_bootstrap", "redis_url",
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="repeat a run with the seed that it printed")
+    parser.addoption("--screenshots", default=None, help="a folder for pictures of the live page, to look at")
     parser.addoption("--write-proofs", action="store_true", help="write what fault runs measured into docs/proofs/")
     parser.addoption("--soak-minutes", type=float, default=30.0, help="how long the faults at random go on")
     parser.addoption("--soak-times", type=int, default=20, help="how often a soak kills or suspends in each step")

@@ -36,6 +36,7 @@ COMMANDS = {
     "demo": Command("stream_app.cli.demo:demo", "The whole story on real data, in about two minutes."),
     "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
     "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
+    "api": Command("stream_app.cli.api:api", "The live page, and forecasts over HTTP, read-only."),
     "train": Command("stream_app.cli.train:train", "Learn a model from history; it takes charge if it is better."),
     "backtest": Command("stream_app.cli.backtest:backtest", "All models side by side on a log, as they would serve."),
     "models": Command("stream_app.cli.models:app", "Models of a stream: list, show, report, promote, export …"),

@@ -1,9 +1,7 @@
 """The page at the end: one HTML file with everything in it, plotly.js included: it asks no other host for anything."""
 
 import html
-import json
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,14 @@ from model_core.durations import format_duration
 from stream_app.demo.collecting import Collector
 from stream_app.demo.scoring import SeriesScores
 from stream_app.demo.table import COVERAGE_NEAR, Line, Report, answered
+from stream_app.pages.page import cards_html
+from stream_app.pages.shell import filled, part, standalone
 from stream_app.plots import Fan, Figure, fan_figure, horizon_figure, reliability_figure, strip_figure
 from stream_app.watch.view import short_number
 
 PAST_HORIZONS = 3  # of what happened before the origin
 SERIES_MAX = 200  # drawn; the table has all
 DEFAULT_FOLDER = Path(".tidecast/demo")
-TEMPLATE = "page.html"
 
 
 def write_page(collector: Collector, report: Report, path: Path | None) -> Report:
@@ -39,8 +38,7 @@ def _page(collector: Collector, report: Report) -> str:
         "reliability": _reliability(collector, scores),
         "horizon": _horizon(collector, scores),
     }
-    filled = {
-        "title": html.escape(f"tidecast · {report.stream}"),
+    values = {
         "stream": html.escape(report.stream),
         "subtitle": html.escape(
             f"{len(table.series_ids):,} series, one reading every {format_duration(plan.spec.freq)}, "
@@ -51,13 +49,9 @@ def _page(collector: Collector, report: Report) -> str:
         "total": _row(report.total, None, report.interval),
         "interval": f"{report.interval:.0%}",
         "notes": _notes(collector, report),
-        "figures": json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
-        "plotly": (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
     }
-    text = (files("stream_app.demo") / TEMPLATE).read_text(encoding="utf-8")
-    # In one pass, so that nothing that was filled in is filled again.
-    parts = text.split("{{")
-    return parts[0] + "".join(filled[name] + rest for name, rest in (part.split("}}", 1) for part in parts[1:]))
+    body = filled(part("demo.html"), values)
+    return standalone(f"tidecast · {report.stream}", body, figures, ["demo.js"], ["demo.css"])
 
 
 def _series_figures(collector: Collector, code: int) -> dict[str, Any]:
@@ -120,7 +114,7 @@ def _cards(report: Report) -> str:
     for name, naive in (("seasonal naive", total.pinball_seasonal_naive), ("last value", total.pinball_last_value)):
         if total.scored_pinball and naive:
             cards.append((f"{total.scored_pinball / naive - 1:+.1%}", f"loss (pinball) against {name}"))
-    return "".join(f"<div class=card><b>{value}</b><span>{html.escape(text)}</span></div>" for value, text in cards)
+    return cards_html(cards)
 
 
 def _row(line: Line, code: int | None, interval: float) -> str:

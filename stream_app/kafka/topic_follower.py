@@ -25,8 +25,10 @@ class TopicFollower:
 
         self._topics = list(topics)
         self._newest = newest
+        self.trouble: str | None = None  # what a broker said of a topic instead of messages
         self._places: dict[tuple[str, int], int] = {}  # next offset to read
         self._ends: dict[tuple[str, int], int] = {}  # as they were when last asked
+        self._starts: dict[tuple[str, int], int] = {}
         self._consumer = Consumer(
             {
                 "fetch.queue.backoff.ms": 5,
@@ -55,6 +57,7 @@ class TopicFollower:
                 )
                 start = low if self._newest is None else max(low, high - self._newest)
                 self._places[topic, partition], self._ends[topic, partition] = start, high
+                self._starts[topic, partition] = start
                 self._consumer.incremental_assign([TopicPartition(topic, partition, start)])
         except KafkaException as error:
             raise TidecastError(
@@ -71,16 +74,37 @@ class TopicFollower:
             _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=QUESTION_TIMEOUT_S)
             self._ends[topic, partition] = high
 
+    def forget_what_is_too_old(self) -> int:
+        """As skip_to_newest, by the ends that came with the messages, so that nobody is asked. Messages passed over."""
+        from confluent_kafka import TopicPartition
+
+        passed = 0
+        for (topic, partition), place in self._places.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            start = high - (self._newest or high)
+            if place < start:
+                self._consumer.seek(TopicPartition(topic, partition, start))
+                passed += start - place
+                self._places[topic, partition] = start
+        return passed
+
     def caught_up(self) -> bool:
         """Whether everything has been read that was there when the ends were last asked for."""
         return all(place >= self._ends[key] for key, place in self._places.items())
 
-    def poll(self, timeout_s: float) -> "dict[str, list[Message]]":
-        """What came: topic → messages, in the order of each partition."""
+    def share_read(self) -> float:
+        """Of what was there when the ends were last asked for, about: a number for people."""
+        starts = {key: self._starts.get(key, 0) for key in self._ends}
+        total = sum(end - starts[key] for key, end in self._ends.items())
+        done = sum(min(self._places[key], end) - starts[key] for key, end in self._ends.items())
+        return done / total if total else 1.0
+
+    def poll(self, timeout_s: float, *, most: int = POLL_MESSAGES_MAX) -> "dict[str, list[Message]]":
+        """What came: topic → messages, in the order of each partition; at most so many."""
         from confluent_kafka import KafkaError
 
         came: dict[str, list[Message]] = {}
-        for message in self._consumer.consume(POLL_MESSAGES_MAX, timeout_s):
+        for message in self._consumer.consume(most, timeout_s):
             error = message.error()
             if error is None:
                 came.setdefault(message.topic(), []).append(message)
@@ -88,6 +112,8 @@ class TopicFollower:
             elif error.code() == KafkaError._PARTITION_EOF:
                 # Behind the last message there may be markers of transactions, which are never handed out.
                 self._places[message.topic(), message.partition()] = message.offset()
+            else:
+                self.trouble = error.str()
         return came
 
     def skip_to_newest(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_app.pages.page import Section, page
+from stream_app.pages.page import Document, Section, page
 from stream_app.plots import Fan, coverage_figure, fan_figure, losses_figure, with_other
 
 SERIES_SHOWN_MAX = 200
@@ -19,7 +19,7 @@ def backtest_page(report: Mapping[str, Any]) -> str:
     cards = [(_number(row["scaled_pinball"]), f"scaled pinball, {name}") for name, row in models.items()]
     sections = [_models(models), _horizons(report), _series(models), *([_forecasts(report)] if report["drawn"] else [])]
     subtitle = f"Origins from {start:%Y-%m-%d %H:%M} UTC on; every forecast from what had arrived before it, as served."
-    return page(f"tidecast · {report['stream']} · backtest", subtitle, cards, sections)
+    return page(Document(f"tidecast · {report['stream']} · backtest", subtitle, cards, sections))
 
 
 def _models(models: Mapping[str, Any]) -> Section:

@@ -1,13 +1,11 @@
 """A page of sections. It asks no other host for anything."""
 
 import html
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
-TEMPLATE = "page.html"
+from stream_app.pages.shell import filled, part, standalone
 
 
 @dataclass(frozen=True)
@@ -22,24 +20,35 @@ class Section:
     captions: Sequence[str] = ()  # of the figures
 
 
-def page(title: str, subtitle: str, cards: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
-    """HTML. Cards are (number, what it is)."""
-    figures = [figure for section in sections for figure in section.figures]
-    filled = {
-        "title": html.escape(title),
-        "subtitle": html.escape(subtitle),
-        "cards": "".join(
-            f"<div class=card><b>{html.escape(number)}</b><span>{html.escape(what)}</span></div>"
-            for number, what in cards
-        ),
-        "sections": _sections(sections),
-        "figures": json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
-        "plotly": (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
-    }
-    text = (files("stream_app.pages") / TEMPLATE).read_text(encoding="utf-8")
-    # In one pass, so that nothing that was filled in is filled again.
-    parts = text.split("{{")
-    return parts[0] + "".join(filled[name] + rest for name, rest in (part.split("}}", 1) for part in parts[1:]))
+@dataclass(frozen=True)
+class Document:
+    """What stands on a page. Cards are (number, what it is)."""
+
+    title: str
+    subtitle: str
+    cards: Sequence[tuple[str, str]]
+    sections: Sequence[Section]
+
+
+def page(document: Document) -> str:
+    """HTML."""
+    figures = [figure for section in document.sections for figure in section.figures]
+    body = filled(
+        part("sections.html"),
+        {
+            "title": html.escape(document.title),
+            "subtitle": html.escape(document.subtitle),
+            "cards": cards_html(document.cards),
+            "sections": _sections(document.sections),
+        },
+    )
+    return standalone(document.title, body, figures, ["sections.js"])
+
+
+def cards_html(cards: Sequence[tuple[str, str]]) -> str:
+    return "".join(
+        f"<div class=card><b>{html.escape(number)}</b><span>{html.escape(what)}</span></div>" for number, what in cards
+    )
 
 
 def _sections(sections: Sequence[Section]) -> str:
@@ -61,6 +70,6 @@ def _sections(sections: Sequence[Section]) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    head = "".join(f"<th scope=col>{html.escape(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

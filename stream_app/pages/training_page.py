@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_app.pages.page import Section, page
+from stream_app.pages.page import Document, Section, page
 from stream_app.plots import Fan, coverage_figure, fan_figure, interval_figure, ratio_figure, with_other
 
 SERIES_SHOWN_MAX = 100
@@ -13,6 +13,10 @@ SERIES_SHOWN_MAX = 100
 
 def training_page(stream: str, report: Mapping[str, Any]) -> str:
     """HTML of a report as `train` makes it, read back from JSON: unknown numbers are None."""
+    return page(training_document(stream, report))
+
+
+def training_document(stream: str, report: Mapping[str, Any]) -> Document:
     gate, rival = report["gate"], report["champion"] or "the naive forecasts"
     scaled = report["scaled_pinball"]
     cards = [
@@ -28,7 +32,7 @@ def training_page(stream: str, report: Mapping[str, Any]) -> str:
         sections.append(_coverage(gate))
     sections += [_series(report), _stress(gate), *([_worst(report)] if gate["worst"] else [])]
     subtitle = f"Model {report['version']} ({report['model']}) against {rival}. {report['reason']}."
-    return page(f"tidecast · {stream} · {report['version']}", subtitle, cards, sections)
+    return Document(f"tidecast · {stream} · {report['version']}", subtitle, cards, sections)
 
 
 def _checks(report: Mapping[str, Any]) -> Section:

@@ -104,6 +104,38 @@ class Models(Strict):
     )
 
 
+class Api(Strict):
+    """`tidecast api`: the live page, and what programs ask over HTTP. docs/API.md"""
+
+    host: str = setting("127.0.0.1", "restart", "Address to listen on; any other than of this machine takes a token.")
+    port: int = setting(9480, "restart", "Port of the page and the API; 0 takes a free one.", ge=0, le=65535)
+    token: str | None = setting(
+        None,
+        "restart",
+        "What a client has to show (Authorization: Bearer …), 16 characters or more; unset: nothing.",
+        min_length=16,
+    )
+    series_max: int = setting(20_000, "restart", "Series shown of a stream; more are counted only.", ge=1, le=1_000_000)
+    history: DurationMs = setting(
+        86_400_000, "restart", "How far back values, accuracy and earlier forecasts can be asked for.", ge=1000
+    )
+    points_max: int = setting(
+        1_000, "restart", "Steps, and forecasts, that are kept of a series at most, however long `history` is.", ge=16
+    )
+    scores_max: int = setting(96, "restart", "Points of accuracy over time that are kept of a series.", ge=2, le=10_000)
+    events_max: int = setting(500, "restart", "Drift records and dead letters that are kept of a stream.", ge=1)
+    backlog_max: int = setting(
+        200_000,
+        "restart",
+        "Messages of a partition that are read at the start, or caught up with; older ones are passed over.",
+        ge=1_000,
+    )
+    requests_max: int = setting(50, "restart", "Requests a second of one client, ten times as many at once.", ge=1)
+    listeners_max: int = setting(50, "restart", "Pages kept up to date at once.", ge=1)
+    body_bytes_max: int = setting(4_096, "restart", "Bytes of a request's body; nothing here takes one.", ge=0)
+    nice: int = setting(10, "restart", "How much the process gives way to others on its machine (nice).", ge=0, le=19)
+
+
 class Limits(Strict):
     """The bound of every queue, batch, wait and retry."""
 
@@ -195,6 +227,7 @@ class Settings(BaseSettings):
     redis: Redis = setting(Redis(), "restart", "The store of checkpoints.")
     schema_registry: SchemaRegistry = setting(SchemaRegistry(), "restart", "Where schemas are.")
     models: Models = setting(Models(), "restart", "Where trained models come from.")
+    api: Api = setting(Api(), "restart", "The live page and the HTTP API.")
     limits: Limits = setting(Limits(), "restart", "The bound of every queue, batch, wait and retry.")
     streams: dict[str, StreamSpec] = Field(
         default_factory=dict,

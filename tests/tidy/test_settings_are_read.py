@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from model_core.spec import FieldMapping, Outputs, Override, StreamSpec
-from stream_app.settings.model import Http, Kafka, Limits, Models, Redis, SchemaRegistry, Settings
+from stream_app.settings.model import Api, Http, Kafka, Limits, Models, Redis, SchemaRegistry, Settings
 from tests.tidy.test_tidy import python_files, relative
 
 # By what names the code knows the values of each table.
@@ -18,6 +18,7 @@ OWNERS: dict[type[BaseModel], set[str]] = {
     Redis: {"redis"},
     SchemaRegistry: {"schema_registry"},
     Models: {"models"},
+    Api: {"api", "_api"},
     Limits: {"limits", "_limits"},
     StreamSpec: {"spec", "_spec"},
     FieldMapping: {"fields", "_fields"},

@@ -1,0 +1,231 @@
+"""All that is known of one stream, as columns. Fed by one thread, read by any; each holds `lock` meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from model_core.quantiles import central_intervals
+from model_core.spec import StreamSpec
+from stream_app.api import heads
+from stream_app.api.cells import Cells
+from stream_app.api.dead import DeadView, dead_view
+from stream_app.api.recent import RecentRows
+from stream_app.api.roster import Roster
+from stream_app.wire.timestamps import from_datetimes
+
+if TYPE_CHECKING:
+    from stream_app.settings.model import Api
+    from stream_app.wire.decoded import DecodedPoll
+
+STATUSES = ("waiting", "ok", "fallback", "silent")  # codes of `statuses`
+WAITING, OK, FALLBACK, SILENT = range(4)
+DRIFT = ("none", "ok", "warning", "drift")
+SPARE_STEPS = 8
+NAMES_MAX = 255  # models and reasons that are told apart; they are few
+
+
+@dataclass
+class Names:
+    """A few texts as small numbers; 0 is none."""
+
+    texts: list[str | None] = field(default_factory=lambda: [None])
+
+    def codes(self, texts: Sequence[str | None]) -> AnyArray:
+        """uint8 [n]"""
+        known = {text: code for code, text in enumerate(self.texts)}
+        for text in set(texts) - known.keys():
+            if len(self.texts) <= NAMES_MAX:
+                known[text] = len(self.texts)
+                self.texts.append(text)
+        return np.array([known.get(text, 0) for text in texts], np.uint8)
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How much is kept of each series."""
+
+    steps: int
+    forecasts: int
+    scores: int
+    score_ticks: int  # ticks between two scores that are kept
+    history_ms: int  # how far back may be asked
+
+    @staticmethod
+    def of(spec: StreamSpec, api: Api) -> Depths:
+        """A view shows a horizon that has come, so it keeps two of them if it may."""
+        history = spec.grid.steps(api.history)
+        steps = min(max(history, 2 * spec.horizon) + SPARE_STEPS, api.points_max)
+        forecasts = max(2, min(-(-steps // spec.forecast_every), api.points_max))
+        return Depths(steps, forecasts, api.scores_max, max(1, history // api.scores_max), api.history)
+
+
+class StreamView:
+    """`version` rises with everything that is new."""
+
+    def __init__(self, name: str, spec: StreamSpec, api: Api) -> None:
+        self.name = name
+        self.spec = spec
+        self.lock = threading.Lock()
+        self.version = 0
+        self.depths = depths = Depths.of(spec, api)
+        self.roster = Roster(api.series_max)
+        self.cells = Cells(depths.steps, api.series_max)
+        self.forecasts = RecentRows(depths.forecasts, api.series_max, {"offset": np.int64})
+        self.scores = RecentRows(depths.scores, api.series_max, {"coverage": np.float32, "skill": np.float32})
+        self.partitions = np.zeros(api.series_max, np.int32)  # of the newest forecast
+        self.statuses, self.drifts = np.zeros(api.series_max, np.uint8), np.zeros(api.series_max, np.uint8)
+        self.models, self.reasons = np.zeros(api.series_max, np.uint8), np.zeros(api.series_max, np.uint8)
+        self.model_names, self.reason_names = Names(), Names()
+        self.coverage, self.skill, self.mase = (np.full(api.series_max, np.nan, np.float32) for _ in range(3))
+        self.drift_events: deque[heads.Drift] = deque(maxlen=api.events_max)
+        self.dead: deque[DeadView] = deque(maxlen=api.events_max)
+        self.dead_reasons: Counter[str] = Counter()
+        self.unreadable = 0
+        self.newest_tick = self.newest_origin = 0
+
+    @property
+    def interval(self) -> float | None:
+        """Nominal share of the widest central interval."""
+        levels = self.spec.quantile_levels
+        pairs = central_intervals(levels)
+        return round(levels[pairs[0][1]] - levels[pairs[0][0]], 9) if pairs else None
+
+    # --- what comes in ----------------------------------------------------------------------------------------------
+
+    def feed_readings(self, poll: DecodedPoll) -> None:
+        for readings in poll.readings.values():
+            ticks = self.spec.grid.ticks(readings.timestamps_ms)
+            with self.lock:
+                columns = self._columns(readings.series_ids)
+                self.cells.put(columns, ticks, readings.values)
+                if len(ticks):
+                    self.newest_tick = max(self.newest_tick, int(ticks.max()))
+                for _, series_id in readings.deletions:
+                    self._forget(series_id)
+                self.version += 1
+
+    def feed_forecasts(self, partitions: Sequence[int], offsets: Sequence[int], values: Sequence[bytes]) -> None:
+        found = heads.decode(heads.ForecastHead, heads.without_numbers(values))
+        known = [place for place, head in enumerate(found) if head is not None]
+        kept = [head for head in found if head is not None]
+        if not kept:
+            self.unreadable += len(found)
+            return
+        ticks = self._ticks([head.origin for head in kept])
+        places: IntArray = np.array(known)
+        with self.lock:
+            self.unreadable += len(found) - len(kept)
+            columns = self._columns([head.series_id for head in kept])
+            self.forecasts.put(columns, ticks, {"offset": np.array(offsets, np.int64)[places]})
+            fine = (columns >= 0) & (ticks >= self.forecasts.newest(columns))
+            there = columns[fine]
+            ok: BoolArray = np.array([head.status == "ok" for head in kept])
+            self.statuses[there] = np.where(ok, OK, FALLBACK)[fine]
+            self.models[there] = self.model_names.codes([head.model for head in kept])[fine]
+            self.reasons[there] = self.reason_names.codes([head.reason for head in kept])[fine]
+            self.partitions[there] = np.array(partitions, np.int32)[places][fine]
+            self.newest_origin = max(self.newest_origin, int(ticks.max()))
+            self.version += 1
+
+    def feed_accuracy(self, values: Sequence[bytes]) -> None:
+        found = heads.decode(heads.Scores, values)
+        kept = [each for each in found if each is not None and (each.at or each.origin)]
+        self.unreadable += len(found) - len(kept)
+        if not kept:
+            return
+        ticks = self._ticks([each.at or each.origin for each in kept])  # type: ignore[misc]
+        coverage = _floats([each.coverage[0] if each.coverage else None for each in kept])
+        skill = _floats([each.skill for each in kept])
+        with self.lock:
+            columns = self._columns([each.series_id for each in kept])
+            thinned = ticks // self.depths.score_ticks
+            self.scores.put(columns, thinned, {"coverage": coverage, "skill": skill})
+            there = columns >= 0
+            self.coverage[columns[there]], self.skill[columns[there]] = coverage[there], skill[there]
+            self.mase[columns[there]] = _floats([each.mase for each in kept])[there]
+            self.version += 1
+
+    def feed_drift(self, values: Sequence[bytes]) -> None:
+        found = heads.decode(heads.Drift, values)
+        with self.lock:
+            for each in found:
+                if each is None or each.state not in DRIFT:
+                    self.unreadable += 1
+                    continue
+                self.drift_events.append(each)
+                if each.series_id is not None and (column := int(self._columns([each.series_id])[0])) >= 0:
+                    self.drifts[column] = DRIFT.index(each.state)
+            self.version += 1
+
+    def feed_dead_letters(self, messages: Sequence[Any]) -> None:
+        with self.lock:
+            for message in messages:
+                letter = dead_view(message)
+                self.dead.append(letter)
+                self.dead_reasons[letter.reason] += 1
+            self.version += 1
+
+    def delete(self, series_ids: Sequence[str]) -> None:
+        with self.lock:
+            for series_id in series_ids:
+                self._forget(series_id)
+            self.version += 1
+
+    # --- what can be asked; `lock` is held by who asks ----------------------------------------------------------------
+
+    def status_codes(self) -> AnyArray:
+        """uint8 [columns taken so far]: of a series that has said nothing for a horizon, silent."""
+        count = len(self.roster.names)
+        newest = np.maximum(self.cells.newest[:count], self.forecasts.newest(slice(0, count)))
+        silent = newest < max(self.newest_tick, self.newest_origin) - self.spec.horizon
+        return np.where(silent, SILENT, self.statuses[:count]).astype(np.uint8)
+
+    def mean(self, values: AnyArray) -> float | None:
+        """Over the series that have one."""
+        known = values[: len(self.roster.names)]
+        known = known[np.isfinite(known)]
+        return float(known.mean()) if len(known) else None
+
+    def fallback_share(self) -> float | None:
+        counts = np.bincount(self.statuses[: len(self.roster.names)], minlength=len(STATUSES))
+        answered = int(counts[OK] + counts[FALLBACK])
+        return float(counts[FALLBACK] / answered) if answered else None
+
+    def _columns(self, series_ids: Sequence[str]) -> IntArray:
+        before = len(self.roster)
+        columns: IntArray = self.roster.columns(series_ids)
+        if len(self.roster) > before:
+            known = set(series_ids)
+            for column in set(columns[columns >= 0].tolist()):
+                name = self.roster.names[column]
+                if name in known and self.statuses[column] == WAITING and self.cells.newest[column] == 0:
+                    rule = self.spec.override_of(name)
+                    self.cells.combine_by(column, (rule and rule.aggregate) or self.spec.aggregate)
+        return columns
+
+    def _forget(self, series_id: str) -> None:
+        column = self.roster.remove(series_id)
+        if column is None:
+            return
+        self.cells.clear(column)
+        self.forecasts.clear(column)
+        self.scores.clear(column)
+        for codes in (self.statuses, self.drifts, self.models, self.reasons):
+            codes[column] = 0
+        for numbers in (self.coverage, self.skill, self.mase):
+            numbers[column] = np.nan
+
+    def _ticks(self, moments: list[datetime]) -> IntArray:
+        return self.spec.grid.ticks(from_datetimes(moments))
+
+
+def _floats(values: Sequence[float | None]) -> FloatArray:
+    return np.array([np.nan if value is None else value for value in values], np.float64)

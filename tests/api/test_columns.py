@@ -1,0 +1,107 @@
+"""What the API keeps of each series is what a plain loop over the log would keep, however the log was cut."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from stream_app.api import heads
+from stream_app.api.cells import AGGREGATES, Cells
+from stream_app.api.recent import RecentRows
+from stream_app.api.roster import NONE, Roster
+from tests.app.published import forecast
+
+SERIES = 5
+
+
+@pytest.mark.parametrize("round_", range(60))
+def test_recent_rows_are_those_of_a_loop(rng: np.random.Generator, round_: int) -> None:
+    depth = int(rng.integers(2, 7))
+    rows, kept = RecentRows(depth, SERIES, {"value": np.int64}), defaultdict(list)
+    for part in range(6):
+        count = int(rng.integers(0, 40))
+        columns, keys = rng.integers(NONE, SERIES, count), rng.integers(1, 30, count)
+        if round_ % 2:  # as they come: rising
+            keys = np.sort(keys) + 20 * part
+        values = rng.integers(0, 1000, count)
+        rows.put(columns, keys, {"value": values})
+        for column, key, value in zip(columns.tolist(), keys.tolist(), values.tolist(), strict=True):
+            mine = kept[column]
+            if mine and mine[-1][0] == key:
+                mine[-1] = (key, value)
+            elif not mine or key > mine[-1][0]:
+                mine.append((key, value))
+        for column in range(SERIES):
+            found, fields = rows.of(column)
+            assert list(zip(found.tolist(), fields["value"].tolist(), strict=True)) == kept[column][-depth:]
+    means = dict(zip(*(each.tolist() for each in _means(rows)), strict=True))
+    by_key = defaultdict(list)
+    for column in range(SERIES):
+        for key, value in kept[column][-depth:]:
+            by_key[key].append(value)
+    assert means == pytest.approx({key: float(np.mean(values)) for key, values in by_key.items()})
+
+
+def _means(rows: RecentRows) -> tuple[np.ndarray, np.ndarray]:
+    keys, means = rows.means(np.arange(SERIES))
+    return keys, means["value"]
+
+
+COMBINED = {
+    "mean": np.mean,
+    "sum": np.sum,
+    "last": lambda values: values[-1],
+    "min": np.min,
+    "max": np.max,
+    "count": len,
+}
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_cells_combine_their_readings_as_the_stream_says(rng: np.random.Generator, aggregate: str) -> None:
+    depth = 12
+    cells, read, newest = Cells(depth, SERIES), defaultdict(list), defaultdict(int)
+    for column in range(SERIES):
+        cells.combine_by(column, aggregate)
+    for part in range(8):
+        count = int(rng.integers(0, 30))
+        columns, values = rng.integers(NONE, SERIES, count), rng.normal(0, 5, count)
+        ticks = rng.integers(1, 9, count) + 4 * part
+        cells.put(columns, ticks, values)
+        for column, tick in zip(columns.tolist(), ticks.tolist(), strict=True):
+            newest[column] = max(newest[column], tick)
+        for column, tick, value in zip(columns.tolist(), ticks.tolist(), values.tolist(), strict=True):
+            if tick > newest[column] - depth:
+                read[column, tick].append(value)
+        for column in range(SERIES):
+            shown = np.arange(newest[column] - depth + 1, newest[column] + 1)
+            wanted = [COMBINED[aggregate](read[column, t]) if read.get((column, t)) else np.nan for t in shown.tolist()]
+            np.testing.assert_allclose(cells.values(column, shown), wanted, rtol=1e-5, atol=1e-6)
+    assert np.isnan(cells.last(np.array([0]))).item() == (newest[0] == 0)
+
+
+def test_a_full_roster_turns_away_and_a_deletion_makes_room() -> None:
+    roster = Roster(2)
+    assert roster.columns(["a", "b", "a", "c"]).tolist() == [0, 1, 0, NONE]
+    assert roster.is_full
+    assert roster.remove("a") == 0
+    assert roster.columns(["c", "a"]).tolist() == [0, NONE]
+    assert dict(roster.taken()) == {0: "c", 1: "b"}
+
+
+def test_a_forecast_without_its_numbers_says_the_same_of_itself() -> None:
+    names = ["a", 'x,"quantiles":[[1', '],"model":"none', "“quoted” \\ "]
+    values = [forecast(name, 5, [[1.0, 2.0]] * 9, reason="no_model", status="fallback")[1] for name in names]
+    values = [value.replace(b": ", b":").replace(b", ", b",") for value in values]  # as the worker writes them
+    cut = heads.without_numbers(values)
+    assert all(len(short) < len(value) for short, value in zip(cut, values, strict=True))
+    assert heads.decode(heads.ForecastHead, cut) == heads.decode(heads.ForecastHead, values)
+    assert [head.series_id for head in heads.decode(heads.ForecastHead, cut)] == names
+
+
+def test_what_is_no_message_is_passed_over_and_the_others_are_not() -> None:
+    good = forecast("a", 5, [[1.0]] * 9)[1]
+    found = heads.decode(heads.ForecastHead, [good, b"{", b"\xff", b'{"series_id": 5}'])
+    assert [head is not None for head in found] == [True, False, False, False]
