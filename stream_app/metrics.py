@@ -4,12 +4,10 @@ Base units (seconds, bytes, ratios), and no label that grows with the number of 
 of their own; nothing is shared between two `Metrics`.
 """
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Literal
 
@@ -21,6 +19,7 @@ from model_core.ladder import REASON_NAMES, RUNG_NAMES
 from model_core.outcomes import DriftRecord, Observed, Outcome, Summaries
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
+from stream_app.model_registry import made_at
 from stream_app.wire.decoded import DecodedPoll
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -348,12 +347,6 @@ class Metrics:
         for attribute, metric in TABLE.items():
             if metric.labels == ("stream", "partition"):
                 getattr(self, attribute).remove(stream, str(partition))
-
-
-def made_at(version: str | None) -> float | None:
-    """When a version was made, as its name says: seconds since the epoch."""
-    made = re.match(r"(\d{8}T\d{6})Z-", version or "")
-    return datetime.strptime(made[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() if made else None
 
 
 def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

@@ -91,9 +91,9 @@ def run(
     """Train, publish, and promote what passed. TidecastError when there is nothing to learn from."""
     spec = settings.streams[stream]
     registry = ModelRegistry(settings.models.registry)
+    now = datetime.now(UTC)  # what asks for training from here on is not answered by this one
     read = read_history(settings, spec, file, until_ms, on_progress)
     champion, note = _champion(registry, stream, spec)
-    now = datetime.now(UTC)
     try:
         trained = train(
             read.history,
@@ -111,7 +111,8 @@ def run(
         raise TidecastError(f"stream {stream}: {error}.") from error
     registry.record(stream, trained.verdict.attempt)
     version = registry.publish(stream, trained.bundle, trained.report)
-    promoted = promote and trained.verdict.passed
+    shadowed = settings.models.promotion == "shadow" and champion is not None
+    promoted = promote and trained.verdict.passed and not shadowed
     if promoted:
         registry.promote(stream, version)
     return Result(trained, version, promoted, read, note)

@@ -26,6 +26,7 @@ from model_core.quantiles import Levels
 from model_core.residuals import Run, Tables, run_origins
 from model_core.season_search import SeasonSearch
 
+WEEK_MS = 7 * DAY_MS
 MARGIN = 0.01  # a change is not worth it for less
 BLOCKS_WANTED = 8  # of a slice, where the history allows it
 TAIL_P99_MAX, TAIL_MAX = 1.05, 2.0  # of the series' ratios
@@ -81,7 +82,7 @@ def block_steps(windows: TrainingWindows, *, first_model: bool) -> int:
     """Steps of a bootstrap block: a week, or the horizon where that is longer. Where only the naive forecasts are there
     to be replaced, the horizon, beyond which forecasts share no target: a stream must not wait months for a model."""
     spec = windows.spec
-    return spec.horizon if first_model else max(spec.horizon, 7 * DAY_MS // spec.step_ms)
+    return spec.horizon if first_model else max(spec.horizon, WEEK_MS // spec.step_ms)
 
 
 def judge(

@@ -112,6 +112,31 @@ def rollback(config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
     typer.echo(f"{version} is the champion of {name} again; workers take it up within models.poll_interval.")
 
 
+@app.command()
+def shadow(
+    config: Config = DEFAULT_CONFIG,
+    stream: Stream = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Let it take charge if it is proven.")] = False,
+) -> None:
+    """How the candidate does beside the champion, on values that came after its forecasts."""
+    from stream_app.control import ControlTopic
+    from stream_app.settings import Settings
+
+    settings = Settings.load(config)
+    registry, name = _open(config, stream)
+    candidate, champion = _resolve(registry, name, "candidate"), registry.champion(name)
+    with ControlTopic(settings, name) as control:
+        control.read_all()
+        found = control.evidence(candidate, champion)
+    typer.echo(f"candidate {candidate}: {found.candidate:.4f}   champion {champion}: {found.champion:.4f}")
+    typer.echo(f"{'proven' if found.proven else 'not proven'} ({found.sentence})")
+    if promote and not found.proven:
+        raise TidecastError("The candidate is not proven in the shadow; `models promote` does not ask for that.")
+    if promote:
+        registry.promote(name, candidate)
+        typer.echo(f"{candidate} is the champion of {name}; workers take it up within models.poll_interval.")
+
+
 class Format(StrEnum):
     """Of an exported model."""
 

@@ -18,6 +18,7 @@ from stream_app.errors import TidecastError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from stream_app.settings import Settings
     from stream_app.train_job import Result
 
 INTERRUPTED = 130
@@ -37,6 +38,10 @@ def train(
     false_alarms: Annotated[
         float, typer.Option("--false-alarms-per-million", min=1.0, help="Of the drift detector, per reading.")
     ] = 100.0,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on: train whenever the workers ask for it, until told to stop.")
+    ] = False,
+    every: Annotated[str | None, typer.Option(help="With --follow: also when this has passed, e.g. 1d.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Learn a model from history and let it take charge if it is better than the one that is."""
@@ -46,6 +51,11 @@ def train(
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
+    if follow or every:
+        if not follow or file or until:
+            raise TidecastError("--every goes with --follow, which learns from the topic: no --file, no --until.")
+        _follow(settings, name, every)
+        return
     with progress_bar() as bar:
         task = bar.add_task("reading", total=1.0)
         try:
@@ -69,6 +79,27 @@ def train(
         typer.echo(json.dumps(report | {"promoted": result.promoted}, indent=2, ensure_ascii=False))
     else:
         _show(name, result)
+
+
+def _follow(settings: Settings, stream: str, every: str | None) -> None:
+    """Until SIGTERM or Ctrl-C: exit code 0. A training that is under way then leaves nothing."""
+    import signal
+    import threading
+
+    from model_core.durations import parse_duration_ms
+    from stream_app.logs import configure_logs
+    from stream_app.train_service import TrainService
+
+    configure_logs(settings.log_level, json=settings.log_format == "json")
+    try:
+        every_s = parse_duration_ms(every) / 1000 if every else None
+    except ValueError as error:
+        raise TidecastError(f"--every: {error}") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        TrainService(settings, stream, every_s=every_s).run(threading.Event())
+    except KeyboardInterrupt:
+        return
 
 
 def require_torch() -> None:

@@ -102,6 +102,22 @@ class Models(Strict):
     shadow_series_max: int = setting(
         0, "restart", "Series of a partition that the candidate forecasts in the shadow; 0: no shadow.", ge=0, le=10_000
     )
+    promotion: Literal["gate", "shadow"] = setting(
+        "gate",
+        "restart",
+        "What lets a candidate take charge: the gate on history, or beyond that its scores in the shadow.",
+    )
+    retrain_interval: DurationMs = setting(
+        3_600_000, "restart", "After an attempt to train, requests for another wait until this has passed.", ge=1_000
+    )
+
+    @model_validator(mode="after")
+    def _has_a_shadow(self) -> "Models":
+        if self.promotion == "shadow" and not self.shadow_series_max:
+            raise ValueError(
+                'promotion = "shadow": expected shadow_series_max above 0, found 0: no candidate would ever be scored'
+            )
+        return self
 
 
 class Api(Strict):

@@ -1,0 +1,152 @@
+"""`tidecast train --follow`: why and when it trains, and what it makes of the scores of a candidate in the shadow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from model_core.outcomes import DriftRecord
+from model_core.shadow import ShadowScore
+from stream_app import train_job
+from stream_app.control import ControlTopic
+from stream_app.errors import TidecastError
+from stream_app.model_registry import ModelRegistry
+from stream_app.settings import Settings
+from stream_app.train_service import Pace, TrainService
+from stream_app.wire import messages as wire
+from tests.app.small_bundle import small_bundle
+
+STREAM, DAY_MS = "tides", 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("now", "asked_at", "tried_at", "every_s", "reason"),
+    [
+        (1_000, None, None, None, "no attempt yet"),
+        (1_000, None, 900, None, None),
+        (1_000, 950, 900, None, "asked for"),
+        (1_000, 950, 951, None, None),  # answered by the attempt that began after it
+        (1_000, 990, 960, None, None),  # it waits until the interval has passed
+        (1_060, 990, 960, None, "asked for"),
+        (1_000, None, 800, 150, "its time has come"),
+        (1_000, None, 900, 150, None),
+    ],
+)
+def test_when_it_trains(now: float, asked_at: Any, tried_at: Any, every_s: Any, reason: str | None) -> None:
+    assert Pace(60, every_s).reason(now, asked_at, tried_at) == reason
+
+
+class Trainer:
+    """A trainer of one stream, its control topic in a real broker, and a training that is only counted."""
+
+    def __init__(self, folder: Path, bootstrap: str, topic: str, **models: Any) -> None:
+        stream = {"topic": "in", "freq": "1d", "context_length": 24, "horizon": 7, "outputs": {"control": topic}}
+        self.settings = Settings(
+            kafka={"bootstrap_servers": bootstrap},
+            models={"registry": str(folder), "retrain_interval": "60s"} | models,
+            streams={STREAM: stream},
+        )
+        self.spec = self.settings.streams[STREAM]
+        self.registry = ModelRegistry(str(folder))
+        self.producer, self.topic = Producer({"bootstrap.servers": bootstrap}), topic
+        self.now = 1_767_225_600.0
+        self.service = TrainService(self.settings, STREAM, now=lambda: self.now)
+        self.trained = 0
+
+    def publish(self, version: str, *, passed: bool) -> None:
+        self.registry.publish(STREAM, small_bundle(self.spec, version, 0.1), {"passed": passed})
+
+    def say(self, *records: tuple[bytes, bytes], at: float | None = None) -> None:
+        for key, value in records:
+            self.producer.produce(self.topic, value, key, timestamp=round((at or self.now) * 1000))
+        assert self.producer.flush(30) == 0
+
+    def storm(self, at: float) -> None:
+        record = DriftRecord(None, "partition-0", "storm", 0.5, 0.05, "drift", 20_000, 20_001, 7)
+        self.say(wire.encode_retrain(self.spec, STREAM, 0, record), at=at)
+
+    def scored(self, weeks: int, candidate: float, champion: float, partition: int = 0) -> None:
+        """A bin is a week, as the horizon is; each is a little different."""
+        scores = [
+            ShadowScore(7 * week, 7 * week + 6, 10, candidate + week % 2 * 0.01, champion, 5) for week in range(weeks)
+        ]
+        self.say(
+            *(wire.encode_shadow_score(self.spec, STREAM, partition, ("new", "old"), 5, score) for score in scores)
+        )
+
+    def step(self) -> None:
+        with ControlTopic(self.settings, STREAM) as control:
+            control.read_all()
+            self.service.step(control)
+
+
+@pytest.fixture
+def make(tmp_path: Path, kafka_bootstrap: str, create_topic: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def made(**models: Any) -> Trainer:
+        trainer = Trainer(tmp_path, kafka_bootstrap, create_topic("control", partitions=2), **models)
+
+        def run(_settings: Settings, _stream: str) -> Any:
+            trainer.trained += 1
+            raise TidecastError("counted")
+
+        monkeypatch.setattr(train_job, "run", run)
+        return trainer
+
+    return made
+
+
+def test_a_storm_of_many_partitions_leads_to_one_training(make: Any) -> None:
+    trainer = make()
+    trainer.step()
+    trainer.step()
+    assert trainer.trained == 1, "the stream had none, and one that fails is not tried again at once"
+    trainer.now += 100
+    for seconds in (0, 1, 2):
+        trainer.storm(trainer.now - seconds)
+    trainer.step()
+    trainer.step()
+    assert trainer.trained == 2
+    trainer.now += 3_600
+    trainer.step()
+    assert trainer.trained == 2, "an answered request is answered"
+    trainer.storm(trainer.now - 1)
+    trainer.step()
+    assert trainer.trained == 3
+
+
+def test_a_candidate_takes_charge_when_the_shadow_has_proven_it_and_not_before(make: Any) -> None:
+    trainer = make(promotion="shadow", shadow_series_max=10)
+    trainer.publish("old", passed=True)
+    trainer.registry.promote(STREAM, "old")
+    trainer.publish("new", passed=True)
+    trainer.step()
+    assert trainer.registry.champion(STREAM) == "old"
+    trainer.scored(2, 0.5, 1.0)
+    trainer.step()
+    assert trainer.registry.champion(STREAM) == "old", "two blocks tell nothing"
+    trainer.scored(12, 0.5, 1.0)
+    trainer.scored(12, 0.6, 1.0, partition=1)
+    trainer.step()
+    assert trainer.registry.champion(STREAM) == "new"
+    trainer.registry.rollback(STREAM)
+    trainer.step()
+    assert trainer.registry.champion(STREAM) == "old", "what a person took back stays so"
+
+
+@pytest.mark.parametrize(("passed", "candidate"), [(False, 0.5), (True, 1.0)])
+def test_neither_the_gate_nor_the_shadow_alone_is_enough(make: Any, *, passed: bool, candidate: float) -> None:
+    trainer = make(promotion="shadow", shadow_series_max=10)
+    trainer.publish("old", passed=True)
+    trainer.registry.promote(STREAM, "old")
+    trainer.publish("new", passed=passed)
+    trainer.scored(12, candidate, 1.0)
+    trainer.step()
+    assert trainer.registry.champion(STREAM) == "old"
+
+
+def test_a_promotion_by_the_shadow_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shadow_series_max"):
+        Settings(models={"registry": str(tmp_path), "promotion": "shadow"})
