@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import structlog
+from confluent_kafka import KafkaException
 
 from model_core.gate.judge import WEEK_MS
 from model_core.gate.shadowed import Evidence, shadow_evidence
-from stream_app.kafka.clients import reader_properties
+from stream_app.errors import TidecastError
+from stream_app.kafka.clients import describe_error, reader_properties
 from stream_app.kafka.topic_follower import TopicFollower
 
 if TYPE_CHECKING:
@@ -51,8 +53,11 @@ class ControlTopic:
                 log.warning("control message not understood", offset=message.offset(), error=str(error))
 
     def read_all(self) -> None:
-        """Up to where it ends now."""
-        self._follower.refresh_ends()
+        """Up to where it ends now. TidecastError when the broker does not say where that is."""
+        try:
+            self._follower.refresh_ends()
+        except KafkaException as error:
+            raise TidecastError(f"No answer about the topic {self._topic!r}: {describe_error(error)}.") from error
         while not self._follower.caught_up():
             self.pump(0.2)
 

@@ -61,12 +61,33 @@ class TrainService:
 
     def run(self, stopping: threading.Event) -> None:
         """Until told to stop, which is heard between two trainings."""
-        with ControlTopic(self._settings, self._stream) as control:
-            control.read_all()
+        control = self.open(stopping)
+        if control is None:
+            return
+        with control:
             log.info("following", stream=self._stream, asked=control.asked_at is not None)
             while not stopping.is_set():
                 control.pump(POLL_S)
                 self.step(control)
+
+    def open(self, stopping: threading.Event) -> ControlTopic | None:
+        """All that it says by now; None: told to stop. TidecastError when nobody answers for limits.start_deadline."""
+        deadline = time.monotonic() + self._settings.limits.start_deadline / 1000
+        said: str | None = None
+        while not stopping.is_set():
+            try:
+                control = ControlTopic(self._settings, self._stream)
+                control.read_all()
+            except TidecastError as error:
+                if time.monotonic() > deadline:
+                    raise
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("waiting", reason=said)
+                stopping.wait(POLL_S)
+            else:
+                return control
+        return None
 
     def step(self, control: ControlTopic) -> None:
         reason = self._pace.reason(self._now(), control.asked_at, self._tried_at())

@@ -52,5 +52,5 @@ def shadow_evidence(scores: Mapping[int, tuple[float, float]], bin_ticks: int, b
     if looks:
         taken: FloatArray = every[known][: BLOCKS_MIN * 2 ** (looks - 1) * block]
         difference = relative_difference(taken[:, 0], taken[:, 1], block, spent(looks))
-    means = every[known].mean(axis=0) if known.any() else np.full(2, np.nan)
-    return Evidence(int(known.sum()), blocks, looks, difference, float(means[0]), float(means[1]))
+    averages = every[known].mean(axis=0) if known.any() else np.full(2, np.nan)
+    return Evidence(int(known.sum()), blocks, looks, difference, float(averages[0]), float(averages[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from confluent_kafka import Producer
 from model_core.outcomes import DriftRecord
 from model_core.shadow import ShadowScore
 from stream_app import train_job
-from stream_app.control import ControlTopic
 from stream_app.errors import TidecastError
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
@@ -78,8 +78,9 @@ class Trainer:
         )
 
     def step(self) -> None:
-        with ControlTopic(self.settings, STREAM) as control:
-            control.read_all()
+        control = self.service.open(threading.Event())
+        assert control is not None
+        with control:
             self.service.step(control)
 
 

@@ -11,7 +11,7 @@ TRIALS = 200
 
 
 def scores(rng: np.random.Generator, bins: int, better: float = 0.0) -> dict[int, tuple[float, float]]:
-    """Losses of neighbouring bins resemble each other, not beyond a block; those of the candidate are lower by a share."""
+    """Losses of neighbouring bins are alike, not beyond a block; those of the candidate are lower by a share."""
     common = np.zeros((bins, 2))
     for at in range(1, bins):
         common[at] = 0.5 * common[at - 1] + rng.normal(0, 0.05, 2)
