@@ -89,6 +89,13 @@ lock: $(BIN)/uv ## resolve requirements*.lock anew (LOCK_ARGS="--upgrade" for ne
 	@! grep -nE '://|^--(index|find|extra)' requirements*.lock || { echo "an address got into a lock file" >&2; exit 1; }
 	@echo "· locked"
 
+.PHONY: sbom
+sbom: setup ## what is installed in production, with hashes, as CycloneDX: dist/tidecast.cdx.json
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON \
+		-o dist/tidecast.cdx.json
+	@echo "· dist/tidecast.cdx.json"
+
 .PHONY: kafka-jars
 kafka-jars: setup ## resolve Kafka's jars anew and write their sha256 sums (after changing KAFKA_VERSION)
 	@$(BIN)/python -c "from stream_app.local_services.kafka_jars import write_sums; write_sums()"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-import redis.exceptions
-
 from stream_app.checkpoints import connect
-from stream_app.errors import TidecastError
+from stream_app.checkpoints.commands import reaching
 from stream_app.holds import LOOK_S, Holds
 from stream_app.poll_batch import StreamPartition
 
@@ -23,7 +22,7 @@ def accept_held(settings: Settings, stream: str, partitions: Iterable[int]) -> d
     """The partitions among these that were held → whether a worker has taken the answer up."""
     client = connect(settings.redis.url, timeout_s=settings.limits.redis_timeout / 1000, cluster=settings.redis.cluster)
     holds = Holds(client, settings.application_id)
-    try:
+    with closing(client), reaching("server at redis.url"):
         held = [at for each in partitions if holds.reason(at := StreamPartition(stream, each)) is not None]
         for at in held:
             holds.accept(at)
@@ -31,7 +30,3 @@ def accept_held(settings: Settings, stream: str, partitions: Iterable[int]) -> d
         while time.monotonic() < deadline and not all(map(holds.is_answered, held)):
             time.sleep(0.1)
         return {at: holds.is_answered(at) for at in held}
-    except redis.exceptions.RedisError as error:
-        raise TidecastError(f"Expected Redis at {settings.redis.url} to answer, found: {error}.") from None
-    finally:
-        client.close()

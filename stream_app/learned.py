@@ -47,14 +47,12 @@ class Learned:
 
 def read_learned(settings: Settings, stream: str, bundle: Bundle) -> Learned:
     """TidecastError where nothing was saved yet, or the state was learned with another model."""
-    from confluent_kafka.admin import AdminClient
-
     from stream_app.checkpoints import connect
     from stream_app.checkpoints.commands import PartitionKeys
-    from stream_app.kafka.clients import admin_properties
+    from stream_app.kafka.admin import Admin
     from stream_app.startup import identities
 
-    identity = identities(settings, AdminClient(admin_properties(settings)))[stream]
+    identity = identities(settings, Admin(settings))[stream]
     timeout_s, cluster = settings.limits.redis_timeout / 1000, settings.redis.cluster
     client = connect(settings.redis.url, timeout_s=timeout_s, cluster=cluster)
     states: list[PartitionState] = []

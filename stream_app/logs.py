@@ -2,16 +2,24 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import structlog
+
+from stream_app.settings.secrets import without
 
 # These say little and often; their warnings stay.
 _TALKATIVE = ("faust", "mode", "aiohttp", "aiokafka", "asyncio", "urllib3", "botocore", "fsspec")
 
 
-def configure_logs(level: str = "info", *, json: bool = True, stream: TextIO | None = None) -> None:
-    """Route all logging through one formatter. Called once by the command that runs; calling again replaces it."""
+def configure_logs(
+    level: str = "info", *, json: bool = True, stream: TextIO | None = None, secrets: Iterable[str] = ()
+) -> None:
+    """Route all logging through one formatter. Called once by the command that runs; calling again replaces it.
+
+    `secrets` stand in no line, whoever has written it.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -25,12 +33,14 @@ def configure_logs(level: str = "info", *, json: bool = True, stream: TextIO | N
     if json:
         rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        rendering = [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+        # A traceback without the variables of its frames: the settings are among them.
+        plain = structlog.dev.plain_traceback
+        rendering = [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain)]
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering, hiding(secrets)],
         )
     )
     root = logging.getLogger()
@@ -49,3 +59,9 @@ def configure_logs(level: str = "info", *, json: bool = True, stream: TextIO | N
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def hiding(secrets: Iterable[str]) -> Any:
+    """The last processor of a line: what a library quotes of its settings must not get out."""
+    known = tuple(secrets)
+    return lambda _logger, _method, line: without(known, line)

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from stream_app.checkpoints import CheckpointStore, connect
 from stream_app.checkpoints.commands import PartitionKeys
 from stream_app.checkpoints.header import Header, check_format
 from stream_app.errors import TidecastError
-from stream_app.kafka.clients import admin_properties, describe_error
+from stream_app.kafka.admin import Admin
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -56,7 +56,7 @@ class Reset:
         self._stream = stream
         self._topic = settings.streams[stream].topic
         self._timeout_s = settings.limits.kafka_timeout / 1000
-        self._admin = AdminClient(admin_properties(settings))
+        self._admin = Admin(settings)
         self._redis = connect(
             settings.redis.url, timeout_s=settings.limits.redis_timeout / 1000, cluster=settings.redis.cluster
         )
@@ -153,5 +153,4 @@ class Reset:
         )
 
     def _unreachable(self, error: KafkaException) -> TidecastError:
-        servers = self._settings.kafka.properties("admin")["bootstrap.servers"]
-        return TidecastError(f"Expected an answer from Kafka at {servers}, found: {describe_error(error)}.")
+        return TidecastError(self._admin.unreachable(error))

@@ -18,7 +18,8 @@ from confluent_kafka.admin import AdminClient
 from model_core.spec import StreamSpec
 from stream_app.checkpoints import CheckpointStore, Identity, StoreUnavailable
 from stream_app.errors import TidecastError
-from stream_app.kafka.clients import admin_properties, describe_error
+from stream_app.kafka.admin import Admin, unreachable
+from stream_app.kafka.clients import describe_error
 
 if TYPE_CHECKING:
     from stream_app.health import Health
@@ -39,7 +40,7 @@ def wait_until_usable(
     """Each stream's identity of log and group. TidecastError with the last reason after `limits.start_deadline`."""
     deadline = time.monotonic() + settings.limits.start_deadline / 1000
     said: str | None = None
-    admin = AdminClient(admin_properties(settings))
+    admin = Admin(settings)
     while not stopping.is_set():
         try:
             found = identities(settings, admin)
@@ -64,14 +65,10 @@ def wait_until_usable(
 def identities(settings: Settings, admin: AdminClient) -> dict[str, Identity]:
     """NotThereYet when no broker answers or a topic is missing."""
     timeout_s = settings.limits.kafka_timeout / 1000
-    address = settings.kafka.properties("admin")["bootstrap.servers"]
     try:
         there = admin.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
-        raise NotThereYet(
-            f"Expected a Kafka broker at {address} (kafka.bootstrap_servers), found none that answers "
-            f"({describe_error(error)}). Is it running, is the address right, do TLS and SASL in [kafka.client] fit it?"
-        ) from None
+        raise NotThereYet(unreachable(admin, error)) from None
     for stream, spec in settings.streams.items():
         _check_topics(stream, spec, {name: len(topic.partitions) for name, topic in there.items()})
     topics = sorted(spec.topic for spec in settings.streams.values())

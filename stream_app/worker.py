@@ -13,6 +13,7 @@ import structlog
 from stream_app.app import create_app
 from stream_app.logs import configure_logs
 from stream_app.memory import few_arenas
+from stream_app.settings.secrets import secrets_of
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -24,7 +25,7 @@ SWITCH_S = 0.001  # the default is 5 ms
 
 def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT (exit code 0) or a failure (1). Raises SystemExit."""
-    configure_logs(settings.log_level, json=settings.log_format == "json")
+    configure_logs(settings.log_level, json=settings.log_format == "json", secrets=secrets_of(settings))
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what they have to say of a failure, we have said
     # A poll batch makes tens of thousands of objects that live for milliseconds: looking for cycles there is waste.

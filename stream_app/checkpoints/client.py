@@ -25,6 +25,8 @@ def connect(url: str, *, timeout_s: float = 5.0, cluster: bool = False) -> Any:
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 30,
     }
+    if url.startswith("rediss://"):  # the host's name is compared in all versions of the client
+        options["ssl_check_hostname"] = True
     return _LazyCluster(url, options) if cluster else redis.Redis.from_url(url, **options)
 
 

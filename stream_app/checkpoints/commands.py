@@ -16,6 +16,7 @@ from typing import Any
 import redis
 import redis.exceptions
 
+from stream_app.certificates import certificate_remedy
 from stream_app.checkpoints.bulk_read import Answer, Range, read_ranges
 from stream_app.checkpoints.cut import Write
 from stream_app.checkpoints.header import label_of_key
@@ -231,6 +232,11 @@ REMEDIES = (
     ("CLUSTER", "check that its nodes answer; if redis.url is no cluster, set redis.cluster = false"),
     ("NOPERM", "the Redis user needs ~{application_id:* with +@read +@write +@scripting +@connection +info"),
 )
+TLS_REMEDIES = (
+    ("CERTIFICATE_VERIFY_FAILED", "check ssl_ca_certs=FILE in redis.url"),
+    ("alert", "the server wants another client certificate: set ssl_certfile and ssl_keyfile in redis.url"),
+    ("No such file", "check the files that redis.url names (ssl_ca_certs, ssl_certfile, ssl_keyfile)"),
+)
 CODES = {
     redis.exceptions.BusyLoadingError: "LOADING",
     redis.exceptions.ReadOnlyError: "READONLY",
@@ -251,7 +257,14 @@ def reaching(where: str) -> Iterator[None]:
         code = next((code for kind, code in CODES.items() if isinstance(error, kind)), str(error))
         if "ACL failure in script" in code:  # the script was allowed, a command within it was not
             code = "NOPERM"
-        remedy = next((text for start, text in REMEDIES if code.startswith(start)), "check that Redis runs and answers")
+        remedy = (
+            certificate_remedy(code, address="redis.url", trust="ssl_ca_certs=FILE in redis.url")
+            or next((text for start, text in REMEDIES if code.startswith(start)), None)
+            or next(
+                (text for words, text in TLS_REMEDIES if words in code),
+                "check that Redis runs and answers, and that redis.url begins as it should: rediss:// with TLS, else redis://",
+            )
+        )
         raise StoreUnavailable(
             f"Expected an answer from Redis ({where}), found {type(error).__name__}: {str(error).rstrip('.')}. "
             f"Remedy: {remedy}."

@@ -80,6 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         sys.stderr.write(f"tidecast: {error}\n")
         raise SystemExit(USER_ERROR) from None
+    except Exception as error:
+        sentence = _of_a_server(error)
+        if sentence is None or _shown.debug:
+            raise
+        sys.stderr.write(f"tidecast: {sentence}\n")
+        raise SystemExit(USER_ERROR) from None
+
+
+def _of_a_server(error: Exception) -> str | None:
+    """What a client of Kafka or Redis could not do, where no part of ours had a better sentence for it."""
+    for package, name, settings in (
+        ("confluent_kafka", "KafkaException", "[kafka]"),
+        ("redis", "RedisError", "[redis]"),
+    ):
+        module = sys.modules.get(package)
+        if module is not None and isinstance(error, getattr(module, name)):
+            return f"{error}. `tidecast doctor` looks at what {settings} says, piece by piece."
+    return None
 
 
 @dataclass

@@ -203,16 +203,14 @@ def accept(
 
     Mend the producer first: counting begins anew, and the next flood holds the partition again.
     """
-    from confluent_kafka.admin import AdminClient
-
     from stream_app.accepting import accept_held
-    from stream_app.kafka.clients import admin_properties
+    from stream_app.kafka.admin import Admin
     from stream_app.settings import Settings
     from stream_app.startup import identities
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
-    count = identities(settings, AdminClient(admin_properties(settings)))[name].partition_count
+    count = identities(settings, Admin(settings))[name].partition_count
     console = Console(highlight=False, soft_wrap=True)
     found = accept_held(settings, name, partition or range(count))
     for at, taken_up in found.items():

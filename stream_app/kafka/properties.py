@@ -61,7 +61,7 @@ def read_properties_file(path: Path) -> Properties:
             continue
         name, equals, value = text.partition("=")
         if not equals:
-            raise TidecastError(f"{path}, line {number}: expected key=value, found {text!r}.")
+            raise TidecastError(f"{path}, line {number}: expected key=value, found a line without `=`.")
         if not name.strip().startswith(_OTHER_CLIENTS):
             properties[name.strip()] = value.strip()
     bad = refused({name: value for name, value in properties.items() if name != "bootstrap.servers"})

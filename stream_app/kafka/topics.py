@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from model_core.durations import format_duration
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.kafka.clients import admin_properties
+from stream_app.kafka.admin import Admin
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -79,9 +79,8 @@ class TopicAdmin:
     """Questions to the brokers. Every one has a deadline, and a sentence when nobody answers."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._timeout_s = settings.limits.kafka_timeout / 1000
-        self._admin = AdminClient(admin_properties(settings))
+        self._admin = Admin(settings)
 
     def partitions(self) -> dict[str, tuple[int, int]]:
         """Topic → (partitions, replication factor)."""
@@ -152,15 +151,7 @@ class TopicAdmin:
         try:
             return question()
         except KafkaException as error:
-            raise self._unreachable(error.args[0]) from None
-
-    def _unreachable(self, error: KafkaError) -> TidecastError:
-        servers = self._settings.kafka.properties("admin")["bootstrap.servers"]
-        return TidecastError(
-            f"kafka.bootstrap_servers: expected a broker at {servers} to answer within {self._timeout_s:g} s, found "
-            f"none ({error.str()}). Is it running (`tidecast services up` starts one), is the address right, and do "
-            "TLS and SASL in [kafka.client] fit it?"
-        )
+            raise TidecastError(self._admin.unreachable(error)) from None
 
 
 def _judged(topic: Found, source: Found, spec: StreamSpec) -> Found:

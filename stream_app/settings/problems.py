@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from stream_app.errors import TidecastError
+from stream_app.settings.secrets import is_secret, redact
 
 _PLAIN = {
     "bool_parsing": "true or false",
@@ -23,7 +24,9 @@ _PLAIN = {
     "dict_type": "a table",
     "model_type": "a table",
     "model_attributes_type": "a table",
+    "property": "a text, a number, true or false",
 }
+_SCALARS = ("str", "int", "float", "bool")
 
 
 def configuration_error(
@@ -48,9 +51,12 @@ def unknown_stream(name: str | None, names: list[str]) -> TidecastError:
 
 def _sentence(model: type[BaseModel], problem: Any, variables: Mapping[tuple[str, ...], str]) -> str:
     path = tuple(str(part) for part in problem["loc"])
+    kind = problem["type"]
+    if path[:1] == ("kafka",) and path[-1] in _SCALARS:  # pydantic tells of each type that a property may have
+        path, kind = path[:-1], "property"
     key = _dotted(path) if path else "the configuration"
     source = next((f" (from {name})" for at, name in variables.items() if at == path[: len(at)]), "")
-    kind, found = problem["type"], _shown(problem.get("input"))
+    found = _shown(problem.get("input"), path)
     if kind == "extra_forbidden":
         return f"{key}{source}: expected a known key, found {path[-1]!r}. {_nearest(model, path)}"
     if kind == "missing":
@@ -129,6 +135,7 @@ def _dotted(path: tuple[str, ...]) -> str:
     return ".".join(f'"{part}"' if "." in part else part for part in path)
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def _shown(value: Any, path: tuple[str, ...]) -> str:
+    secret = next((part for part in path if is_secret(part)), "")
+    text = repr(redact(value, secret))
     return text if len(text) <= 80 else text[:77] + "…"

@@ -1,6 +1,5 @@
 """The settings as rows of a table: what `tidecast config show` prints and docs/CONFIGURATION.md is made of."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +9,8 @@ from pydantic.fields import FieldInfo
 
 from model_core.spec import StreamSpec
 from stream_app.settings import Settings
+from stream_app.settings.secrets import redact
 
-REDACTED = "***"
-_SECRET_NAME = re.compile(r"password|secret|token|jaas|\.pem$|credential|oauthbearer\.config", re.IGNORECASE)
-_IN_ADDRESS = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]*@")
 _NEEDED: dict[str, str] = {"topic": "…", "freq": "1s"}
 
 
@@ -32,17 +29,6 @@ class Row:
 def rows(settings: Settings) -> list[Row]:
     """Every key of a configuration, its secrets redacted."""
     return list(_rows("", Settings, settings.model_dump(mode="json"), _defaults(Settings)))
-
-
-def redact(value: Any, key: str = "") -> Any:
-    """The same without passwords: those of addresses, and values whose name says that they are secret."""
-    if isinstance(value, Mapping):
-        return {name: redact(inner, name) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact(inner, key) for inner in value]
-    if _SECRET_NAME.search(key) and value not in (None, ""):
-        return REDACTED
-    return _IN_ADDRESS.sub(rf"\1:{REDACTED}@", value) if isinstance(value, str) else value
 
 
 def _rows(prefix: str, model: type[BaseModel], values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[Row]:

@@ -11,7 +11,8 @@ from stream_app.documents import DOCUMENTS, FOLDER
 from stream_app.errors import TidecastError
 from stream_app.kafka.properties import OWNED
 from stream_app.settings import Settings
-from stream_app.settings.table import REDACTED, rows
+from stream_app.settings.secrets import REDACTED
+from stream_app.settings.table import rows
 
 Write = Callable[..., Path]
 SMALLEST = '[streams.pumps]\ntopic = "pumps"\nfreq = "10min"\n'

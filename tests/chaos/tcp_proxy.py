@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
@@ -29,9 +30,10 @@ _LINGER_RST = struct.pack("ii", 1, 0)
 class TcpProxy:
     """`target` is asked for at each connection, so that a server may come up later, or at another port."""
 
-    def __init__(self, target: Callable[[], int], *, kafka: bool = False) -> None:
+    def __init__(self, target: Callable[[], int], *, kafka: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
         self._kafka = kafka
+        self._tls = tls  # clients speak TLS to it; the server does not
         self.latency_s = 0.0  # each way
         self.black_hole = False
         self.half_open = False
@@ -73,7 +75,7 @@ class TcpProxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._listening))
+        self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._listening, ssl=self._tls))
         self._loop.run_forever()
         for writer in self._writers:
             writer.transport.abort()

@@ -1,0 +1,90 @@
+"""The client that asks the brokers, and says in one sentence why they do not let us in, with the setting that mends it.
+
+librdkafka tries again for ever and answers a call with "transport failure"; what the matter was it tells a callback.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from stream_app.certificates import certificate_remedy, refused_by, speaks_tls
+from stream_app.errors import TidecastError
+from stream_app.kafka.clients import admin_properties, describe_error
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+REPORTS_MAX = 16
+# By words of librdkafka or of the broker; the first that fits.
+_REMEDIES = (
+    (
+        "OAUTHBEARER token",
+        "check sasl.oauthbearer.token.endpoint.url, sasl.oauthbearer.client.id and sasl.oauthbearer.client.secret",
+    ),
+    ("Unsupported SASL mechanism", "set sasl.mechanism to one that the broker supports"),
+    ("connecting to a PLAINTEXT broker listener", "set security.protocol to PLAINTEXT or SASL_PLAINTEXT"),
+    ("verify that security.protocol", "set security.protocol to what the listener speaks"),
+    ("uthentication", "check sasl.username and sasl.password"),
+    ("alert", "the broker wants another client certificate: check ssl.certificate.location and ssl.key.location"),
+)
+
+
+class Admin(AdminClient):
+    """An AdminClient that remembers why it is not let in. TidecastError when its properties are no good."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._properties = admin_properties(settings)
+        self._reports: deque[str] = deque(maxlen=REPORTS_MAX)
+        try:
+            super().__init__(self._properties | {"error_cb": self._note})
+        except KafkaException as error:
+            raise TidecastError(
+                f"[kafka.client]: expected properties that librdkafka takes, found: {describe_error(error)}. "
+                "Mend that property; files must be readable by this user."
+            ) from None
+
+    def unreachable(self, error: KafkaException) -> str:
+        """Why a call failed, and what to do about it."""
+        servers = str(self._properties["bootstrap.servers"])
+        expected = f"Expected a Kafka broker at {servers} (kafka.bootstrap_servers)"
+        self.poll(0.1)  # delivers the reports
+        found = self._refusal(servers)
+        if found is None:
+            return (
+                f"{expected}, found none that answers ({describe_error(error)}). Is it running (`tidecast services "
+                "up` starts one), is the address right, do TLS and SASL (security.protocol) in [kafka.client] fit it?"
+            )
+        said, remedy = found
+        return f"{expected} to let this client in, found: {said}. Remedy: in [kafka.client], {remedy}."
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError._TRANSPORT):
+            self._reports.append(error.str())
+
+    def _refusal(self, servers: str) -> tuple[str, str] | None:
+        """(what was said, the remedy) of the newest report that says something."""
+        for report in reversed(self._reports):
+            if "certificate verify failed" in report:
+                said = refused_by(servers, self._properties) or "the broker's certificate cannot be verified"
+                remedy = certificate_remedy(said, address="kafka.bootstrap_servers", trust="ssl.ca.location")
+                return said.rstrip("."), remedy or "check ssl.ca.location"
+            for words, remedy in _REMEDIES:
+                if words in report:
+                    return _without_place(report), remedy
+        if "SSL" not in str(self._properties.get("security.protocol", "")).upper() and speaks_tls(servers):
+            return "a listener that speaks TLS", "set security.protocol to SSL or SASL_SSL"
+        return None
+
+
+def _without_place(report: str) -> str:
+    """`sasl_ssl://host:1/bootstrap: what was said (after 3ms in state …)` → what was said."""
+    return report.partition("bootstrap: ")[2].partition(" (after ")[0].rstrip(".") or report.rstrip(".")
+
+
+def unreachable(admin: Any, error: KafkaException) -> str:
+    """The same of any AdminClient; one that remembers nothing has the error alone."""
+    return admin.unreachable(error) if isinstance(admin, Admin) else f"Kafka does not answer: {describe_error(error)}."
