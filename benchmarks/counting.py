@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 from benchmarks.deployment import REPORT_TICKS, Deployment
 from benchmarks.worker_process import FigureFailed
 from benchmarks.workload import STEP_S
+from model_core.outcomes import STORMS
 
 READ_TIMEOUT_S = 300
 
@@ -54,7 +55,7 @@ def check_counts(deployment: Deployment) -> dict[str, int]:
     summaries = [(each.series_id, each.at) for each in accuracy if each.kind == "summary"]
     _expect("accuracy summaries", _due_summaries(deployment, due), _keys(deployment, summaries))
     drift = _read(deployment, "drift", Drift)
-    reports = [each for each in drift if each.series_id is None]
+    reports = [each for each in drift if each.series_id is None and each.detector not in STORMS]
     _expect_reports(deployment, reports)
     dead = sum(1 for _ in _messages(deployment, "dead-letters"))
     if dead:
@@ -121,16 +122,17 @@ def _expect(what: str, due: np.ndarray, found: np.ndarray) -> None:
 
 
 def _expect_reports(deployment: Deployment, reports: list[Drift]) -> None:
-    """Two a partition for each report period after its first."""
+    """One a detector and partition for each report period after its first."""
     workload = deployment.workload
     found = sorted((each.group or "", each.detector, each.at or each.since) for each in reports)
     if len(set(found)) != len(found):
         raise FigureFailed(f"expected each drift report once, {len(found) - len(set(found))} came twice")
     first, last = int(workload.first_ticks.min()), int(workload.last_ticks.max())
     periods = last // REPORT_TICKS - first // REPORT_TICKS
-    groups = {group for group, _, _ in found}
+    groups, detectors = ({each[place] for each in found} for place in (0, 1))
     # The watermark is behind the newest tick, so the last period, and the one that counts as first, may differ by one.
-    least, most = 2 * len(groups) * max(0, periods - 1), 2 * workload.partitions * (periods + 1)
+    least = len(detectors) * len(groups) * max(0, periods - 1)
+    most = len(detectors) * workload.partitions * (periods + 1)
     if not least <= len(found) <= most or (periods > 1 and not groups):
         raise FigureFailed(f"expected {least} to {most} drift reports, found {len(found)}")
 

@@ -18,6 +18,7 @@ from safetensors.numpy import save as tensors_to_bytes
 
 from model_core.arrays import AnyArray, FloatArray
 from model_core.calendar_features import calendar_features
+from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.errors import CorruptBundle
 from model_core.ladder import TRACKED_RUNGS, Rung
 from model_core.spec import CalendarFeature, StreamSpec
@@ -70,7 +71,9 @@ class Manifest(Strict):
     season: int  # ticks
     season_found: bool  # False: no season beat the last value, `season` is the stream's default
     cusum_threshold: float
-    false_alarms_per_million: float | None  # measured at that threshold; None: too little to learn it
+    false_alarms_per_million: float | None  # of both CUSUMs, measured at their thresholds; None: too little to learn
+    horizon_threshold: float = GAUSSIAN_CUSUM_THRESHOLD
+    storm_share: float = STORM_SHARE_MIN  # of series alarming within a season, above which it is a storm
     series: tuple[str, ...]  # series with a table of their own, in the order of its rows
     training: Training
     tensors: dict[str, TensorShape]
@@ -120,6 +123,8 @@ class ModelFacts:
     series_base: dict[str, int]  # series id → row of series_tables
     series_tables: FloatArray  # float64 [N, H, Q], model rung only, for series with >= 500 residuals
     cusum_threshold: float
+    horizon_threshold: float = GAUSSIAN_CUSUM_THRESHOLD
+    storm_share: float = STORM_SHARE_MIN
 
     @classmethod
     def none(cls, spec: StreamSpec) -> "ModelFacts":
@@ -188,6 +193,8 @@ class Bundle:
             series_base={series_id: row for row, series_id in enumerate(manifest.series)},
             series_tables=self.tensors[SERIES_TABLES],
             cusum_threshold=manifest.cusum_threshold,
+            horizon_threshold=manifest.horizon_threshold,
+            storm_share=manifest.storm_share,
         )
 
     def _check_tables(self) -> None:

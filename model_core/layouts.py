@@ -20,7 +20,7 @@ from model_core.columns import Columns, Coming, Field, Piece
 from model_core.errors import LayoutMismatch
 from model_core.spec import StreamSpec
 
-STATE_LAYOUT = 2  # raised with every change of what a snapshot means
+STATE_LAYOUT = 3  # raised with every change of what a snapshot means
 
 Fields = tuple[Field, ...]
 Meta = dict[str, Any]
@@ -57,7 +57,20 @@ def _rows_for_two_seasons(spec: StreamSpec) -> int:
     return spec.ring_capacity - spec.needed_ticks + max(spec.context_length, 2 * spec.longest_season)
 
 
-STEPS = (Step(2, before=with_rows("ring", _rows_for_two_seasons)),)  # the newest one last
+_ALARMS = ("alarm_tick", "alarm_fate", "alarm_said", "alarm_facts")
+
+
+def _with_drift(meta: Meta) -> Meta:
+    """Storms and coverage begin; when drift was last reported is part of them now."""
+    reported = meta["reported"]
+    kept = {name: value for name, value in meta.items() if name != "reported"}
+    return kept | {"drift": {"reported": reported, "closed": meta["closed"]}}
+
+
+STEPS = (  # the newest one last
+    Step(2, before=with_rows("ring", _rows_for_two_seasons)),
+    Step(3, before=without("cusum_horizon", "ratios", "run_state", *_ALARMS), meta=_with_drift),
+)
 
 
 def load(

@@ -1,6 +1,6 @@
 """What one poll batch of a partition leads to, as columns; the wire turns it into messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
@@ -106,19 +106,24 @@ class Summaries:
     offsets: IntArray  # int64 [n]
 
 
+STORM, OUTAGE = STORMS = ("storm", "outage")  # detectors of cohorts: forecasts that are off, data that fail
+
+
 @dataclass(frozen=True)
 class DriftRecord:
     """A change of a detector's state, or one line of a summary."""
 
     series_id: str | None  # None: `group` says whom it is about
     group: str | None
-    detector: str  # cusum | pit | …
+    detector: str  # cusum | cusum_horizon | missing | flatline; storm | outage; of reports also pit | scale | …
     statistic: float
     threshold: float
     state: str  # ok | warning | drift
     since: int  # tick
     tick: int
     offset: int
+    scale: float = float("nan")  # of a series: its errors now over its usual ones
+    bias: float = float("nan")  # their mean in units of their size
 
 
 @dataclass(frozen=True)
@@ -130,12 +135,18 @@ class Outcome:
     summaries: Summaries | None
     drift: list[DriftRecord] = field(default_factory=list)
     deleted: tuple[tuple[int, str], ...] = ()  # (offset, series_id)
+    alarms: Mapping[str, int] = field(default_factory=dict)  # by detector, those that a storm keeps back included
     warming_up: int = 0  # forecasts that were due but not made
     rungs: AnyArray = field(default_factory=lambda: np.zeros(4, np.int64))  # forecasts by rung
 
+    @property
+    def storms(self) -> list[DriftRecord]:
+        """Those that begin, of forecasts that are off: each is a request to train anew."""
+        return [record for record in self.drift if record.detector == STORM and record.state == "drift"]
+
     def records(self, *, scored: bool) -> int:
         """How many there are to publish; `scored`: whether each scored forecast is one."""
-        count = len(self.forecasts) + len(self.drift) + 2 * len(self.deleted)
+        count = len(self.forecasts) + len(self.drift) + len(self.storms) + 2 * len(self.deleted)
         count += len(self.summaries.series_ids) if self.summaries is not None else 0
         return count + (len(self.scored.series_ids) if scored and self.scored is not None else 0)
 

@@ -148,7 +148,7 @@ class PartitionState:
             "closed": readiness.cells.closed,
             "clock": readiness.clock.snapshot(),
             "seen": readiness.seen.tolist(),
-            "reported": self._settlement.reported,
+            "drift": self._settlement.drift.snapshot(),
             "cohort": self._settlement.calibration.snapshot(),
             "model_version": self.model_version,
             "next_offset": self.next_offset,
@@ -176,7 +176,7 @@ class PartitionState:
         readiness.cells.closed = meta["closed"]
         readiness.clock.restore(meta["clock"])
         readiness.seen = np.array(meta["seen"], np.int64).reshape(-1, 2)
-        state._settlement.reported = meta["reported"]
+        state._settlement.drift.restore(meta["drift"])
         state._settlement.calibration.restore(meta["cohort"])
         state.model_version = meta["model_version"]
         state.next_offset = meta["next_offset"]

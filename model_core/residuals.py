@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.bundle import ModelFacts
 from model_core.calibration import UNIT_FLOOR
 from model_core.calibration import WINSOR as UNIT_WINSOR
 from model_core.dataset import TrainingWindows
-from model_core.drift.cusum import DRIFT_SLACK, WINSOR
 from model_core.ladder import TRACKED_RUNGS, Rung
 from model_core.models.intermittent import fine_levels
 from model_core.predictor import Predictor
@@ -22,9 +21,6 @@ RUN_CELLS_MAX = 12_000_000  # origins × series × horizons of one run; beyond, 
 WARM_SEASONS = 2  # seasons for which units learn before the first origin that counts
 CHUNK_ROWS = 4096
 OWN_TABLE_MIN = 500  # residuals of a series from which it gets quantiles of its own
-ONE_STEP_MIN = 2_000  # one-step residuals from which the drift threshold is learned
-SIMULATED_PATHS, SIMULATED_STEPS = 256, 4096
-THRESHOLD_MAX = 400.0
 
 
 @dataclass(frozen=True)
@@ -206,57 +202,3 @@ def learn_tables(done: Run, spec: StreamSpec, series_ids: list[str]) -> Tables:
             if len(cells) >= OWN_TABLE_MIN // 2:
                 tables[row, rung] = np.quantile(cells, levels, axis=0).T
     return Tables(base, tuple(series_ids[done.series[column]] for column in own), tables)
-
-
-# --- drift ----------------------------------------------------------------------------------------------------------
-
-
-def drift_threshold(
-    done: Run, tables: Tables, spec: StreamSpec, season: int, alarms_per_million: float, seed: int
-) -> tuple[float, float] | None:
-    """(threshold h of the CUSUM, false alarms a million ticks at h) by block bootstrap; None with too few residuals,
-    and of demand: there the CUSUM is of normal scores (compiled/settle.c), whatever the model."""
-    if spec.is_demand:
-        return None
-    median = spec.quantile_levels.index(0.5)
-    one_step = done.residuals[:, :, Rung.MODEL, 0] / done.units[:, :, Rung.MODEL]
-    one_step = one_step - tables.base[Rung.MODEL, 0, median]
-    columns = [column[np.isfinite(column)] for column in one_step.T]
-    block = min(max(season, 2), max(2, len(one_step) // 4))
-    columns = [np.clip(column, -WINSOR, WINSOR) for column in columns if len(column) >= 2 * block]
-    if sum(map(len, columns)) < ONE_STEP_MIN:
-        return None
-    paths = _bootstrap(columns, block, np.random.default_rng(seed))
-    low, high = 0.5, THRESHOLD_MAX
-    for _ in range(14):
-        middle = (low * high) ** 0.5
-        if _alarms_per_million(paths, middle, season) > alarms_per_million:
-            low = middle
-        else:
-            high = middle
-    return high, _alarms_per_million(paths, high, season)
-
-
-def _bootstrap(columns: list[FloatArray], block: int, rng: np.random.Generator) -> FloatArray:
-    """float64 [steps, paths]: blocks of residuals, each path from one series, drawn with replacement."""
-    blocks = -(-SIMULATED_STEPS // block)
-    paths = np.empty((blocks * block, SIMULATED_PATHS))
-    for path in range(SIMULATED_PATHS):
-        column = columns[path % len(columns)]
-        starts = rng.integers(0, len(column) - block + 1, blocks)
-        paths[:, path] = column[starts[:, None] + np.arange(block)].reshape(-1)
-    return paths
-
-
-def _alarms_per_million(paths: AnyArray, threshold: float, rest: int) -> float:
-    up, down, resting = (np.zeros(paths.shape[1]) for _ in range(3))
-    alarms = 0
-    for value in paths:
-        awake = resting <= 0
-        up = np.where(awake, np.maximum(0.0, up + value - DRIFT_SLACK), 0.0)
-        down = np.where(awake, np.maximum(0.0, down - value - DRIFT_SLACK), 0.0)
-        alarm = np.maximum(up, down) > threshold
-        alarms += int(alarm.sum())
-        up[alarm], down[alarm] = 0.0, 0.0
-        resting = np.where(alarm, rest, resting - 1)
-    return alarms / paths.size * 1e6

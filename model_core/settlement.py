@@ -15,7 +15,7 @@ from model_core.bundle import ModelFacts
 from model_core.calibration import UNIT_FLOOR, WINSOR, Calibration, calibration_fields
 from model_core.columns import Columns, Field
 from model_core.drift import cusum
-from model_core.drift.pit import PitHistogram, pit_fields
+from model_core.drift.watch import DriftWatch, drift_fields
 from model_core.ladder import LADDER_FIELDS
 from model_core.outcomes import DriftRecord, Forecasts, Observed, Outcome, Scored, Summaries, Wave, WaveKind
 from model_core.quantiles import Levels
@@ -31,8 +31,7 @@ def settlement_fields(spec: StreamSpec) -> tuple[Field, ...]:
         *calibration_fields(spec),
         *scoring_fields(spec),
         *LADDER_FIELDS,
-        *cusum.FIELDS,
-        *pit_fields(len(spec.quantile_levels)),
+        *drift_fields(len(spec.quantile_levels)),
     )
 
 
@@ -50,7 +49,7 @@ class _Parts:
 
 
 class Settlement:
-    """State beside its columns: the cohort's offsets (in `calibration`) and when drift was last reported.
+    """State beside its columns: the cohort's offsets (in `calibration`), storms and reports of drift (in `drift`).
 
     What happens to single cells and forecasts is in compiled/settle.c and issue.c.
     """
@@ -61,16 +60,14 @@ class Settlement:
         """`quiet`: nobody wants to hear of it; it learns and keeps losses, and its outcomes name nobody."""
         self._spec = spec
         self._columns = columns
-        self._partition = partition
         self._quiet = quiet
         levels = Levels(spec)
         constants = Constants(UNIT_FLOOR, WINSOR, cusum.DRIFT_SLACK, cusum.WINSOR)
         self._kernel = SettlementKernel(spec, columns, levels, constants)
         self.calibration = Calibration(spec, columns, levels, facts, self._kernel)
-        self._pit = PitHistogram(columns, levels.levels)
-        self._threshold = facts.cusum_threshold
+        self.drift = DriftWatch(columns, levels, partition, spec.report_ticks, facts)
+        self._kernel.take_coverage(self.drift.hits, self.drift.scored)
         self._last_horizon = spec.scored_horizons[-1]
-        self.reported = -(2**62)  # the report period that the last drift summary was for
         self._no_forecasts = _no_forecasts(spec)
         self._losses: list[FloatArray] | None = None
 
@@ -87,7 +84,7 @@ class Settlement:
     def swap(self, facts: ModelFacts, taken: ShadowOffsets | None = None) -> None:
         """Another model is in charge from the next forecast on."""
         self.calibration.swap(facts, taken)
-        self._threshold = facts.cusum_threshold
+        self.drift.swap(facts)
 
     def settle_and_issue(self, observed: Observed, raw: RawForecast | None) -> Outcome:
         """Take the waves in order; `raw` has one row for each of `observed.windows`."""
@@ -114,11 +111,10 @@ class Settlement:
             self._losses.append(found.lost(len(wave.columns)))
         if self._quiet:
             return
-        for row, statistic, alarmed in found.turned:
-            name, tick, offset = (self._columns.ids[wave.columns[row]], int(wave.ticks[row]), int(wave.offsets[row]))
-            state = "drift" if alarmed else "ok"
-            record = DriftRecord(name, None, "cusum", statistic, self._threshold, state, tick, tick, offset)
-            out.drift.append(record)
+        if (turned := found.turned) is not None:
+            at, said, statistic = turned
+            of = (wave.columns[at], said, statistic, wave.ticks[at], wave.offsets[at])
+            out.drift += self.drift.hear_cusums(*of)
         if (rows := found.completed) is not None:
             self._report_scored(wave, rows, out)
         if (rows := found.summarised) is not None:
@@ -142,26 +138,10 @@ class Settlement:
         out.summaries.append((wave.ticks[rows], *self._kernel.running(index), scored, wave.offsets[rows]))
 
     def _close(self, wave: Wave, out: _Parts) -> None:
-        """What moves only with the watermark: the cohort's offsets and the partition's drift report."""
+        """What moves only with the watermark: the cohort's offsets, and what is told of drift."""
         self.calibration.close(wave.closed)
-        if self._quiet:
-            return
-        period = wave.closed // self._spec.report_ticks
-        if period <= self.reported:
-            return
-        first, self.reported = self.reported < -(2**61), period
-        if first:
-            return
-        used = np.arange(self._columns.used)
-        # Columns of series that phase A has met and this phase has not would make the share depend on the polls.
-        rest = self._columns.flat("cusum_rest")[: len(used)][self._columns.flat("scored")[: len(used)] > 0]
-        share = float((rest >= wave.closed).mean()) if len(rest) else 0.0
-        divergence, _ = self._pit.divergence(used)
-        group = f"partition-{self._partition}"
-        for detector, statistic in (("cusum_share", share), ("pit", divergence)):
-            out.drift.append(
-                DriftRecord(None, group, detector, statistic, float("nan"), "ok", wave.closed, wave.closed, wave.cause)
-            )
+        if not self._quiet:
+            out.drift += self.drift.close(wave.closed, wave.cause)
 
     # --- forecasts that are due -------------------------------------------------------------------------------------
 
@@ -172,6 +152,10 @@ class Settlement:
         corrected = wave.kind is WaveKind.CORRECTED
         self._kernel.issue(answers, start, index, wave.origins, wave.settled, corrected)
         if not self._quiet:
+            if answers.turned:
+                rows, said, facts = answers.runs_from(start, len(index))
+                at = (wave.origins[rows], wave.offsets[wave.due[rows]])
+                out.drift += self.drift.hear_runs(index[rows], said, facts, *at)
             out.ids += self._names(index)
         out.forecasts.append((wave.origins, wave.revisions, wave.offsets[wave.due]))
 
@@ -190,7 +174,8 @@ class Settlement:
         if out.summaries:
             summaries = Summaries(out.summary_ids, *_joined(out.summaries))
         rungs = np.bincount(forecasts.rungs, minlength=4)
-        return Outcome(forecasts, scored, summaries, out.drift, observed.deleted, observed.counts["warming_up"], rungs)
+        alarms, warming_up = self.drift.take_counts(), observed.counts["warming_up"]
+        return Outcome(forecasts, scored, summaries, out.drift, observed.deleted, alarms, warming_up, rungs)
 
 
 def _joined(parts: list[tuple[AnyArray, ...]]) -> tuple[AnyArray, ...]:

@@ -6,6 +6,7 @@ here decides anything.
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from model_core.batches import RawForecast, WindowBatch
 from model_core.bundle import ModelFacts
 from model_core.columns import Columns
 from model_core.compiled import address, phase_c
+from model_core.drift.ratios import SLOW_SEASONS
 from model_core.ladder import ISSUING, TRACKED_RUNGS
 from model_core.ledger import slots_of_horizons
 from model_core.models.intermittent import fine_levels
@@ -43,24 +45,50 @@ class Answers:
         self.mean: FloatArray | None = np.empty((rows, spec.horizon), np.float32) if spec.is_demand else None
         assert len(windows) == rows, "an answer for each window"
         assert raw.locations.shape == (rows, TRACKED_RUNGS, spec.horizon), "a location for each step"
-        given = [
+        self._runs: CodeArray = np.full(rows, -1, np.int8)
+        self._run_facts: FloatArray = np.empty((rows, 2))
+        given: list[tuple[AnyArray, Any]] = [
             (np.ascontiguousarray(raw.locations), np.float64),
             (np.ascontiguousarray(raw.reason), np.int8),
             (np.ascontiguousarray(raw.suspicious), np.bool_),
             (np.ascontiguousarray(windows.scale[:, 0]), np.float64),
             (np.ascontiguousarray(windows.level), np.float64),
+            (np.ascontiguousarray(windows.windows), np.float32),
+        ]
+        shape = windows.windows.shape[1:]
+        made: list[tuple[AnyArray, Any]] = [
+            (self.rungs, np.int8),
+            (self.reasons, np.int8),
+            (self.quantiles, np.float32),
         ]
         own = raw.own if spec.is_demand else None
         if own is not None:
             assert own.shape == (rows, spec.horizon, len(fine_levels(spec.quantile_levels))), "a distribution a step"
             own = np.ascontiguousarray(own)
-        made = [(self.rungs, np.int8), (self.reasons, np.int8), (self.quantiles, np.float32)]
         mean = None if self.mean is None else address(self.mean, np.float32)
         self._kept = given, own  # as long as their addresses
-        addresses = ([address(array, dtype) for array, dtype in group] for group in (given, made))
-        told = None if own is None else address(own, np.float64)
-        self._struct = phase_c.Answers(*next(addresses), told, *next(addresses), mean)
+        *told, cells = (address(array, dtype) for array, dtype in given)
+        self._struct = phase_c.Answers(
+            *told,
+            None if own is None else address(own, np.float64),
+            cells,
+            *shape,
+            *(address(array, dtype) for array, dtype in made),
+            mean,
+            address(self._runs, np.int8),
+            address(self._run_facts, np.float64),
+        )
         self.address = ctypes.addressof(self._struct)
+
+    @property
+    def turned(self) -> int:
+        """Windows of the newest wave whose end is a run, or is one no more."""
+        return int(self._struct.turned)
+
+    def runs_from(self, start: int, rows: int) -> tuple[IntArray, CodeArray, FloatArray]:
+        """Those of the wave whose answers are at `start` and after: rows of it, codes of alarms.Said, facts."""
+        found = np.flatnonzero(self._runs[start : start + rows] >= 0)
+        return found, self._runs[start + found], self._run_facts[start + found]
 
 
 class Found:
@@ -77,11 +105,11 @@ class Found:
             return
         self._room = rows
         self._rows = {name: np.empty(rows, np.int64) for name in ("turned_rows", "completed_rows", "summarised_rows")}
-        self._statistic, self._alarmed = np.empty(rows), np.empty(rows, np.int8)
+        self._statistic, self._said = np.empty(rows), np.empty(rows, np.int8)
         for name, array in self._rows.items():
             setattr(self._struct, name, address(array, np.int64))
         self._struct.statistic = address(self._statistic, np.float64)
-        self._struct.alarmed = address(self._alarmed, np.int8)
+        self._struct.said = address(self._said, np.int8)
         if self._lost is not None:
             self.keep_losses(True)
 
@@ -96,13 +124,10 @@ class Found:
         return self._lost[:rows].copy()
 
     @property
-    def turned(self) -> list[tuple[int, float, bool]]:
-        """CUSUMs that alarm (True) or whose rest is over: row, statistic."""
+    def turned(self) -> tuple[IntArray, CodeArray, FloatArray] | None:
+        """CUSUMs that alarm or whose rest is over: rows, codes of alarms.Said, statistics."""
         count = self._struct.turned
-        if not count:
-            return []
-        parts = (self._rows["turned_rows"], self._statistic, self._alarmed.astype(np.bool_))
-        return list(zip(*(part[:count].tolist() for part in parts), strict=True))
+        return (self._rows["turned_rows"][:count], self._said[:count], self._statistic[:count]) if count else None
 
     @property
     def completed(self) -> IntArray | None:
@@ -132,6 +157,7 @@ class SettlementKernel:
         struct.K, struct.Q, struct.H, struct.I = self._horizons, len(levels.levels), spec.horizon, self._intervals
         struct.median, struct.every, struct.rate = levels.median, spec.forecast_every, spec.calibration_rate
         struct.whole, struct.demand = spec.aggregate == "count", spec.is_demand
+        struct.span_turns = -(-spec.horizon // spec.forecast_every)
         slots = slots_of_horizons(spec)
         struct.ledger_rows = int(slots.sum())
         struct.result_rows = result_rows(spec) if spec.accuracy == "records" else 0
@@ -162,13 +188,18 @@ class SettlementKernel:
         """Residual tables [3 + N, H, Q] and [3 + N, K, Q] with their widths [3 + N, H, 1] and [3 + N, K, 1]."""
         struct = self._struct
         struct.trained = facts.version is not None
-        struct.season, struct.decay, struct.threshold = facts.season, decay, facts.cusum_threshold
+        struct.season, struct.decay, struct.slow_decay = facts.season, decay, decay ** (1 / SLOW_SEASONS)
+        struct.threshold, struct.far_threshold = facts.cusum_threshold, facts.horizon_threshold
         self._keep(np.float64, tables=tables, spread=spread, scored_tables=scored, scored_spread=scored_spread)
 
     def take_cohort(self, offsets: FloatArray, above: IntArray, counted: IntArray, totals: FloatArray) -> None:
         """[3, K, Q] each, and [K, 5]; the kernels write into them."""
         self._keep(np.float64, cohort_offsets=offsets, cohort_totals=totals)
         self._keep(np.int64, cohort_above=above, cohort_counted=counted)
+
+    def take_coverage(self, hits: IntArray, scored: IntArray) -> None:
+        """[K, max(I, 1)] and [K]; the kernels write into them."""
+        self._keep(np.int64, cohort_hits=hits, cohort_scored=scored)
 
     def _bind(self) -> int:
         """The address of what the kernels know, where the columns lie now."""

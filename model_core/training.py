@@ -16,6 +16,8 @@ from model_core.arrays import AnyArray
 from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.dataset import CellHistory, TrainingWindows
 from model_core.demand_training import fit_demand
+from model_core.drift.limits import Limits, learn_limits
+from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.errors import CoreError
 from model_core.gate.attempt import Attempt
 from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
@@ -24,7 +26,7 @@ from model_core.ladder import Rung
 from model_core.models import DEMAND
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
-from model_core.residuals import Run, Tables, drift_threshold, learn_tables, run, run_series
+from model_core.residuals import Run, Tables, learn_tables, run, run_series
 from model_core.ridge_training import Choice, RidgeTraining
 from model_core.season_search import SeasonSearch, find_season
 from model_core.spec import StreamSpec
@@ -114,8 +116,8 @@ def train(
     sums = sums + work.ridge.sums(spans.earlier - spec.horizon, spans.end)
     every = errors + late
     tables = learn_tables(every, spec, windows.series_ids)
-    threshold = drift_threshold(every, tables, spec, season.ticks, false_alarms_per_million, seed)
-    bundle = work.bundle(season, sums, choice, tables, threshold)
+    limits = learn_limits(every, tables, spec, season.ticks, windows.series_ids, false_alarms_per_million, seed)
+    bundle = work.bundle(season, sums, choice, tables, limits)
     work.tell("done", 1.0)
     return Trained(bundle, verdict, _report(bundle, season, windows, spans, verdict, choice))
 
@@ -182,12 +184,10 @@ class _Training:
     def run(self, predictor: Predictor, season: SeasonSearch, first: int, last: int) -> Run:
         return run(self.windows, predictor, season.ticks, first, last, self._series)
 
-    def bundle(
-        self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables, threshold: tuple[float, float] | None
-    ) -> Bundle:
+    def bundle(self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables, limits: Limits | None) -> Bundle:
         spec, windows = self.spec, self.windows
         tensors: dict[str, AnyArray] = {BASE: tables.base, SERIES_TABLES: tables.own[:, Rung.MODEL]}
-        cusum, alarms = threshold or (GAUSSIAN_CUSUM_THRESHOLD, float("nan"))
+        limits = limits or Limits(GAUSSIAN_CUSUM_THRESHOLD, None, float("nan"), STORM_SHARE_MIN)
         return Bundle.sealed(
             tensors | self.ridge.solve(sums, choice) | self.demand,
             model=DEMAND if spec.is_demand else "ridge",
@@ -196,8 +196,10 @@ class _Training:
             **Manifest.of_stream(spec),
             season=season.ticks,
             season_found=season.found,
-            cusum_threshold=cusum,
-            false_alarms_per_million=None if np.isnan(alarms) else alarms,
+            cusum_threshold=limits.near,
+            horizon_threshold=limits.far or GAUSSIAN_CUSUM_THRESHOLD,
+            storm_share=limits.storm_share,
+            false_alarms_per_million=None if np.isnan(limits.alarms_per_million) else limits.alarms_per_million,
             series=tables.series,
             training=Training(
                 first_tick=windows.first_tick,
@@ -246,6 +248,8 @@ def _report(
             for (penalty, prior, lags), loss in choice.losses.items()
         },
         "cusum_threshold": manifest.cusum_threshold,
+        "horizon_threshold": manifest.horizon_threshold,
+        "storm_share": manifest.storm_share,
         "false_alarms_per_million": manifest.false_alarms_per_million,
         "constant_series": verdict.constant_series,
         "series": {

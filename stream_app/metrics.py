@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from model_core.gate.attempt import Attempt
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
-from model_core.outcomes import DriftRecord, Observed, Outcome, Summaries
+from model_core.outcomes import STORMS, DriftRecord, Observed, Outcome, Summaries
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
 from stream_app.model_registry import made_at
@@ -133,7 +133,16 @@ TABLE: dict[str, Metric] = {
         ("stream",),
     ),
     "drift_alarms": Metric(
-        "counter", "tidecast_drift_alarms_total", "Detectors that went to drift.", ("stream", "detector")
+        "counter",
+        "tidecast_drift_alarms_total",
+        "Alarms of single series, also those kept back in a storm.",
+        ("stream", "detector"),
+    ),
+    "drift_storms": Metric(
+        "counter",
+        "tidecast_drift_storms_total",
+        "Cohort storms that began: of forecasts that are off (storm), of data that fail (outage).",
+        ("stream", "detector"),
     ),
     # models
     "model_info": Metric("gauge", "tidecast_model_info", "1 for the model in charge.", ("stream", "model", "version")),
@@ -239,6 +248,7 @@ class Metrics:
     pinball: Gauge
     skill: Gauge
     drift_alarms: Counter
+    drift_storms: Counter
     model_info: Gauge
     model_created: Gauge
     models_refused: Counter
@@ -304,7 +314,9 @@ class Metrics:
             self.count("deletions", stream, by=len(outcome.deleted))
         if outcome.summaries is not None:
             self._show_quality(stream, outcome.summaries, spec)
-        self._count_drift(stream, outcome.drift)
+        for detector, count in outcome.alarms.items():
+            self.count("drift_alarms", stream, detector, by=count)
+        self._count_storms(stream, outcome.drift)
 
     def _show_quality(self, stream: str, summaries: Summaries, spec: StreamSpec | None) -> None:
         for gauge, values in ((self.pinball, summaries.pinball), (self.skill, summaries.skill)):
@@ -317,10 +329,10 @@ class Metrics:
                 interval = f"{levels[high] - levels[low]:.4g}"
                 self.coverage.labels(stream, interval).set(float(np.nanmean(covered)))
 
-    def _count_drift(self, stream: str, drift: list[DriftRecord]) -> None:
+    def _count_storms(self, stream: str, drift: list[DriftRecord]) -> None:
         for record in drift:
-            if record.state == "drift" and record.series_id is not None:
-                self.drift_alarms.labels(stream, record.detector).inc()
+            if record.state == "drift" and record.detector in STORMS:
+                self.drift_storms.labels(stream, record.detector).inc()
 
     def show_model(self, stream: str, model: str | None, version: str | None) -> None:
         """The model in charge from now on; the one before disappears."""

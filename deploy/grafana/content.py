@@ -144,8 +144,9 @@ DRIFT = Dashboard(
                 lines(
                     "Alarms in an hour",
                     "short",
-                    "Detectors that went to drift.",
+                    "Of single series, also those kept back in a storm; and storms, each one record.",
                     (Q.increase("drift_alarms", "stream", "detector", window="1h"), "{{stream}} {{detector}}"),
+                    (Q.increase("drift_storms", "stream", "detector", window="1h"), "{{stream}} {{detector}} of many"),
                     span=12,
                 ),
                 lines(

@@ -1,6 +1,7 @@
 // Forecasts that are due: which rung answers, and the quantiles of all that are tracked, one series at a time.
 
 #include "demand.h"
+#include "drift.h"
 
 #define BORROWED_UPDATES 20.0  // how many updates a unit taken over from another rung counts for
 #define LEVEL_WIDTH 1.5        // standard deviations a unit of the level's quantiles: wide on purpose
@@ -14,9 +15,14 @@ typedef struct {
     const double *scale;         // [B]
     const double *level;         // [B]
     const double *own;           // [B, H, G], the model's own quantiles, NaN where it has none; null: never any
+    const float *windows;        // [B, L, width], the target is its column 0
+    int64_t length, width;
     int8_t *rungs, *reasons;     // [B]
     float *quantiles;            // [B, Q, H]
     float *mean;                 // [B, H], or null where nobody asks
+    int8_t *runs;                // [B], what the end of a window says (drift.h), −1 for nothing
+    double *run_facts;           // [B, 2]
+    int64_t turned;              // how many say something, in the last wave
 } Answers;
 
 // Units [3] of a column about to be forecast; a new one gets the cohort's offsets.
@@ -194,6 +200,15 @@ static void begin_results(const Settlement *s, int64_t column, int64_t origin) {
     mark_row(s->results_marks, column, row, s->result_rows);
 }
 
+// A series that has stopped, or stands still, is told of where a forecast looks at it.
+static void watch_run(const Settlement *s, int64_t column, int64_t at, Answers *answers) {
+    const int64_t cells = answers->length * answers->width;
+    const int64_t said = run_watch(s, column, answers->windows + at * cells, answers->length, answers->width,
+                                   answers->run_facts + 2 * at);
+    answers->runs[at] = (int8_t)said;
+    answers->turned += said >= 0;
+}
+
 static void publish_mean(const Settlement *s, int64_t column, const double *location, bool steady, float *mean) {
     const double *bounds = s->bounds + 2 * column;
     for (int64_t h = 0; h < s->H; h++) {
@@ -204,8 +219,9 @@ static void publish_mean(const Settlement *s, int64_t column, const double *loca
 
 // Forecasts of distinct columns [rows], made from the answers at `start` and after. `settled` [rows] are the newest
 // settled ticks; `corrected`: they have been issued before.
-void phase_c_issue(int64_t rows, const Settlement *s, const Answers *answers, int64_t start, const int64_t *index,
+void phase_c_issue(int64_t rows, const Settlement *s, Answers *answers, int64_t start, const int64_t *index,
            const int64_t *origins, const int64_t *settled, int64_t corrected) {
+    answers->turned = 0;
     for (int64_t row = 0; row < rows; row++) {
         const int64_t at = start + row, column = index[row], origin = origins[row];
         const double *locations = answers->locations + at * TRACKED * s->H;
@@ -229,6 +245,7 @@ void phase_c_issue(int64_t rows, const Settlement *s, const Answers *answers, in
         }
         enter(s, column, origin, settled[row], rung, locations, unit, own, on_level ? s->sorted : 0, level);
         if (s->result_rows && !corrected) begin_results(s, column, origin);
+        if (!corrected) watch_run(s, column, at, answers);
         if (answers->mean) publish_mean(s, column, location, on_level, answers->mean + at * s->H);
     }
 }

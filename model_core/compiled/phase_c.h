@@ -16,7 +16,6 @@ enum { MODEL, SEASONAL_NAIVE, LAST_VALUE, LEVEL };  // model_core/ladder.py: Run
 enum { TRACKED = 3, ISSUED = TRACKED };             // rungs that are scored; the running loss of what was published
 enum { OK = 0, OUT_OF_DISTRIBUTION = 4 };           // Reason
 enum { SQUARE, UPDATES };                           // of `unit`
-enum { UP, DOWN };                                  // of `cusum`
 enum { NOT_ISSUED = -1, RESULT_WIDTH = 6 };         // model_core/ledger.py, model_core/scoring.py
 enum { HORIZONS_MAX = 16 };                         // more than StreamSpec.scored_horizons can have
 #define NO_ALARM INT64_MIN  // model_core/drift/cusum.py
@@ -39,13 +38,15 @@ typedef struct {
     const double *bin_score;                            // [Q + 1], of a normal variable between two levels the mean
     int64_t G;                                          // levels of a model's own distribution; demand only
     const double *fine_levels;                          // [G]
+    int64_t span_turns;                                 // forecasts whose spans of H overlap
     double rate;                                        // by which a miss moves an offset
     double unit_floor_share, unit_winsor, drift_slack, drift_winsor;
 
     // The model in charge.
     int64_t trained;                // there is one
     int64_t season;                 // ticks
-    double decay, threshold;        // of running means, of the CUSUM
+    double decay, slow_decay;       // of running means, of those over a long time
+    double threshold, far_threshold;  // of the CUSUMs
     const double *tables, *spread;  // [3 + N, H, Q], [3 + N, H]
     const double *scored_tables;    // [3 + N, K, Q]: at the scored horizons
     const double *scored_spread;    // [3 + N, K]
@@ -54,6 +55,7 @@ typedef struct {
     double *cohort_offsets;                  // [3, K, Q]
     int64_t *cohort_above, *cohort_counted;  // [3, K, Q]
     double *cohort_totals;                   // [K, 5], demand.h: enum totals; demand only
+    int64_t *cohort_hits, *cohort_scored;    // [K, I], [K]: since the last report
 
     // Columns of one row, [columns, …].
     const int8_t *role;
@@ -68,9 +70,11 @@ typedef struct {
     double *season_change;  // [2]
     double *coverage;       // [max(I, 1)]
     int64_t *scored;
-    double *cusum;  // [2]
+    double *cusum, *cusum_horizon;  // [2] each
     int64_t *cusum_rest, *cusum_alarms;
-    float *pit;  // [Q + 1]
+    double *ratios;  // [3]
+    float *pit;      // [Q + 1]
+    int8_t *run_state;
     int64_t *resting_until;
     int8_t *naive_rung;
     int64_t *naive_since;

@@ -20,9 +20,11 @@ ONE_ROW: dict[str, type[np.generic]] = {
     "base_row": np.int32,
     **dict.fromkeys(("loss", "error", "season_change", "coverage"), np.float64),
     "scored": np.int64,
-    "cusum": np.float64,
+    **dict.fromkeys(("cusum", "cusum_horizon"), np.float64),
     **dict.fromkeys(("cusum_rest", "cusum_alarms"), np.int64),
+    "ratios": np.float64,
     "pit": np.float32,
+    "run_state": np.int8,
     "resting_until": np.int64,
     "naive_rung": np.int8,
     "naive_since": np.int64,
@@ -46,11 +48,12 @@ class Settlement(ctypes.Structure):
         *_members("horizons first_slot slot_count bucket intervals levels normal bin_score", ARRAY),
         ("G", INT),
         ("fine_levels", ARRAY),
+        ("span_turns", INT),
         *_members("rate unit_floor_share unit_winsor drift_slack drift_winsor", REAL),
         *_members("trained season", INT),
-        *_members("decay threshold", REAL),
-        *_members("tables spread scored_tables scored_spread cohort_offsets cohort_above cohort_counted", ARRAY),
-        ("cohort_totals", ARRAY),
+        *_members("decay slow_decay threshold far_threshold", REAL),
+        *_members("tables spread scored_tables scored_spread", ARRAY),
+        *_members("cohort_offsets cohort_above cohort_counted cohort_totals cohort_hits cohort_scored", ARRAY),
         *_members(" ".join([*ONE_ROW, *MANY_ROWS]), ARRAY),
         *_members("season_change_marks scored_marks issuing_marks", ARRAY),
         *_members("issued_marks issued_rung_marks results_marks issued_mean_marks table sorted", ARRAY),
@@ -60,12 +63,17 @@ class Settlement(ctypes.Structure):
 class Found(ctypes.Structure):
     _fields_ = [
         *_members("turned completed summarised", INT),
-        *_members("turned_rows completed_rows summarised_rows statistic alarmed lost", ARRAY),
+        *_members("turned_rows completed_rows summarised_rows statistic said lost", ARRAY),
     ]
 
 
 class Answers(ctypes.Structure):
-    _fields_ = _members("locations reason suspicious scale level own rungs reasons quantiles mean", ARRAY)
+    _fields_ = [
+        *_members("locations reason suspicious scale level own windows", ARRAY),
+        *_members("length width", INT),
+        *_members("rungs reasons quantiles mean runs run_facts", ARRAY),
+        *_members("turned", INT),
+    ]
 
 
 # (cells, settlement, found, index, ticks, values, change). It keeps the interpreter's lock: a tick of 1,250 cells takes

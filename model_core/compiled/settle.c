@@ -1,6 +1,7 @@
 // Cells that settle meet what was issued for them: scores, drift, offsets and units move, one series at a time.
 
 #include "demand.h"
+#include "drift.h"
 
 // What Python has to tell, as rows of the wave: CUSUMs that turned, forecasts whose last target has settled, series
 // whose season is over.
@@ -8,7 +9,7 @@ typedef struct {
     int64_t turned, completed, summarised;  // how many
     int64_t *turned_rows, *completed_rows, *summarised_rows;
     double *statistic;  // of the CUSUMs that turned
-    int8_t *alarmed;    // 1: it alarms, 0: its rest is over
+    int8_t *said;       // which of them, or QUIET_AGAIN
     double *lost;       // of every row: the pinball of what was issued for it, NaN where nothing is scored; or null
 } Found;
 
@@ -124,59 +125,58 @@ static double score(const Settlement *s, int64_t column, double y, const Entry *
     double *coverage = s->coverage + column * (s->I ? s->I : 1);
     for (int64_t j = 0; j < s->I; j++) {
         int64_t hits = 0;
-        for (int64_t i = 0; i < count; i++) hits += inside(s, entries[i].at[ISSUED], entries[i].issued, j);
+        for (int64_t i = 0; i < count; i++) {
+            const bool hit = inside(s, entries[i].at[ISSUED], entries[i].issued, j);
+            hits += hit;
+            s->cohort_hits[entries[i].k * s->I + j] += hit;
+        }
         coverage[j] = updated_mean(coverage[j], updates, (double)hits / (double)count, s->decay);
     }
+    for (int64_t i = 0; i < count; i++) s->cohort_scored[entries[i].k]++;
     s->scored[column] += count;
     return sum[ISSUED] / (double)count;
 }
 
-// The gap between the quantiles that the value fell into.
-static int64_t bin_of(const Settlement *s, double at, const float *quantiles) {
-    int64_t bin = 0;
-    for (int64_t i = 0; i < s->Q; i++) bin += (double)quantiles[i] < at;
-    return bin;
+// Which forecasts a whole horizon ahead are looked at: those whose spans do not overlap.
+static bool starts_span(const Settlement *s, int64_t origin) {
+    return floor_mod(floor_div(origin, s->every), s->span_turns) == 0;
 }
 
-// Counts that gap (Dawid 1984).
-static void count_in_histogram(const Settlement *s, int64_t column, int64_t bin) {
-    float *counts = s->pit + column * (s->Q + 1);
-    for (int64_t i = 0; i <= s->Q; i++) counts[i] *= (float)s->decay;
-    counts[bin] += 1.0f;
+// Of demand no residual is like another, a rare sale is always far from a median of zero: it is told by where among the
+// quantiles it fell. In units of u, or of a standard normal variable; 0 before u is known.
+static double standardised(const Settlement *s, int64_t column, double y, const Entry *entry, double spread) {
+    const double *unit = s->unit + (column * TRACKED + entry->rung) * 2;
+    if (unit[UPDATES] == 0.0) return 0.0;
+    if (s->demand) return s->bin_score[bin_of(s, entry->at[ISSUED], entry->issued)];
+    return (y - entry->median) / (unit_of(s, column, entry->rung) * spread);
 }
 
-// Two-sided CUSUM on the one-step residual in units of u (Page 1954): g⁺ = max(0, g⁺ + z − k), alarm above h. After an
-// alarm it starts anew and rests for one season. Returns whether a decision is under way (above h/2): the unit keeps
-// its value meanwhile.
-static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, const Entry *one_step, int64_t row,
-                  Found *found) {
-    if (one_step->rung == LEVEL) return false;
-    const double *unit = s->unit + (column * TRACKED + one_step->rung) * 2;
-    const double scale = larger(sqrt(unit[SQUARE]), s->unit_floor[column]);
-    const int64_t bin = bin_of(s, one_step->at[ISSUED], one_step->issued);
-    // Of demand no residual is like another: a rare sale is always far from a median of zero.
-    double residual = s->demand ? s->bin_score[bin] : (y - one_step->median) / scale;
-    if (unit[UPDATES] == 0.0) residual = 0.0;
-    const double z = clipped(residual, -s->drift_winsor, s->drift_winsor);
-    double *g = s->cusum + 2 * column;
-    int64_t *rest = s->cusum_rest + column;
-    const bool deciding = larger(g[UP], g[DOWN]) > s->threshold / 2.0;
-    const bool resting = tick <= *rest, over = *rest != NO_ALARM && !resting;
-    g[UP] = resting ? 0.0 : larger(0.0, g[UP] + z - s->drift_slack);
-    g[DOWN] = resting ? 0.0 : larger(0.0, g[DOWN] - z - s->drift_slack);
-    const double statistic = larger(g[UP], g[DOWN]);
-    const bool alarm = statistic > s->threshold;
-    if (over) *rest = NO_ALARM;
-    if (alarm) {
-        g[UP] = g[DOWN] = 0.0;
-        *rest = tick + s->season;
-        s->cusum_alarms[column]++;
+// The detectors take the cell. Returns whether a decision is under way (above h/2): the unit keeps its value meanwhile.
+static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, const Entry *entries, int64_t count,
+                  int64_t row, Found *found) {
+    const Entry *first = entries, *last = entries + count - 1;
+    Residual near = {.there = first->k == 0 && first->rung != LEVEL};
+    Residual far = {.there = s->K > 1 && last->k == s->K - 1 && last->rung != LEVEL &&
+                             starts_span(s, tick - s->horizons[last->k])};
+    if (!near.there && !far.there) return false;
+    if (near.there) {
+        near.z = standardised(s, column, y, first, 1.0);
+        const double unit = s->demand ? 1.0 : unit_of(s, column, first->rung);
+        learn_ratios(s, column, s->demand ? near.z : y - first->median, unit);
+        count_in_histogram(s, column, bin_of(s, first->at[ISSUED], first->issued));
     }
-    if (alarm || over) {
+    if (far.there) {
+        const int64_t table = table_of(s, column, last->rung) * s->K + last->k;
+        far.z = standardised(s, column, y, last, s->scored_spread[table]);
+    }
+    const double *g = s->cusum + column * SIDES;
+    const bool deciding = near.there && larger(g[UP], g[DOWN]) > s->threshold / 2.0;
+    double statistic = larger(g[UP], g[DOWN]);
+    const int64_t said = cusum_watch(s, column, tick, near, far, &statistic);
+    if (said >= 0) {
         const int64_t i = found->turned++;
-        found->turned_rows[i] = row, found->statistic[i] = statistic, found->alarmed[i] = alarm;
+        found->turned_rows[i] = row, found->statistic[i] = statistic, found->said[i] = (int8_t)said;
     }
-    count_in_histogram(s, column, bin);
     return deciding;
 }
 
@@ -298,7 +298,7 @@ static void settle_cell(const Settlement *s, int64_t column, double actual, cons
     if (isfinite(actual)) {
         const double lost = score(s, column, y, entries, count);
         if (found->lost) found->lost[row] = lost;
-        const bool frozen = entries[0].k == 0 && watch(s, column, due->tick, y, entries, row, found);
+        const bool frozen = watch(s, column, due->tick, y, entries, count, row, found);
         learn(s, column, y, entries, count, frozen);
         mark(s->scored_marks, column);
     }

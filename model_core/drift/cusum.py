@@ -1,7 +1,11 @@
-"""Two-sided CUSUM on one-step residuals in units of u (Page 1954): g⁺ = max(0, g⁺ + z − k), alarm above h.
+"""Two-sided CUSUM on residuals in units of u (Page 1954): g⁺ = max(0, g⁺ + z − k), g⁻ likewise of −z, alarm above h.
 
-After an alarm it starts anew and rests for one season; the unit is frozen while a decision is under way (above h/2).
-compiled/settle.c takes its steps.
+Two of them watch a series: one takes every one-step residual, the other that of every forecast a whole horizon ahead
+whose span begins where the last one ended. A forecast that corrects itself hides a shift from the first after one
+spike; the second still sees how far off it was when it was made.
+
+After an alarm of either both start anew and rest for one season; the unit is frozen while a decision on one-step
+residuals is under way (above h/2). compiled/drift.h takes the steps.
 """
 
 import numpy as np
@@ -14,7 +18,8 @@ WINSOR = 4.0  # residuals beyond this many units count as this much
 NO_ALARM = np.iinfo(np.int64).min
 
 FIELDS = (
-    Field("cusum", np.float64, inner=(2,), group=SCORED),  # g⁺, g⁻
+    Field("cusum", np.float64, inner=(2,), group=SCORED),  # of one step: g⁺, g⁻
+    Field("cusum_horizon", np.float64, inner=(2,), group=SCORED),
     Field("cusum_rest", np.int64, fill=NO_ALARM, group=SCORED),  # resting up to this tick; NO_ALARM: not resting
     Field("cusum_alarms", np.int64, group=SCORED),
 )

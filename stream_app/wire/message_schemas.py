@@ -93,7 +93,7 @@ AccuracyMessage = Annotated[AccuracyRecord | AccuracySummary, Field(discriminato
 
 
 class DriftMessage(Message):
-    """A detector changed its state, or a line of a regular report. Key: series_id, or the group."""
+    """A detector changed its state, or a line of a regular report. Key: series_id, or group/detector."""
 
     series_id: str | None
     group: str | None = Field(description="Whom it is about when not one series.")
@@ -101,6 +101,8 @@ class DriftMessage(Message):
     statistic: Number
     threshold: Number
     state: Literal["ok", "warning", "drift"]
+    scale: Number = Field(None, description="Of a series: size of its errors of late over their usual size.")
+    bias: Number = Field(None, description="Of a series: mean of its errors of late over their size.")
     since: AwareDatetime
     at: AwareDatetime
     input: Input

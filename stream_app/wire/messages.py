@@ -224,7 +224,7 @@ def _accuracy_begun(stream: str, at: tuple[float, ...], kind: str) -> Form:
 
 
 def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[DriftRecord]) -> list[Record]:
-    """Keyed by the series, or by the group that a record is about."""
+    """Keyed by the series; of a group by the detector as well: a compacted topic keeps every line of a report."""
     records: list[Record] = []
     for record in drift:
         body = {
@@ -236,11 +236,13 @@ def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[
             "statistic": record.statistic,
             "threshold": record.threshold,
             "state": record.state,
+            "scale": record.scale,
+            "bias": record.bias,
             "since": rfc3339(spec.grid.start_ms(record.since)),
             "at": rfc3339(spec.grid.start_ms(record.tick)),
             "input": {"partition": partition, "offset": record.offset},
         }
-        whom = record.series_id or record.group or stream
+        whom = record.series_id or f"{record.group}/{record.detector}"
         records.append((whom.encode(), orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)))
     return records
 

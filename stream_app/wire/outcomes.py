@@ -38,13 +38,14 @@ def encode_outcomes(
         scored = _together(write_scored, [(each.partition, each.outcome.scored) for each in made])
     write_summaries = partial(messages.encode_summaries, spec, stream)
     summaries = _together(write_summaries, [(each.partition, each.outcome.summaries) for each in made])
-    found: dict[str, list[Record]] = {"forecasts": [], "accuracy": [], "drift": []}
+    found: dict[str, list[Record]] = {"forecasts": [], "accuracy": [], "drift": [], "control": []}
     for number, (partition, outcome) in enumerate(made):
         # A deleted series leaves compacted topics with it.
         tombstones: list[Record] = [(series_id.encode(), None) for _, series_id in outcome.deleted]
         found["forecasts"] += forecasts[number] + tombstones
         found["accuracy"] += scored[number] + summaries[number] + tombstones
         found["drift"] += messages.encode_drift(spec, stream, partition, outcome.drift)
+        found["control"] += [messages.encode_retrain(spec, stream, partition, storm) for storm in outcome.storms]
     return found
 
 

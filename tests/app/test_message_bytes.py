@@ -291,14 +291,15 @@ def test_outcomes_that_are_written_together_are_what_each_is_alone(
 ) -> None:
     of = spec({"accuracy": accuracy})
     answered = {"model": "ridge", "model_version": "v3", "issued_at": "now"}
-    made, expected = [], {"forecasts": [], "accuracy": [], "drift": []}
+    made, expected = [], {"forecasts": [], "accuracy": [], "drift": [], "control": []}
+    storm = DriftRecord(None, "partition-0", "storm", 0.2, 0.05, "drift", 3, 3, 1)
     for number in range(12):
         count = [0, 1, 7][number % 3]
         outcome = Outcome(
             forecasts(rng, of, count, demand=demand),
             scored(rng, of, int(rng.integers(0, 4))) if rng.random() < 0.7 else None,
             summaries(rng, of, int(rng.integers(0, 4))) if rng.random() < 0.7 else None,
-            drift=[DriftRecord("a", None, "cusum", 9.0, 8.0, "drift", 3, 4, number)] * int(rng.integers(0, 2)),
+            drift=[DriftRecord("a", None, "cusum", 9.0, 8.0, "drift", 3, 4, number), storm][: int(rng.integers(0, 3))],
             deleted=((number, "gone"),) * int(rng.integers(0, 2)),
         )
         partition = int(rng.integers(0, 5))
@@ -312,6 +313,8 @@ def test_outcomes_that_are_written_together_are_what_each_is_alone(
             expected["accuracy"] += messages.encode_summaries(of, "s", partition, outcome.summaries)
         expected["accuracy"] += tombstones
         expected["drift"] += messages.encode_drift(of, "s", partition, outcome.drift)
+        begun = [storm] if storm in outcome.drift else []
+        expected["control"] += [messages.encode_retrain(of, "s", partition, each) for each in begun]
     assert encode_outcomes(of, "s", made, **answered) == expected
     records = sum(each.outcome.records(scored=accuracy == "records") for each in made)
     assert records == sum(map(len, expected.values()))

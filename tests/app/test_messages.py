@@ -172,9 +172,9 @@ def test_summaries_say_how_good_a_series_is_now(rng: np.random.Generator) -> Non
 
 def test_drift_is_keyed_by_whom_it_is_about() -> None:
     one = DriftRecord("a", None, "cusum", 13.0, 12.7, "drift", 2_953_000, 2_953_004, 9)
-    many = DriftRecord(None, "storm", "share", float("nan"), 0.05, "ok", 2_953_000, 2_953_004, -1)
+    many = DriftRecord(None, "partition-2", "storm", float("nan"), 0.05, "ok", 2_953_000, 2_953_004, -1)
     records = messages.encode_drift(spec(), "s", 2, [one, many])
-    assert [key for key, _ in records] == [b"a", b"storm"]
+    assert [key for key, _ in records] == [b"a", b"partition-2/storm"]
     first, second = valid("drift", records)
     assert (first["since"], first["at"]) == ("2026-02-22T22:40:00Z", "2026-02-22T23:20:00Z")
     assert second["statistic"] is None

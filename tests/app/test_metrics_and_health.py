@@ -83,7 +83,8 @@ def outcome() -> Outcome:
         np.array([1.0, 3.0]), np.array([np.nan, 0.25]), np.arange(2), np.arange(2),
     )  # fmt: skip
     alarm = DriftRecord("a", None, "cusum", 13.0, 12.7, "drift", 1, 2, 3)
-    return Outcome(made, None, summaries, [alarm], deleted=((1, "z"),))
+    storm = DriftRecord(None, "partition-0", "storm", 0.2, 0.05, "drift", 2, 2, 3)
+    return Outcome(made, None, summaries, [alarm, storm], deleted=((1, "z"),), alarms={"cusum": 3})
 
 
 def test_outcomes_are_counted_by_rung_and_reason_and_shown_as_quality() -> None:
@@ -96,7 +97,8 @@ def test_outcomes_are_counted_by_rung_and_reason_and_shown_as_quality() -> None:
     assert sample(metrics, "tidecast_coverage_ratio", stream="pumps", interval="0.8") == pytest.approx(0.85)
     assert sample(metrics, "tidecast_pinball", stream="pumps") == 2
     assert sample(metrics, "tidecast_skill_ratio", stream="pumps") == 0.25
-    assert sample(metrics, "tidecast_drift_alarms_total", stream="pumps", detector="cusum") == 1
+    assert sample(metrics, "tidecast_drift_alarms_total", stream="pumps", detector="cusum") == 3
+    assert sample(metrics, "tidecast_drift_storms_total", stream="pumps", detector="storm") == 1
     assert sample(metrics, "tidecast_series_deleted_total", stream="pumps") == 1
 
 

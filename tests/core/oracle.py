@@ -14,9 +14,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.core.oracle_quantiles import Judge, f32
+from tests.core.oracle_scaler import Scaler
 
 DAY_MS = 86_400_000
-WINSOR, WINSOR_FROM = 8.0, 32.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Settings:
         self.past, self.future = tuple(get("past_covariates", ())), tuple(get("future_covariates", ()))
         self.known_ahead = max(self.horizon, get("future_ahead") or 2 * self.horizon) if self.future else 0
         self.records = get("accuracy", "summary") == "records"
-        self.cusum_threshold = 12.7
+        self.report = self.steps(get("drift_report_every", DAY_MS))
+        self.cusum_threshold = self.horizon_threshold = 12.7
 
     def steps(self, duration_ms: int) -> int:
         return -(-duration_ms // self.step)
@@ -109,34 +110,6 @@ class Settings:
         if variable in self.past:
             return "past"
         return "target" if not self.targets or variable in self.targets else "none"
-
-
-@dataclass
-class Scaler:
-    """Exponentially weighted mean, spread and level, one value after the other."""
-
-    decay: float
-    level_decay: float
-    weight: float = 0.0
-    mean: float = 0.0
-    m2: float = 0.0
-    level: float = 0.0
-
-    def take(self, value: float) -> None:
-        delta = value - self.mean
-        spread = (self.m2 / max(self.weight, 1.0)) ** 0.5
-        if self.weight >= WINSOR_FROM and spread > 0:
-            delta = max(-WINSOR * spread, min(WINSOR * spread, delta))
-        clipped = self.mean + delta
-        kept = self.decay * self.weight
-        self.level = value if self.weight == 0 else self.level + (1.0 - self.level_decay) * (clipped - self.level)
-        self.m2 = self.decay * self.m2 + kept / (kept + 1.0) * delta * delta
-        self.mean += delta / (kept + 1.0)
-        self.weight = kept + 1.0
-
-    @property
-    def scale(self) -> float:
-        return (self.m2 / max(self.weight, 1.0)) ** 0.5
 
 
 @dataclass
@@ -287,10 +260,12 @@ class Oracle:
         start = self.closed
         while self.closed is not None and start is not None and self.closed < tick:
             if self.closed - start >= self.set.dormant + self.set.open_ticks:
-                self.skip_to(tick)
+                self.skip_to(tick, offset)
                 return
             self.closed += 1
             self.judge.watermark_passed()
+            if self.closed % self.set.report == 0:
+                self.tell(offset)
             lagging = [s for s in self.series.values() if s.role != "future" and (s.last or 0) < self.closed]
             ready = [s for s in lagging if s.first is not None or self.closed in s.cells]
             for series in lagging:
@@ -298,9 +273,10 @@ class Oracle:
             self.settle(ready, self.closed, offset)
             self.settle_complete(lagging, offset)
 
-    def skip_to(self, tick: int) -> None:
+    def skip_to(self, tick: int, offset: int) -> None:
         self.closed = tick
         self.judge.watermark_passed()
+        self.tell(offset)
         for series in self.series.values():
             if series.role != "future" and (series.last or 0) < tick:
                 series.last = tick
@@ -313,6 +289,10 @@ class Oracle:
             members = [series for series in members if len(series.cells.get(series.last + 1, ())) >= wanted]
             if members:
                 self.settle(members, members[0].last + 1, offset)
+
+    def tell(self, offset: int) -> None:
+        everyone = [(name, series.judged) for name, series in self.series.items()]
+        self.judge.tell(everyone, self.closed, offset)
 
     # --- settling ---------------------------------------------------------------------------------------------------
 
@@ -334,6 +314,8 @@ class Oracle:
 
     def settle(self, ready: list[Series], tick: int, offset: int) -> None:
         """The cell of each is final: all enter their windows before any forecast looks at them."""
+        if ready:
+            self.tell(offset)
         values = [self.value_of(series, tick) for series in ready]
         for series, value in zip(ready, values, strict=True):
             series.last = tick
@@ -368,6 +350,7 @@ class Oracle:
         self.corrected += 1
         if series.origin is not None and series.origin - self.set.length < tick <= series.origin:
             series.revision += 1
+            self.tell(offset)
             self.reissued.append((series.name, tick, value, offset))
             self.forecast(series, offset)
 

@@ -12,6 +12,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from tests.core.oracle_demand import drawn
+from tests.core.oracle_drift import Alarm, DriftJudge
 
 if TYPE_CHECKING:
     from tests.core.oracle import Due, Settings
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 MODEL, SEASONAL, LAST, LEVEL = range(4)
 ISSUED = 3  # beside the losses of the three tracked rungs
 OFFSET_MAX, SPREAD_MIN, LEVEL_WIDTH = 5.0, 1e-6, 1.5
-CUSUM_SLACK, CUSUM_WINSOR = 0.5, 4.0
 
 
 def f32(value: float) -> float:
@@ -75,18 +75,21 @@ class Judged:
     coverage: list[Mean] = field(default_factory=list)
     season_change: Mean = field(default_factory=Mean)
     scored: int = 0
-    cusum: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    cusums: list[list[float]] = field(default_factory=lambda: [[0.0, 0.0], [0.0, 0.0]])  # one step, a horizon ahead
     rest: int | None = None
+    run: str = ""  # missing | flatline while it is told to be
+    alarms: dict[str, Alarm] = field(default_factory=dict)  # the newest of each kind
     favourite: int = LAST
     since: int | None = None
     ledger: dict[tuple[int, int], Issued] = field(default_factory=dict)  # (target, horizon index)
     results: dict[int, dict[int, tuple[Any, ...]]] = field(default_factory=dict)  # origin → horizon index → result
 
 
-class Judge:
+class Judge(DriftJudge):
     """Collects `forecasts`, `records`, `summaries` and `alarms` as plain values."""
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__()
         self.set = settings
         levels = settings.levels
         self.normal = [NormalDist().inv_cdf(level) for level in levels]
@@ -103,7 +106,6 @@ class Judge:
         self.forecasts: dict[str, list[dict[str, Any]]] = {}  # of each series, in order
         self.records: dict[str, list[dict[str, Any]]] = {}
         self.summaries: dict[str, list[dict[str, Any]]] = {}
-        self.alarms: list[tuple[str, int, str, int]] = []
 
     def tables(self, make: Any) -> list[list[list[Any]]]:
         return [[make(rung, k) for k in range(len(self.set.horizons))] for rung in range(3)]
@@ -221,6 +223,8 @@ class Judge:
             "observed_share": sum(value is not None for value in due.window[0]) / self.set.length,
         }
         self.forecasts.setdefault(due.series_id, []).append(said)
+        if not due.revision:
+            self.watch_run(of, due)
         for k, h in enumerate(self.set.horizons):
             if due.origin + h > settled:
                 quantiles = [at(r, h) for r in range(3)]
@@ -251,7 +255,7 @@ class Judge:
             at = [self.stands(of, name, tick, value, rung) for rung in range(4)]
             self.score(of, value, at, entries)
             results = {k: self.result(of, value, at, issued) for k, issued in entries.items()}
-            deciding = self.watch(of, name, tick, value, at, entries.get(0), offset)
+            deciding = self.watch(of, name, tick, value, at, entries, offset)
             self.learn(of, value, at, entries, deciding)
         for k in entries:
             origin = tick - self.set.horizons[k]
@@ -292,35 +296,6 @@ class Judge:
             hits = [issued.published[low] <= at[issued.rung] <= issued.published[high] for issued in entries.values()]
             mean.take(sum(hits) / n, self.decay)
         of.scored += n
-
-    def watch(
-        self, of: Judged, name: str, tick: int, value: float, at: list[float], issued: Issued | None, offset: int
-    ) -> bool:
-        """CUSUM of the one-step residual; returns whether a decision is under way, which freezes the units."""
-        if issued is None or issued.rung == LEVEL:
-            return False
-        unit = of.units[issued.rung]
-        scale = max(math.sqrt(unit.value), of.unit_floor)
-        residual = (value - issued.published[self.median]) / scale
-        if self.set.demand:
-            residual = self.score_of_bin(sum(q < at[issued.rung] for q in issued.published))
-        residual = residual if unit.updates else 0.0
-        residual = max(-CUSUM_WINSOR, min(CUSUM_WINSOR, residual))
-        deciding = max(of.cusum) > self.set.cusum_threshold / 2
-        resting = of.rest is not None and tick <= of.rest
-        ended = of.rest is not None and not resting
-        up, down = of.cusum
-        of.cusum = [max(0.0, up + residual - CUSUM_SLACK), max(0.0, down - residual - CUSUM_SLACK)]
-        if resting:
-            of.cusum = [0.0, 0.0]
-        if ended:
-            of.rest = None
-        if max(of.cusum) > self.set.cusum_threshold:
-            of.cusum, of.rest = [0.0, 0.0], tick + self.set.season
-            self.alarms.append((name, tick, "drift", offset))
-        elif ended:
-            self.alarms.append((name, tick, "ok", offset))
-        return deciding
 
     def score_of_bin(self, number: int) -> float:
         """Mean of a standard normal variable between two neighbouring levels."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from model_core.bundle import ModelFacts
 from model_core.outcomes import Observed, Outcome, WaveKind
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
@@ -36,6 +37,7 @@ class Said:
     summaries: Rows = field(default_factory=lambda: defaultdict(list))
     alarms: list[tuple[str, int, str, int]] = field(default_factory=list)
     reports: list[tuple[Any, ...]] = field(default_factory=list)
+    storms: list[tuple[str, str, int, int]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -119,6 +121,8 @@ class Run:
                 said.alarms.append((drift.series_id, drift.tick, drift.state, drift.offset))
             else:
                 said.reports.append((drift.detector, drift.statistic, drift.tick, drift.offset))
+                if drift.detector in ("storm", "outage"):
+                    said.storms.append((drift.detector, drift.state, drift.tick, drift.offset))
 
 
 def readings_of(readings: list[Reading], deletions: tuple[tuple[int, str], ...] = ()) -> Readings:
@@ -141,14 +145,14 @@ def random_cuts(draw: random.Random, length: int) -> list[int]:
     return cuts
 
 
-def stopped_and_restored(state: PartitionState, spec: StreamSpec) -> PartitionState:
+def stopped_and_restored(state: PartitionState, spec: StreamSpec, facts: ModelFacts | None = None) -> PartitionState:
     """The state as it comes back from a snapshot, of the ring only the live rows."""
     pieces = state.columns.take_dirty(0)
     state.columns.touch_all()  # this snapshot is whole, whatever was taken before
     pieces = state.columns.take_dirty(0)
     ids = [bytes(piece.data) for piece in sorted(pieces, key=lambda p: p.block) if piece.field == "ids"]
     meta = json.loads(json.dumps(state.meta()))
-    restored = PartitionState.restore(spec, 0, meta, ids, [piece for piece in pieces if piece.field != "ids"])
+    restored = PartitionState.restore(spec, 0, meta, ids, [piece for piece in pieces if piece.field != "ids"], facts)
     first, last = restored.live_rows()
     capacity = spec.ring_capacity
     live = {tick % capacity for tick in range(max(first, last - capacity + 1), last + 1)}

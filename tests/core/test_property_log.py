@@ -2,11 +2,14 @@
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from model_core.bundle import ModelFacts
+from model_core.partition import PartitionState
 from model_core.spec import StreamSpec
 from tests.core.oracle import Due, Oracle
 from tests.core.partition_run import Run, Said, assert_same_bytes, final, random_cuts, said_bytes, stopped_and_restored
@@ -26,6 +29,11 @@ def close(found: Any, expected: Any, tolerance: float = 1e-5) -> bool:
     if np.shape(found) != wanted.shape:
         return False
     return np.allclose(found, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def watchful(spec: StreamSpec) -> ModelFacts:
+    """No model, and thresholds so low that a short log has alarms."""
+    return replace(ModelFacts.none(spec), cusum_threshold=2.0, horizon_threshold=1.5)
 
 
 def assert_cells(said: Said, oracle: Oracle) -> None:
@@ -73,6 +81,7 @@ def assert_forecasts(said: Said, oracle: Oracle) -> None:
             assert made["observed_share"] == np.float32(wanted["observed_share"]), where
             assert made["mean"] is None or close(made["mean"], wanted["mean"]), where
     assert sorted(said.alarms) == sorted(oracle.judge.alarms)
+    assert said.storms == oracle.judge.storms
 
 
 def assert_scores(said: Said, oracle: Oracle) -> None:
@@ -102,8 +111,12 @@ def assert_score(made: dict[str, Any], wanted: dict[str, Any]) -> None:
 def test_any_log_in_any_polls_gives_what_the_oracle_gives(draw: random.Random) -> None:
     settings = random_settings(draw)
     log = random_log(draw, settings, LENGTH)
-    run = Run(StreamSpec(**settings)).log(log, random_cuts(draw, len(log)), windows_max=draw.choice([1, 8192]))
-    oracle = Oracle(settings).run(log)
+    spec = StreamSpec(**settings)
+    run = Run(spec, state=PartitionState(spec, 0, watchful(spec)))
+    run.log(log, random_cuts(draw, len(log)), windows_max=draw.choice([1, 8192]))
+    oracle = Oracle(settings)
+    oracle.set.cusum_threshold, oracle.set.horizon_threshold = 2.0, 1.5
+    oracle.run(log)
     assert_cells(run.said, oracle)
     assert_forecasts(run.said, oracle)
     assert_scores(run.said, oracle)
@@ -113,8 +126,9 @@ def test_two_ways_to_cut_one_log_agree_to_the_last_bit(draw: random.Random) -> N
     settings = random_settings(draw)
     log = random_log(draw, settings, LENGTH)
     spec = StreamSpec(**settings)
-    one = Run(spec).log(log, random_cuts(draw, len(log)))
-    other = Run(spec).log(log, random_cuts(draw, len(log)), windows_max=1)
+    one, other = (Run(spec, state=PartitionState(spec, 0, watchful(spec))) for _ in range(2))
+    one.log(log, random_cuts(draw, len(log)))
+    other.log(log, random_cuts(draw, len(log)), windows_max=1)
     assert_same_bytes(final(other.state), final(one.state), "state")
     one.said.rejected = other.said.rejected = []  # of readings that waited since an earlier poll the name is gone
     assert_same_bytes(said_bytes(other), said_bytes(one), "said")
@@ -125,8 +139,8 @@ def test_stopping_and_going_on_from_a_snapshot_changes_nothing(draw: random.Rand
     log = random_log(draw, settings, LENGTH)
     spec = StreamSpec(**settings)
     middle = draw.randrange(1, len(log))
-    whole = Run(spec).log(log[:middle], random_cuts(draw, middle))
-    again = Run(spec, state=stopped_and_restored(whole.state, spec))
+    whole = Run(spec, state=PartitionState(spec, 0, watchful(spec))).log(log[:middle], random_cuts(draw, middle))
+    again = Run(spec, state=stopped_and_restored(whole.state, spec, watchful(spec)))
     rest = log[middle:]
     whole.said = Said()
     whole.log(rest, random_cuts(draw, len(rest)))

@@ -7,11 +7,12 @@ from model_core import residuals, ridge_training
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed, TrainingWindows, origin_chunks
+from model_core.drift.limits import learn_limits
 from model_core.ladder import Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
-from model_core.residuals import Run, drift_threshold, learn_tables, run
+from model_core.residuals import Run, learn_tables, run
 from model_core.ridge_training import Choice, RidgeTraining
 from model_core.season_search import find_season
 from model_core.spec import StreamSpec
@@ -343,9 +344,11 @@ def test_the_drift_threshold_keeps_the_rate_that_was_asked_for(rng):
     spec = make_spec()
     done = gaussian_run(rng)
     tables = learn_tables(done, spec, ["a", "b", "c"])
-    learned = {rate: drift_threshold(done, tables, spec, 24, rate, seed=1) for rate in (100.0, 1000.0)}
+    names = ["a", "b", "c"]
+    learned = {rate: learn_limits(done, tables, spec, 24, names, rate, seed=1) for rate in (100.0, 1000.0)}
     for rate, found in learned.items():
         assert found is not None
-        assert found[1] <= rate
-    assert learned[100.0][0] > learned[1000.0][0]
-    assert drift_threshold(gaussian_run(rng, origins=100), tables, spec, 24, 100.0, seed=1) is None
+        assert 0 < found.alarms_per_million <= rate
+    assert learned[100.0].near > learned[1000.0].near
+    assert learned[100.0].far > learned[1000.0].far
+    assert learn_limits(gaussian_run(rng, origins=100), tables, spec, 24, names, 100.0, seed=1) is None

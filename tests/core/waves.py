@@ -30,6 +30,7 @@ class Waves:
         facts: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
+        self.closed = 0  # newest tick that the watermark has closed, for the next wave
         self.spec = StreamSpec(**({"topic": "t", "freq": "1h"} | settings))
         self.columns = Columns((*window_fields(self.spec), *settlement_fields(self.spec)))
         self.columns.add([f"s{i}" for i in range(series)])
@@ -67,7 +68,7 @@ class Waves:
             np.ones(rows, np.float32),
             np.zeros(rows, np.bool_),
         )
-        empty = np.empty((rows, 0))
+        empty = np.empty((rows, 1, 1), np.float32)
         spread, ticks = np.full((rows, 1), scale), np.full(rows, origin)
         codes = np.zeros(rows, np.int8)
         windows = WindowBatch(empty, empty, empty, ticks, spread, spread, spread[:, 0], codes, ticks)
@@ -95,7 +96,7 @@ class Waves:
             np.arange(len(index)),
             *due,
             nothing if change is None else np.array(change, np.float64),
-            closed=0,
+            closed=self.closed,
             cause=0,
             kind=kind,
         )

@@ -1,0 +1,156 @@
+"""What detectors say of single series: held until the watermark closes a tick, then told singly, or as one storm.
+
+A shift of the whole cohort alarms in all series at once: whether it does is known only when the tick is over. Two
+kinds of alarms are kept apart, each with storms of its own: that forecasts are off, and that data fail to come or
+stand still.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.columns import Columns, Field
+from model_core.drift.ratios import ratios
+from model_core.drift.storm import STORM_SHARE_MIN, Storm
+from model_core.outcomes import OUTAGE, STORM, DriftRecord
+
+
+class Said(IntEnum):
+    """Codes of compiled/drift.h."""
+
+    QUIET_AGAIN = 0
+    CUSUM = 1
+    CUSUM_HORIZON = 2
+    MISSING = 3
+    FLATLINE = 4
+
+
+NAMES = tuple(said.name.lower() for said in Said)
+
+
+class Kind(NamedTuple):
+    place: int  # in the columns
+    storm: str  # detector of its storms
+
+
+FORECASTS, DATA = Kind(0, STORM), Kind(1, OUTAGE)
+KINDS = (FORECASTS, DATA)
+NOTHING, HELD, TOLD, SUPPRESSED = range(4)  # what has become of the newest alarm
+NEVER = np.iinfo(np.int64).min
+GROUP = "alarms"  # of what only an alarm changes
+FIELDS = (
+    Field("alarm_tick", np.int64, inner=(2,), fill=NEVER, group=GROUP),  # of the newest one, by kind
+    Field("alarm_fate", np.int8, inner=(2,), group=GROUP),
+    Field("alarm_said", np.int8, inner=(2,), group=GROUP),
+    Field("alarm_facts", np.float64, inner=(2, 2), group=GROUP),  # statistic, threshold
+)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What n distinct columns say, of one kind. `facts` [n, 2]: statistic and threshold."""
+
+    columns: IntArray  # int64 [n]
+    said: AnyArray  # int8 [n], Said
+    facts: FloatArray  # float64 [n, 2]
+    ticks: IntArray  # int64 [n]
+    offsets: IntArray  # int64 [n]
+
+
+class Alarms:
+    """State beside its columns: the storms. `limits`: from which share of series on it is one, by kind."""
+
+    def __init__(self, columns: Columns, partition: int) -> None:
+        self._columns = columns
+        self._group = f"partition-{partition}"
+        self.storms = tuple(Storm() for _ in KINDS)
+        self.limits = [STORM_SHARE_MIN, STORM_SHARE_MIN]
+        self._held = [False, False]  # whether there are any, by kind
+
+    def hear(self, kind: Kind, heard: Heard) -> list[DriftRecord]:
+        """Hold alarms; that a series is quiet again is told at once, if it was told that it was not."""
+        flat, place, index = self._columns.flat, kind.place, heard.columns
+        fate = flat("alarm_fate")
+        quiet = heard.said == Said.QUIET_AGAIN
+        over = np.flatnonzero(quiet & (fate[index, place] == TOLD))
+        fate[index[quiet], place] = NOTHING
+        records = [
+            self._record(int(index[i]), kind, "ok", heard.facts[i], int(heard.ticks[i]), int(heard.offsets[i]))
+            for i in over.tolist()
+        ]
+        alarms = index[~quiet]
+        if len(alarms):
+            fate[alarms, place] = HELD
+            flat("alarm_tick")[alarms, place] = heard.ticks[~quiet]
+            flat("alarm_said")[alarms, place] = heard.said[~quiet]
+            flat("alarm_facts")[alarms, place] = heard.facts[~quiet]
+            self._held[place] = True
+        self._columns.touch_hot(index, GROUP)
+        return records
+
+    def close(self, tick: int, cause: int, season: int) -> list[DriftRecord]:
+        """The watermark closed `tick`: what was held until then is told. Two comparisons where nothing was."""
+        records: list[DriftRecord] = []
+        for kind, storm in zip(KINDS, self.storms, strict=True):
+            if self._held[kind.place] or storm.since is not None:
+                records += self._close(kind, storm, tick, cause, season)
+        return records
+
+    def _close(self, kind: Kind, storm: Storm, tick: int, cause: int, season: int) -> list[DriftRecord]:
+        used, place = self._columns.used, kind.place
+        held = np.flatnonzero(self._columns.flat("alarm_fate")[:used, place] == HELD)
+        self._held[place] = False
+        if not len(held) and storm.since is None:  # what was held is quiet again
+            return []
+        alarming, series = self._share(place, tick, season)
+        limit = self.limits[place]
+        change = storm.look(tick, alarming, series, limit)
+        records: list[DriftRecord] = []
+        if change in ("starts", "ends"):
+            state = "drift" if change == "starts" else "ok"
+            share = alarming / max(series, 1)
+            said = (kind.storm, share, limit if change == "starts" else limit / 2, state)
+            records.append(DriftRecord(None, self._group, *said, tick, tick, cause))
+        if len(held):
+            singly = storm.since is None
+            storm.suppressed += 0 if singly else len(held)
+            self._columns.flat("alarm_fate")[held, place] = TOLD if singly else SUPPRESSED
+            self._columns.touch_hot(held, GROUP)
+            for column in held.tolist() if singly else ():
+                facts = self._columns.flat("alarm_facts")[column, place]
+                at = int(self._columns.flat("alarm_tick")[column, place])
+                records.append(self._record(column, kind, "drift", facts, at, cause))
+        return records
+
+    def _share(self, place: int, tick: int, season: int) -> tuple[int, int]:
+        """(distinct series that alarmed within a season, series there are). Columns of series that phase A has met and
+        this one has not would make the share depend on the polls."""
+        used = self._columns.used
+        there = self._columns.flat("scored")[:used] > 0
+        recent = self._columns.flat("alarm_tick")[:used, place] > tick - season
+        return int((recent & there).sum()), int(there.sum())
+
+    def share(self, kind: Kind, tick: int, season: int) -> float:
+        alarming, series = self._share(kind.place, tick, season)
+        return alarming / max(series, 1)
+
+    def _record(self, column: int, kind: Kind, state: str, facts: FloatArray, tick: int, offset: int) -> DriftRecord:
+        name, detector = self._columns.ids[column], NAMES[self._columns.flat("alarm_said")[column, kind.place]]
+        scale, bias = ratios(self._columns, np.array([column]))
+        of = (detector, float(facts[0]), float(facts[1]), state, tick, tick, offset)
+        return DriftRecord(name, None, *of, float(scale[0]), float(bias[0]))
+
+    # --- snapshot of what is not in columns -------------------------------------------------------------------------
+
+    def snapshot(self) -> list[list[int | None]]:
+        return [[storm.since, storm.suppressed] for storm in self.storms]
+
+    def restore(self, snapshot: list[list[int | None]] | None) -> None:
+        """After the columns."""
+        if snapshot is not None:
+            self.storms = tuple(Storm(since, suppressed or 0) for since, suppressed in snapshot)
+        held = self._columns.flat("alarm_fate")[: self._columns.used] == HELD
+        self._held = held.any(axis=0).tolist()

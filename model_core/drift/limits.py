@@ -1,0 +1,172 @@
+"""Thresholds of the detectors, learned from a run of the model over its stream: so many false alarms a million ticks.
+
+A Gaussian threshold is of no use: real residuals have heavy tails, and bad hours come together. Here the residuals of
+the stream itself are drawn in blocks (moving-block bootstrap, Künsch 1989), and the detectors run over them as they
+would in a worker, the frozen unit included: while a decision is under way the unit stays behind its series.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.arrays import AnyArray, BoolArray, FloatArray
+from model_core.calibration import WINSOR as UNIT_WINSOR
+from model_core.drift.cusum import DRIFT_SLACK, WINSOR
+from model_core.drift.storm import STORM_SHARE_MIN
+from model_core.grid import DAY_MS
+from model_core.ladder import Rung
+from model_core.quantiles import Levels
+from model_core.residuals import Run, Tables
+from model_core.spec import StreamSpec
+
+NEAR_MIN, FAR_MIN = 2_000, 400  # residuals from which a threshold is learned
+PATHS, STEPS = 256, 4096
+THRESHOLD_MIN, THRESHOLD_MAX, CANDIDATES = 1.0, 400.0, 16
+STORM_QUANTILE = 0.999
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`far` None: too few residuals a horizon ahead to learn it."""
+
+    near: float
+    far: float | None
+    alarms_per_million: float  # of both, a million ticks of a series
+    storm_share: float
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Of n looks at S series, `every` ticks apart: in units of u, and by what u grew until the next look."""
+
+    z: FloatArray  # float64 [n, S], NaN where there is none
+    growth: FloatArray  # float64 [n, S]
+    decay: float  # of u from look to look; 1: it is never frozen
+    every: int
+    season: int  # looks in a season, which an alarm rests
+
+
+def learn_limits(
+    done: Run,
+    tables: Tables,
+    spec: StreamSpec,
+    season: int,
+    series_ids: list[str],
+    alarms_per_million: float,
+    seed: int,
+) -> Limits | None:
+    """Both CUSUMs get half of the false alarms. `series_ids` of all series of the run.
+
+    None with too few residuals, and of demand: there the CUSUM is of normal scores (settle.c), whatever the model.
+    """
+    if spec.is_demand:
+        return None
+    near, far = one_step(done, tables, spec, season, series_ids), ahead(done, tables, spec, season, series_ids)
+    share = alarms_per_million / 2
+    rng = np.random.default_rng(seed)
+    of_near = _threshold(near, share, NEAR_MIN, spec, rng)
+    if of_near is None:
+        return None
+    of_far = _threshold(far, share, FAR_MIN, spec, rng) if far is not None else None
+    rate = of_near[1] + (of_far[1] if of_far else 0.0)
+    return Limits(of_near[0], of_far and of_far[0], rate, storm_share(near, of_near[0]))
+
+
+def one_step(done: Run, tables: Tables, spec: StreamSpec, season: int, series_ids: list[str]) -> Residuals:
+    median = spec.quantile_levels.index(0.5)
+    center = tables.of([series_ids[column] for column in done.series.tolist()])[:, Rung.MODEL, 0, median]  # [S]
+    unit = done.units[:, :, Rung.MODEL]
+    every = spec.forecast_every
+    growth = np.ones_like(unit)
+    growth[:-1] = unit[1:] / unit[:-1]
+    z = done.residuals[:, :, Rung.MODEL, 0] / unit - center
+    return Residuals(z, growth, 0.5 ** (every / season), every, -(-season // every))
+
+
+def ahead(done: Run, tables: Tables, spec: StreamSpec, season: int, series_ids: list[str]) -> Residuals | None:
+    """At every forecast whose span begins where the last one ended; the unit is that of the time at which it ends."""
+    if spec.horizon == 1:
+        return None
+    stride, median = -(-spec.horizon // spec.forecast_every), spec.quantile_levels.index(0.5)
+    of_series = tables.of([series_ids[column] for column in done.series.tolist()])[:, Rung.MODEL, -1]  # [S, Q]
+    spread = Levels(spec).spread(of_series)[:, 0]
+    unit = done.units[:, :, Rung.MODEL]
+    later = unit[np.minimum(np.arange(len(unit)) + stride, len(unit) - 1)]
+    z = (done.residuals[:, :, Rung.MODEL, -1] - unit * of_series[:, median]) / (later * spread)
+    z = z[::stride]
+    looks = stride * spec.forecast_every
+    return Residuals(z, np.ones_like(z), 1.0, looks, -(-season // looks))
+
+
+def storm_share(near: Residuals, threshold: float) -> float:
+    """What the share of distinct series that alarm within a season hardly ever exceeded: STORM_QUANTILE of the time."""
+    alarms = run_cusum(near.z, near.growth, near, np.array([threshold]))[1]
+    newest = np.full(alarms.shape[1], -(2**40))
+    shares = np.zeros(len(alarms))
+    for row, alarmed in enumerate(alarms):
+        newest[alarmed] = row
+        shares[row] = (newest > row - near.season).mean()
+    return max(STORM_SHARE_MIN, float(np.quantile(shares, STORM_QUANTILE)))
+
+
+# --- thresholds -----------------------------------------------------------------------------------------------------
+
+
+def _threshold(
+    of: Residuals, alarms_per_million: float, least: int, spec: StreamSpec, rng: np.random.Generator
+) -> tuple[float, float] | None:
+    """(h, false alarms a million ticks at h), the smallest h that keeps to the rate."""
+    week = 7 * DAY_MS // spec.freq // of.every
+    block = max(2, min(max(of.season, week), len(of.z) // 4))
+    columns = [column for column in range(of.z.shape[1]) if np.isfinite(of.z[:, column]).sum() >= 2 * block]
+    if np.isfinite(of.z[:, columns]).sum() < least:
+        return None
+    z, growth = _bootstrap(of, columns, block, rng)
+    low, high = THRESHOLD_MIN, THRESHOLD_MAX
+    best = (high, 0.0)
+    for _ in range(2):  # between two candidates of the first round lies the second
+        candidates = np.geomspace(low, high, CANDIDATES)
+        alarms, _ = run_cusum(z, growth, of, candidates)
+        rates = alarms / (z.size * of.every) * 1e6
+        kept = np.flatnonzero(rates <= alarms_per_million)
+        if len(kept):
+            at = int(kept[0])
+            best = float(candidates[at]), float(rates[at])
+            low, high = float(candidates[max(at - 1, 0)]), best[0]
+    return best
+
+
+def _bootstrap(of: Residuals, columns: list[int], block: int, rng: np.random.Generator) -> tuple[AnyArray, AnyArray]:
+    """float64 [steps, paths] z and growth: blocks of looks, each path from one series, drawn with replacement."""
+    blocks = -(-STEPS // block)
+    paths = [columns[path % len(columns)] for path in rng.permutation(max(PATHS, len(columns)))[:PATHS]]
+    starts = rng.integers(0, len(of.z) - block + 1, (blocks, PATHS))
+    rows = (starts[:, None, :] + np.arange(block)[None, :, None]).reshape(-1, PATHS)
+    return of.z[rows, paths], of.growth[rows, paths]
+
+
+def run_cusum(z: AnyArray, growth: AnyArray, of: Residuals, thresholds: FloatArray) -> tuple[AnyArray, BoolArray]:
+    """Both sides over z [n, P], NaN passed over: (alarms of each of T thresholds [T], where the first of them alarms
+    [n, P]). `behind`: the unit that counts over the one that the series has by now."""
+    shape, h = (len(thresholds), z.shape[1]), thresholds[:, None]
+    up, down, behind = np.zeros(shape), np.zeros(shape), np.ones(shape)
+    resting, alarms = np.zeros(shape, np.int64), np.zeros(len(thresholds), np.int64)
+    first = np.zeros(z.shape, np.bool_)
+    there, z = np.isfinite(z), np.nan_to_num(z)
+    for row in range(len(z)):
+        size = np.clip(z[row] / behind, -WINSOR, WINSOR)
+        frozen = np.maximum(up, down) > h / 2
+        looks = (resting <= 0) & there[row]
+        up = np.where(looks, np.maximum(0.0, up + size - DRIFT_SLACK), up)
+        down = np.where(looks, np.maximum(0.0, down - size - DRIFT_SLACK), down)
+        alarm = looks & (np.maximum(up, down) > h)
+        if of.decay < 1.0:
+            learned = behind**2 + (1.0 - of.decay) * (np.minimum(np.abs(z[row]), UNIT_WINSOR * behind) ** 2 - behind**2)
+            learns = there[row] & ~frozen
+            behind = np.where(learns, np.sqrt(learned), behind) / growth[row]
+        resting -= 1
+        if alarm.any():
+            alarms += alarm.sum(axis=1)
+            first[row] = alarm[0]
+            up[alarm], down[alarm], resting[alarm] = 0.0, 0.0, of.season
+    return alarms, first
