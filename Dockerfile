@@ -39,6 +39,7 @@ ENV PATH=/opt/tidecast/bin:$PATH \
 WORKDIR /var/lib/tidecast
 USER 10001:10001
 EXPOSE 9464
+EXPOSE 9480
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tidecast"]
 CMD ["worker", "--config", "/etc/tidecast/tidecast.toml"]

@@ -14,6 +14,7 @@ import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from benchmarks.api import measure_api
 from benchmarks.figure import QUICK, Asked, Figure, Measure, Sizes
 from benchmarks.large import measure_large
 from benchmarks.latency import measure_latency
@@ -35,6 +36,7 @@ FIGURES: dict[str, tuple[str, Measure]] = {
     "published": ("Forecasts published", measure_published),
     "million": ("1,000,000 series", measure_million),
     "scaling": ("How cost grows", measure_scaling),
+    "api": ("The live page beside a worker", measure_api),
 }
 FAILED = 1
 

@@ -23,8 +23,9 @@ KUBERNETES = "1.34"
 CUSTOM = ("keda.sh", "kafka.strimzi.io", "monitoring.coreos.com")  # judged by a real API server, in prove-deploy
 SETTING = "TIDECAST__"
 MARGIN_S = 5
+SHOWN = ("input", "forecasts", "accuracy", "drift", "dead_letters")  # by the live page
 # Made by the cluster or by a person: docs/OPERATIONS.md says how.
-OUTSIDE = {"tidecast-redis", "redis-ca", "kafka-cluster-ca-cert"}
+OUTSIDE = {"tidecast-redis", "tidecast-api-token", "redis-ca", "kafka-cluster-ca-cert"}
 Rule = Callable[[list[Object]], Iterator[str]]
 
 
@@ -125,7 +126,15 @@ def ports(found: list[Object]) -> Iterator[str]:
         asked = container[probe]["httpGet"]
         if asked["path"] != path or asked["port"] not in {*served, *served.values()}:
             yield f"{probe} asks {asked}"
+    page = pod_templates(found)["Deployment/tidecast-api"]["spec"]["containers"][0]
+    of_page = configuration(found, "Deployment/tidecast-api").api
+    if [each["containerPort"] for each in page["ports"]] != [of_page.port] or of_page.host != "0.0.0.0":
+        yield f"the API serves {of_page.host}:{of_page.port}, the container names {page['ports']}"
     for each in found:
+        if each["kind"] == "Service":
+            for port in each["spec"]["ports"]:
+                if (port["port"], port["targetPort"]) != (of_page.port, page["ports"][0]["name"]):
+                    yield f"Service {each['metadata']['name']} leads to {port}, the API serves {of_page.port}"
         if each["kind"] == "PodMonitor":
             for endpoint in each["spec"]["podMetricsEndpoints"]:
                 if endpoint["port"] not in served or endpoint["path"] != "/metrics":
@@ -133,7 +142,7 @@ def ports(found: list[Object]) -> Iterator[str]:
         if each["kind"] == "NetworkPolicy":
             for rule in each["spec"].get("ingress", ()):
                 for port in rule["ports"]:
-                    if port["port"] not in {*served, *served.values()}:
+                    if port["port"] not in {*served, *served.values(), of_page.port}:
                         yield f"NetworkPolicy {each['metadata']['name']} opens {port['port']}, which nothing serves"
 
 
@@ -210,6 +219,8 @@ def topics_and_users(found: list[Object]) -> Iterator[str]:
                 yield f"KafkaTopic {topic.topic} can lose what was acknowledged"
         outputs = {t.topic for t in wanted(name, stream, partitions=1, retention_ms=1) if t.role != "input"}
         yield from _rights("tidecast-worker", users, reads={stream.topic, f"{name}.journal"}, writes=outputs)
+        shown = {t.topic for t in wanted(name, stream, partitions=1, retention_ms=1) if t.role in SHOWN}
+        yield from _rights("tidecast-api", users, reads=shown, writes=set())
         yield from _rights("tidecast-train", users, reads={stream.topic, f"{name}.control"}, writes=set())
         yield from _rights("tidecast-producer", users, reads=set(), writes={stream.topic})
         yield from _rights("tidecast-keda", users, reads=set(), writes=set())

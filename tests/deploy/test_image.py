@@ -62,7 +62,7 @@ def test_its_command_and_settings_exist(tmp_path: Path) -> None:
     settings = settings_of(tmp_path / "tidecast.toml", environment(DOCKERFILE))
     assert settings.http.host == "0.0.0.0"
     exposed = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE)
-    assert exposed == [str(settings.http.port)]
+    assert exposed == [str(settings.http.port), str(settings.api.port)]
 
 
 def test_what_is_copied_passes_the_ignore_file() -> None:
