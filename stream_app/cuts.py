@@ -77,8 +77,8 @@ class Cuts:
         for each in sorted(due, key=lambda each: self._copy_at[each.at]):  # whoever has waited longest first
             if not self._has_room():
                 break
-            on_time = self._copy_at[each.at] + self._checkpoint_interval_s
-            self._copy_at[each.at] = on_time if on_time > now else now + self._checkpoint_interval_s
+            turns = int((now - self._copy_at[each.at]) // self._checkpoint_interval_s) + 1
+            self._copy_at[each.at] += turns * self._checkpoint_interval_s  # those that were missed together stay apart
             copies += self._copied([each])
         return tuple(copies)
 

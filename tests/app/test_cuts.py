@@ -6,6 +6,7 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 
@@ -73,6 +74,23 @@ def test_states_take_turns_and_each_is_copied_as_often_as_asked(
     assert max(together) == (1 if interval_s < 1 else 4)
     for times in copied.values():
         assert {after - before for before, after in itertools.pairwise(times)} == {max(1.0, interval_s)}
+
+
+def test_states_that_were_late_together_take_turns_again(redis_client: redis.Redis, application_id: str) -> None:
+    """In a backlog no copy is on time. All at once, each second, they kept a transaction waiting (seen)."""
+    store = CheckpointStore(redis_client, application_id)
+    cuts = Cuts(Limits(checkpoint_interval=1000), store, SimpleNamespace(is_away=False))  # type: ignore[arg-type]
+    partitions = {at: taken(store, at) for at in (StreamPartition("tides", each) for each in range(4))}
+    together = []
+    for now in (100.0, 103.7, *np.arange(103.75, 110, 0.125)):
+        for owned in partitions.values():
+            owned.state.next_offset += 1
+        checkpoints = cuts.take(partitions, now=now).checkpoints
+        together.append(len(checkpoints))
+        for owned, _ in checkpoints:
+            owned.copy_arrived.set()
+    assert together[1] == 4
+    assert max(together[2:]) == 1
 
 
 def test_a_state_whose_turn_has_come_is_copied_though_nothing_new_comes(
