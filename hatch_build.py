@@ -7,7 +7,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDERS = ("model_core/compiled", "stream_app/wire/compiled")
+FOLDERS = ("model_core/compiled", "stream_app/kafka/compiled", "stream_app/wire/compiled")
 
 
 class Kernels(BuildHookInterface[Any]):

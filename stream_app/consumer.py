@@ -1,7 +1,7 @@
 """The poll thread: the only owner of the Kafka consumer. Every call on the consumer is made here.
 
-Turn by turn it serves the publisher's commits, takes what the client has fetched, and hands it on as a PollBatch
-through the Faust channel. It knows nothing of what is in the messages.
+Turn by turn it serves the publisher's commits, listens to the client (rebalances, errors), takes what was fetched, and
+hands it on as a PollBatch through the Faust channel. It knows nothing of what is in the messages.
 
 Backpressure: a poll batch needs a credit, given back when the pipeline is done with one. Without a credit it is patient
 for a moment, then pauses all partitions and keeps polling, so that the group does not take it for dead. It never waits
@@ -16,28 +16,31 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_app.assignment import Assignment, Owned
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.idleness import Idleness
-from stream_app.kafka.consumer_errors import raise_if_ending
+from stream_app.kafka.consumer_errors import ClientMessage, raise_if_ending
+from stream_app.kafka.fetch_queue import FetchQueue
 from stream_app.memory import IdleTrim
 from stream_app.ownership import Ownership
 from stream_app.partition_gauges import PartitionGauges
-from stream_app.poll_batch import Change, PollBatch, StreamPartition
+from stream_app.poll_batch import Change, PollBatch, StreamPartition, partitions_of
 from stream_app.rewinds import Rewinds
+from stream_app.wire.message_columns import MessageColumns
 
 if TYPE_CHECKING:
     from stream_app.metrics import Metrics
     from stream_app.settings import Settings
 
 LEAST_WAIT_S = 0.002
-AT_ONCE = 2_000  # messages of one call of the client
+ERRORS_AT_ONCE = 1_000
 FIRST_MESSAGE_BYTES = 1024  # before any was seen
 FIRST_POLL_MAX = 50  # messages of the first poll after partitions came; each may have twice as many as the one before
-SAMPLES = 16  # messages of a poll whose size speaks for all
+ByStream = dict[str, MessageColumns]
 log = structlog.get_logger(__name__)
 
 
@@ -80,7 +83,9 @@ class PollThread:
         self._stopping = threading.Event()
         self._discard = False
         self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
-        self._early: list[Message] = []  # came while the pipeline was behind
+        self._early: ByStream = {}  # came while the pipeline was behind
+        self._errors: list[ClientMessage] = []  # what the client said since the last poll batch
+        self._owned_then: Mapping[StreamPartition, Owned] = assignment.owned  # when messages were taken last
         self._ownership = Ownership(
             settings,
             assignment=assignment,
@@ -89,9 +94,11 @@ class PollThread:
             announce=self._announce,
             changed=self._changed_hands,
             serve=self._serve,
+            divert=self._divert,
         )
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._consumer: Consumer | None = None
+        self._fetched: FetchQueue | None = None
 
     # --- called from other threads --------------------------------------------------------------------------------
 
@@ -131,7 +138,7 @@ class PollThread:
             self._prepare(self._stopping)
             if self._stopping.is_set():
                 return
-            self._consumer = Consumer({**self._properties, "on_commit": self._commits.on_commit})
+            self._consumer, self._fetched = FetchQueue.open({**self._properties, "on_commit": self._commits.on_commit})
             ours = self._ownership
             self._consumer.subscribe(
                 list(self._streams), on_assign=ours.on_assign, on_revoke=ours.on_revoke, on_lost=ours.on_lost
@@ -140,13 +147,19 @@ class PollThread:
             while not self._stopping.is_set():
                 self._turn(self._consumer)
             ours.leave(self._consumer, discard=self._discard)
-            self._consumer.close()
+            self._close()
             log.info("left the group")
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
             self._on_fatal(error)
             if self._consumer is not None:  # so that others need not wait for the session timeout
                 self._assignment.lose(list(self._assignment.owned))
-                self._consumer.close()
+                self._close()
+
+    def _close(self) -> None:
+        assert self._consumer is not None
+        assert self._fetched is not None
+        self._fetched.close()
+        self._consumer.close()
 
     def _turn(self, consumer: Consumer) -> None:
         self._serve(wait=False)
@@ -157,37 +170,46 @@ class PollThread:
             else:
                 self._ownership.hold(consumer, at, reason)
         if self._rewinds.is_asked:
-            self._early = []
+            self._early, self._errors = {}, []
             self._ownership.rewind(consumer)
             return
         # A hand-over that a rewind cut short left it paused, and nothing would come to hand over again.
         self._ownership.resume(consumer)
         self._ownership.unpark_when_due(consumer)
-        before = self._assignment.owned
-        messages, self._early = self._early, []
-        most = self._batch_max()
-        messages += self._consumed(consumer, max(1, most - len(messages)))
-        if self._assignment.owned is not before:
-            self._poll_max = min(FIRST_POLL_MAX, self._limits.poll_batch_max)
-            messages = self._still_ours(messages)
-        if self._handed_over - self._handled > 1 and len(messages) < most:
+        self._listen(consumer)
+        messages, full = self._taken()
+        if self._handed_over - self._handled > 1 and not full:
             self._early = messages  # another small batch behind one that waits would only cost more
         else:
+            self._early = {}
             self._hand_over_sorted(consumer, messages)
         self._trim.turn(time.monotonic(), worked=bool(messages))
         self._gauges.update(consumer, self._assignment.owned, self.held)
 
-    def _consumed(self, consumer: Consumer, most: int) -> list[Message]:
-        """Bit by bit: the client makes the messages of a call under the interpreter's lock, which others wait for."""
-        messages: list[Message] = []
-        until = time.monotonic() + self._wait_s()
-        while len(messages) < most:
-            asked = min(AT_ONCE, most - len(messages))
-            came = consumer.consume(asked, max(0.0, until - time.monotonic()))
-            messages += came
-            if len(came) < asked:
-                break
-        return messages
+    def _listen(self, consumer: Consumer) -> None:
+        """Serves the client's callbacks, a rebalance among them; what it says otherwise waits for its turn."""
+        for message in consumer.consume(ERRORS_AT_ONCE, 0):
+            if message.error() is None:
+                where = f"{message.topic()}[{message.partition()}]"
+                raise RuntimeError(f"expected what is fetched of {where} to come by the queue of its own")
+            self._errors.append(message)
+
+    def _taken(self) -> tuple[ByStream, bool]:
+        """What is early and what is fetched; whether that is as much as a poll batch may have."""
+        assert self._fetched is not None
+        changed = self._assignment.owned is not self._owned_then
+        if changed:
+            self._poll_max, self._owned_then = min(FIRST_POLL_MAX, self._limits.poll_batch_max), self._assignment.owned
+        most = self._batch_max()
+        waiting = sum(map(len, self._early.values()))
+        fetched = self._fetched.take(max(1, most - waiting), self._wait_s())
+        self._errors += fetched.errors
+        came = {self._streams[topic]: messages for topic, messages in fetched.messages.items()}
+        if changed:
+            came = self._still_ours(came)
+        for stream, messages in self._early.items():
+            came[stream] = MessageColumns.concatenate([messages, came[stream]]) if stream in came else messages
+        return came, sum(map(len, came.values())) >= most
 
     def _batch_max(self) -> int:
         """Messages that a poll batch may have: a pack of many readings counts for as many as its bytes."""
@@ -197,40 +219,33 @@ class PollThread:
         """How long to wait for messages: not past the moment at which the pipeline wants to be woken."""
         return min(self._poll_s, max(LEAST_WAIT_S, self._wake_at() - time.monotonic()))
 
-    def _hand_over_sorted(self, consumer: Consumer, messages: list[Message]) -> None:
+    def _hand_over_sorted(self, consumer: Consumer, messages: ByStream) -> None:
         owned = self._assignment.owned
         poll_batch = self._sorted(consumer, messages)
         if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
             self._hand_over(poll_batch, owned=owned)
-        if messages:
-            some = messages[:: len(messages) // SAMPLES + 1]
-            self._message_bytes = max(1, sum(map(len, some)) // len(some))
+        if count := sum(map(len, messages.values())):
+            size = sum(int(np.maximum(some.value_bytes, 0).sum()) for some in messages.values())
+            self._message_bytes = max(1, size // count)
             # Small at first: the outputs of a poll leave together, and after a restart somebody waits for the first.
             self._poll_max = min(2 * self._poll_max, self._limits.poll_batch_max)
 
-    def _still_ours(self, messages: list[Message]) -> list[Message]:
-        """After a rebalance within `consume()`: some messages may be of partitions that went, or came twice."""
-        owned, odd, kept = self._assignment.owned, [], {}
-        for message in messages:
-            at = self._of(message)
-            if message.error() is not None:
-                odd.append(message)
-            elif at in owned and message.offset() >= owned[at].start_offset:
-                kept[at, message.offset()] = message
-        return [*odd, *(kept[key] for key in sorted(kept))]
+    def _still_ours(self, messages: ByStream) -> ByStream:
+        """After a rebalance: some may be of partitions that went, or come twice."""
+        kept = {}
+        for stream, some in messages.items():
+            ours = np.zeros(len(some), np.bool_)
+            for at, each in self._assignment.owned.items():
+                if at.stream == stream:
+                    ours |= (some.partitions == at.partition) & (some.offsets >= each.start_offset)
+            if ours.any():
+                kept[stream] = some.where(ours).in_log_order()
+        return kept
 
-    def _sorted(self, consumer: Consumer, messages: list[Message]) -> PollBatch:
-        """By stream; what is no message is taken out."""
-        odd = [message for message in messages if message.error() is not None]
-        if odd:
-            messages = [message for message in messages if message.error() is None]
-        ended = frozenset(at for at in map(self._end_of, odd) if at is not None)
-        by_stream: dict[str, list[Message]] = {}
-        if messages and len(self._streams) == 1:
-            by_stream = {next(iter(self._streams.values())): messages}
-        else:
-            for message in messages:
-                by_stream.setdefault(self._streams[message.topic()], []).append(message)
+    def _sorted(self, consumer: Consumer, messages: ByStream) -> PollBatch:
+        """With what the client said meanwhile, and where the partitions stand now."""
+        errors, self._errors = self._errors, []
+        ended = frozenset(at for at in map(self._end_of, errors) if at is not None)
         next_offsets: dict[StreamPartition, int] = {}
         if messages:
             # One call for all partitions, instead of one look at each message.
@@ -240,13 +255,13 @@ class PollThread:
         moved = self._idleness.note(next_offsets, ended)
         paused = self._ownership.is_paused
         idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._ownership.holding.keys()
-        return PollBatch(by_stream, moved, ended=ended, idle=idle)
+        return PollBatch(messages, moved, ended=ended, idle=idle)
 
-    def _end_of(self, message: Message) -> StreamPartition | None:
+    def _end_of(self, message: ClientMessage) -> StreamPartition | None:
         """The partition that ended. Errors the client recovers from by itself are logged, others end the worker."""
         error = message.error()
         if error.code() == KafkaError._PARTITION_EOF:
-            return self._of(message)
+            return StreamPartition(self._streams.get(message.topic(), ""), message.partition())
         raise_if_ending(message)
         log.warning("consumer error", error=error.str())
         return None
@@ -287,11 +302,7 @@ class PollThread:
         assert self._consumer is not None
         if pause:
             self._ownership.pause(self._consumer)
-        before = self._assignment.owned
-        came = self._consumer.consume(1, 0)  # a rebalance within it puts away what is early: add to what is left
-        self._early += came
-        if self._assignment.owned is not before:
-            self._forget_early()
+        self._listen(self._consumer)
 
     def _serve(self, *, wait: bool) -> None:
         assert self._consumer is not None
@@ -309,8 +320,16 @@ class PollThread:
 
     def _forget_early(self) -> None:
         """After partitions changed hands: keep only what waits of those that are ours still."""
-        self._early = [each for each in self._early if self._of(each) in self._assignment.owned]
+        kept = {
+            stream: messages.where(np.isin(messages.partitions, partitions_of(stream, self._assignment.owned)))
+            for stream, messages in self._early.items()
+        }
+        self._early = {stream: messages for stream, messages in kept.items() if messages}
+        ours = {(self._topics[at.stream], at.partition) for at in self._assignment.owned}
+        ended = KafkaError._PARTITION_EOF
+        self._errors = [e for e in self._errors if e.error().code() != ended or (e.topic(), e.partition()) in ours]
 
-    def _of(self, message: Message) -> StreamPartition:
-        """An error may be about no partition at all; then it is none of ours."""
-        return StreamPartition(self._streams.get(message.topic(), ""), message.partition())
+    def _divert(self, consumer: Consumer, new: Sequence[TopicPartition]) -> None:
+        """Before these are assigned: what is fetched of them comes by the queue, as what is assigned already."""
+        assert self._fetched is not None
+        self._fetched.divert([*consumer.assignment(), *new])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+import numpy as np
 import structlog
 
 from model_core.bundle import ModelFacts
@@ -27,10 +28,9 @@ from stream_app.wire.outcomes import Made, encode_outcomes
 from stream_app.wire.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from model_core.shadow import Shadow, ShadowScore
     from stream_app.metrics import Metrics
+    from stream_app.wire.message_columns import MessageColumns
 
 log = structlog.get_logger(__name__)
 
@@ -124,15 +124,15 @@ class Leaving:
             self._outbox.add_addressed(encode_dead_letter(owned.spec, owned.at.stream, letter))
 
     def add_rejected(
-        self, owned: Owned, rejected: Sequence[Rejected], readings: Readings, messages: Sequence[Message]
+        self, owned: Owned, rejected: Sequence[Rejected], readings: Readings, messages: MessageColumns
     ) -> None:
         """Readings that were well formed but came too late; their messages are looked up by offset."""
         if not rejected:
             return
         kept = [each for each in rejected if each.reason != "too_late" or owned.spec.late == "dead_letter"]
-        partition = owned.at.partition
-        wanted = {int(readings.offsets[each.position]) for each in kept}
-        found = {m.offset(): m for m in messages if m.partition() == partition and m.offset() in wanted}
+        wanted = [int(readings.offsets[each.position]) for each in kept]
+        rows = np.flatnonzero((messages.partitions == owned.at.partition) & np.isin(messages.offsets, wanted))
+        found = dict(zip(messages.offsets[rows].tolist(), messages.take(rows), strict=True))
         for each in kept:
             message = found[int(readings.offsets[each.position])]
             letter = DeadLetter.of(

@@ -35,7 +35,8 @@ class Serve(Protocol):
 
 
 class Ownership:
-    """`announce` hands a change to the pipeline; `changed` is told of every change of hands, and what is new in it."""
+    """`announce` hands a change to the pipeline; `changed` is told of every change of hands, and what is new in it;
+    `divert` of partitions that are about to be assigned."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Ownership:
         announce: Callable[[Change], None],
         changed: Callable[[Sequence[StreamPartition]], None],
         serve: Serve,
+        divert: Callable[[Consumer, Sequence[TopicPartition]], None],
     ) -> None:
         self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
         self._streams = {topic: stream for stream, topic in self._topics.items()}
@@ -58,6 +60,7 @@ class Ownership:
         self._announce = announce
         self._changed = changed
         self._serve = serve
+        self._divert = divert
         # Until a person has looked, with the reason. Replaced, never changed in place: other threads look.
         self.holding: dict[StreamPartition, str] = {}
         self.parked: set[StreamPartition] = set()  # assigned, paused, not restored yet
@@ -98,6 +101,7 @@ class Ownership:
             consumer.incremental_unassign(again)
         self.parked.difference_update(partitions)
         self._changed(partitions)
+        self._divert(consumer, starts)
         consumer.incremental_assign(starts)
         if self.is_paused:
             consumer.pause(starts)
@@ -113,6 +117,7 @@ class Ownership:
         new = [at for at in partitions if at not in self.parked]
         self.parked.update(partitions)
         places = [TopicPartition(self._topics[at.stream], at.partition, OFFSET_END) for at in new]
+        self._divert(consumer, places)
         consumer.incremental_assign(places)
         consumer.pause(places)
 

@@ -9,7 +9,7 @@ which partition, model and transaction they belong to.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,13 +32,12 @@ from stream_app.shadows import Shadows
 from stream_app.wire import DecodedPoll, decoder
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from stream_app.checkpoints import CheckpointStore, Identity
     from stream_app.metrics import Metrics
     from stream_app.saver import Saver
     from stream_app.settings import Settings
     from stream_app.wire.framing import Schemas
+    from stream_app.wire.message_columns import MessageColumns
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Arrived:
     """The readings of one partition, and the messages of its stream that they came in."""
 
     readings: Readings
-    messages: Sequence[Message]
+    messages: MessageColumns
 
 
 class Pipeline:

@@ -7,14 +7,15 @@ after it. Knows nothing of Kafka's client beyond the messages, and nothing of wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from confluent_kafka import Message
+import numpy as np
 
+if TYPE_CHECKING:
     from stream_app.assignment import Owned
+    from stream_app.wire.message_columns import MessageColumns
 
 
 class StreamPartition(NamedTuple):
@@ -25,6 +26,11 @@ class StreamPartition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.stream}[{self.partition}]"
+
+
+def partitions_of(stream: str, of: Iterable[StreamPartition]) -> list[int]:
+    """The partitions of one stream's topic among these."""
+    return [at.partition for at in of if at.stream == stream]
 
 
 class Receipt:
@@ -94,7 +100,7 @@ Change = Assigned | Released | Lost | Rewound | Accepted
 class PollBatch:
     """One turn of the poll thread. Empty ones are sent too, when the pipeline asked to be woken."""
 
-    messages: Mapping[str, list[Message]] = field(default_factory=dict)  # by stream, log order within a partition
+    messages: Mapping[str, MessageColumns] = field(default_factory=dict)  # by stream, log order within a partition
     next_offsets: Mapping[StreamPartition, int] = field(default_factory=dict)  # after these messages
     ended: frozenset[StreamPartition] = frozenset()  # partitions whose end was reached in this turn
     idle: frozenset[StreamPartition] = frozenset()  # at their end without a reading for the stream's idle_timeout
@@ -104,7 +110,7 @@ class PollBatch:
         """The part of it that is about these."""
         return PollBatch(
             {
-                stream: [each for each in messages if StreamPartition(stream, each.partition()) in partitions]
+                stream: messages.where(np.isin(messages.partitions, partitions_of(stream, partitions)))
                 for stream, messages in self.messages.items()
             },
             {at: offset for at, offset in self.next_offsets.items() if at in partitions},

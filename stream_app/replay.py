@@ -21,7 +21,7 @@ from stream_app.poll_batch import PollBatch, StreamPartition
 from stream_app.wire import ReplayVerdicts
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
+    from stream_app.wire.message_columns import MessageColumns
 
 Columns = TypeVar("Columns", Forecasts, Scored, Summaries)
 
@@ -30,7 +30,7 @@ Columns = TypeVar("Columns", Forecasts, Scored, Summaries)
 class Share:
     """What of a poll batch can be processed at once. Almost always all of it."""
 
-    messages: Mapping[str, list[Message]]  # by stream
+    messages: Mapping[str, MessageColumns]  # by stream
     next_offsets: Mapping[StreamPartition, int]  # after these messages
 
 
@@ -64,13 +64,14 @@ def _stops(share: Share, owned: Mapping[StreamPartition, Owned]) -> dict[StreamP
 
 
 def _cut(share: Share, stops: Mapping[StreamPartition, int]) -> tuple[Share, Share]:
-    before: dict[str, list[Message]] = {}
-    after: dict[str, list[Message]] = {}
+    before: dict[str, MessageColumns] = {}
+    after: dict[str, MessageColumns] = {}
     for stream, messages in share.messages.items():
-        for message in messages:
-            stop = stops.get(StreamPartition(stream, message.partition()))
-            side = before if stop is None or message.offset() < stop else after
-            side.setdefault(stream, []).append(message)
+        late = np.zeros(len(messages), np.bool_)
+        for at, stop in stops.items():
+            if at.stream == stream:
+                late |= (messages.partitions == at.partition) & (messages.offsets >= stop)
+        before[stream], after[stream] = messages.where(~late), messages.where(late)
     return (
         Share(before, {**share.next_offsets, **stops}),
         Share(after, {at: share.next_offsets[at] for at in stops}),

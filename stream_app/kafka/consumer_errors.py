@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from typing import Protocol
+
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_app.errors import TidecastError
 
@@ -15,10 +17,17 @@ FORBIDDEN = {
 FENCED = "fenced by other consumer with same group.instance.id"
 
 
-def raise_if_ending(message: Message) -> None:
+class ClientMessage(Protocol):
+    """What the client says between messages, in place of one."""
+
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def error(self) -> KafkaError: ...
+
+
+def raise_if_ending(message: ClientMessage) -> None:
     """For a message that carries an error. Nothing happens for those that the client recovers from by itself."""
     error = message.error()
-    assert error is not None, "only messages with an error come here"
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
         raise TidecastError(
             f"Expected {message.topic()}[{message.partition()}] to have the next reading, found: {error.str()}. "

@@ -110,7 +110,7 @@ class _AvroPoll(FramedPoll):
         if kinds == {datetime} and all(time.tzinfo is not None for time in times):
             return from_datetimes(times)
         if kinds == {type(None)}:
-            return self._origins.record_ms[indices]
+            return self._messages.record_ms[indices]
         if kinds == {float} and all(map(math.isfinite, times)):
             return scale_floats(np.array(times, np.float64), self._spec.timestamp_unit)
         return None

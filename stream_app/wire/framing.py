@@ -61,7 +61,7 @@ class FramedPoll(Poll):
         if len(value) < HEADER_BYTES or value[0] != MAGIC:
             return Fault("schema", "expected the magic byte 0 and a schema id of 4 bytes, found something else")
         schema_id = int.from_bytes(value[1:HEADER_BYTES], "big")
-        partition, offset = int(self._origins.partitions[index]), int(self._origins.offsets[index])
+        partition, offset = int(self._messages.partitions[index]), int(self._messages.offsets[index])
         journal = self._replay.get(partition, _NO_VERDICTS)
         schema = None if (offset, WHOLE) in journal.rejected else self._schemas.get(schema_id)
         if schema is None:

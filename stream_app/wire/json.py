@@ -12,6 +12,7 @@ from stream_app.wire.columns import PollColumns
 from stream_app.wire.decoded import DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.json_batch import decode_together
 from stream_app.wire.json_message import read_message
+from stream_app.wire.message_columns import Bytes, joined_values
 from stream_app.wire.one_message import OneMessage
 from stream_app.wire.plain_json import plain_messages
 from stream_app.wire.poll import Poll, chosen
@@ -32,22 +33,22 @@ def decode(
 class JsonPoll(Poll):
     """Plain messages by a loop in C, others by msgspec, and what both leave one by one."""
 
-    def at_once(self, values: Sequence[bytes | None]) -> PollColumns | None:
+    def at_once(self, joined: Bytes, count: int) -> PollColumns | None:
         reader = plain_messages(self._spec.fields, self._spec.entity_separator)
         if reader is None:
             return None
-        return reader.columns(values, self._spec.timestamp_unit, self._spec.reading_bytes_max)
+        return reader.columns(joined, count, self._spec.timestamp_unit, self._spec.reading_bytes_max)
 
     def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
-        plain = None if begun else self.at_once(values)
+        plain = None if begun else self.at_once(joined_values(values), len(values))
         if plain is not None:
             return plain
         return decode_together(
             self._spec,
             values,
-            self._lengths[indices],
-            keys=lambda: chosen(self._keys, indices),
-            record_ms=lambda: self._origins.record_ms[indices],
+            self._messages.value_bytes[indices],
+            keys=lambda: chosen(self._messages.keys, indices),
+            record_ms=lambda: self._messages.record_ms[indices],
         )
 
     def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:

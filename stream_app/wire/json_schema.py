@@ -16,6 +16,7 @@ from stream_app.wire.framing import HEADER_BYTES, FramedPoll, Schemas
 from stream_app.wire.json_batch import decode_together
 from stream_app.wire.json_message import read_message
 from stream_app.wire.json_text import WHITE
+from stream_app.wire.message_columns import joined_values
 from stream_app.wire.one_message import Fault, OneMessage
 from stream_app.wire.plain_json import plain_messages
 from stream_app.wire.poll import chosen
@@ -43,16 +44,16 @@ class _JsonSchemaPoll(FramedPoll):
     def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
         if any(isinstance(self.schema_of(*each), Fault) for each in zip(indices.tolist(), values, strict=True)):
             return None
-        bodies: list[bytes | None] = [value[HEADER_BYTES:] for value in values]
+        bodies = [value[HEADER_BYTES:] for value in values]
         reader = plain_messages(self._spec.fields, self._spec.entity_separator)
         unit, bytes_max = self._spec.timestamp_unit, self._spec.reading_bytes_max
-        plain = None if reader is None else reader.columns(bodies, unit, bytes_max)
+        plain = None if reader is None else reader.columns(joined_values(bodies), len(bodies), unit, bytes_max)
         return plain or decode_together(
             self._spec,
-            bodies,  # type: ignore[arg-type]
-            self._lengths[indices] - HEADER_BYTES,
-            keys=lambda: chosen(self._keys, indices),
-            record_ms=lambda: self._origins.record_ms[indices],
+            bodies,
+            self._messages.value_bytes[indices] - HEADER_BYTES,
+            keys=lambda: chosen(self._messages.keys, indices),
+            record_ms=lambda: self._messages.record_ms[indices],
         )
 
     def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:

@@ -17,6 +17,7 @@ from model_core.compiled import address
 from model_core.spec import FieldMapping
 from stream_app.wire import compiled
 from stream_app.wire.columns import Names, PollColumns
+from stream_app.wire.message_columns import Bytes
 from stream_app.wire.timestamps import scale_integers
 
 NAMES_MAX = 1 << 20  # series ids remembered for a mapping of fields; with more it begins anew
@@ -141,18 +142,14 @@ class PlainMessages:
         self._readings_a_message = 1
         self._lock = threading.Lock()
 
-    def columns(self, values: Sequence[bytes | None], unit: str, bytes_max: int) -> PollColumns | None:
-        """Readings of m messages, or None when any of them needs a closer look."""
-        try:
-            text = b"\n".join(values)  # type: ignore[arg-type]
-        except TypeError:  # a deletion
-            return None
+    def columns(self, text: Bytes, count: int, unit: str, bytes_max: int) -> PollColumns | None:
+        """Readings of `count` messages with a newline between each two and a zero byte behind them, or None when any
+        of them needs a closer look."""
         with self._lock:
-            return self._columns(text, len(values), unit, bytes_max)
+            return self._columns(text, count, unit, bytes_max)
 
-    def _columns(self, text: bytes, count: int, unit: str, bytes_max: int) -> PollColumns | None:
+    def _columns(self, text: Bytes, count: int, unit: str, bytes_max: int) -> PollColumns | None:
         self._shape.bytes_max = bytes_max
-        data = np.frombuffer(text, np.uint8)
         read = compiled.read_messages.unlocked if count > _WITH_LOCK else compiled.read_messages.keeping
         room, begun_anew = count * self._readings_a_message, False
         while True:
@@ -160,7 +157,7 @@ class PlainMessages:
             start = address(block, np.int64)
             made = _Columns(*range(start, start + block.nbytes, block.strides[0]), room)
             places = map(ctypes.addressof, (self._shape, self._series.table, made))
-            found = read(count, address(data, np.uint8), len(text), *places)
+            found = read(count, address(text, np.uint8), len(text) - 1, *places)
             if found >= 0:
                 break
             if found != _NO_ROOM:

@@ -6,7 +6,6 @@ values become readings (together, and one by one), to the same result both ways.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 
 from model_core.arrays import BoolArray, IntArray
 from model_core.spec import StreamSpec
-from stream_app.wire.columns import Origins, PollColumns, by_partition, each
+from stream_app.wire.columns import PollColumns, by_partition
 from stream_app.wire.decoded import NOT_THE_FORMAT, DeadLetter, DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.json_text import WHITE
+from stream_app.wire.message_columns import Bytes, MessageColumns
 from stream_app.wire.one_message import Fault, OneMessage
 from stream_app.wire.series_ids import fault_of, from_key, includes
 from stream_app.wire.verdicts import judge
@@ -36,8 +36,8 @@ class Poll(ABC):
 
     # --- what a format says ---
 
-    def at_once(self, values: Sequence[bytes | None]) -> PollColumns | None:
-        """All messages of a poll, deletions among them perhaps; None where any is in some way unusual."""
+    def at_once(self, joined: Bytes, count: int) -> PollColumns | None:
+        """All messages of a poll, as MessageColumns joins them; None where any is in some way unusual."""
         return None
 
     @abstractmethod
@@ -59,10 +59,8 @@ class Poll(ABC):
 
     def __init__(self, spec: StreamSpec, messages: Sequence[Message], partition_count: int) -> None:
         self._spec = spec
-        self._messages = messages
+        self._messages = MessageColumns.of(messages)
         self._needs_key = partition_count > 1
-        self._origins = Origins(messages)
-        self._values: list[bytes | None] = list(each("value", messages))
         self._faults: dict[int, list[Fault]] = {}
         self._deletions: dict[int, list[tuple[int, str]]] = {}
         self._excluded = 0
@@ -70,46 +68,35 @@ class Poll(ABC):
     def decode(self, now_ms: int, replay: Mapping[int, ReplayVerdicts]) -> DecodedPoll:
         if not self._messages:
             return DecodedPoll({})
-        keyed = not self._needs_key or all(each("key", self._messages))  # what is empty only takes the longer way
-        columns = self.at_once(self._values) if keyed else None
+        keyed, joined = not self._needs_key or bool(self._messages.key_bytes.min() >= 0), self._messages.joined
+        columns = self.at_once(joined, len(self._messages)) if keyed and joined is not None else None
         if columns is None:
             columns = self._columns(self._set_aside(keyed=keyed), begun=True)
         columns = self._include(columns)
         for deletions in self._deletions.values():
             deletions.sort(key=lambda deletion: deletion[0])
-        times = judge(self._spec, columns, self._origins, now_ms, replay)
+        times = judge(self._spec, columns, self._messages, now_ms, replay)
         for index, detail in times.details.items():
             fault = Fault("timestamp_out_of_range", detail, columns.series_ids[index])
             self._faults.setdefault(int(columns.messages[index]), []).append(fault)
         return DecodedPoll(
-            readings=by_partition(columns.where(times.kept), self._origins, self._deletions),
+            readings=by_partition(columns.where(times.kept), self._messages, self._deletions),
             dead_letters=self._dead_letters(columns.where(times.kept)),
             clock_rejections=times.clock_rejections,
             malformed=self._malformed(columns),
             excluded=self._excluded,
         )
 
-    @cached_property
-    def _keys(self) -> list[bytes | None]:
-        return list(each("key", self._messages))
-
-    @cached_property
-    def _lengths(self) -> IntArray:
-        """int64 [m], bytes of each value, 0 where there is none."""
-        try:
-            return np.fromiter(map(len, self._values), np.int64, len(self._values))  # type: ignore[arg-type]
-        except TypeError:
-            return np.fromiter([len(value or b"") for value in self._values], np.int64, len(self._values))
-
     # --- messages that are no readings ---
 
     def _set_aside(self, *, keyed: bool) -> IntArray:
         """Deletions, and messages that are too large or without a key; what is left over goes on, as indices."""
         size_max = self._spec.reading_bytes_max
-        if keyed and self._lengths.all() and self._lengths.max() <= size_max:
-            return np.arange(len(self._values))
+        sizes = self._messages.value_bytes
+        if keyed and sizes.min() > 0 and sizes.max() <= size_max:
+            return np.arange(len(sizes))
         rest: list[int] = []
-        for index, (value, key) in enumerate(zip(self._values, self._keys, strict=True)):
+        for index, (value, key) in enumerate(zip(self._messages.values, self._messages.keys, strict=True)):
             if value is not None and len(value) > size_max:
                 detail = f"the message has {len(value)} bytes, reading_bytes_max is {size_max}"
                 self._faults[index] = [Fault("too_large", detail)]
@@ -133,7 +120,7 @@ class Poll(ABC):
         if takes is not None and not takes(series_id):
             self._excluded += 1
             return
-        partition, offset = int(self._origins.partitions[index]), int(self._origins.offsets[index])
+        partition, offset = int(self._messages.partitions[index]), int(self._messages.offsets[index])
         self._deletions.setdefault(partition, []).append((offset, series_id))
 
     # --- readings ---
@@ -142,7 +129,7 @@ class Poll(ABC):
         """Together when that can be done, else halves, in the end one by one. `begun`: they are not all plain."""
         if not len(indices):
             return PollColumns.concatenate([])
-        values = chosen(self._values, indices)
+        values = chosen(self._messages.values, indices)
         together = self.together(indices, values, begun=begun)
         if together is not None:
             return PollColumns(
@@ -155,7 +142,7 @@ class Poll(ABC):
         if len(indices) > ONE_BY_ONE:
             middle = len(indices) // 2
             return PollColumns.concatenate([self._columns(indices[:middle]), self._columns(indices[middle:])])
-        return self._one_by_one(indices.tolist(), values, chosen(self._keys, indices))
+        return self._one_by_one(indices.tolist(), values, chosen(self._messages.keys, indices))
 
     def _one_by_one(self, indices: list[int], values: list[bytes], keys: list[bytes | None]) -> PollColumns:
         found = OneMessage()
@@ -165,7 +152,7 @@ class Poll(ABC):
             if self.deletes(value):
                 self._delete(index, key)
                 continue
-            record_ms = int(self._origins.record_ms[index])
+            record_ms = int(self._messages.record_ms[index])
             one = self.one(index, value, key, record_ms)
             if one.faults:
                 self._faults[index] = one.faults
@@ -211,4 +198,4 @@ class Poll(ABC):
             flags[index] = any(fault.reason not in NOT_THE_FORMAT for fault in faults)
         if self._faults:
             flags[columns.messages] = False
-        return {at: flags[where] for at, where in self._origins.part(np.arange(len(flags)))}
+        return {at: flags[where] for at, where in self._messages.part(np.arange(len(flags)))}

@@ -12,8 +12,9 @@ import numpy as np
 from model_core.arrays import BoolArray, IntArray
 from model_core.durations import format_duration
 from model_core.spec import StreamSpec
-from stream_app.wire.columns import Origins, PollColumns
+from stream_app.wire.columns import PollColumns
 from stream_app.wire.decoded import ReplayVerdicts
+from stream_app.wire.message_columns import MessageColumns
 from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
 
 
@@ -29,26 +30,26 @@ class TimeVerdicts:
 def judge(
     spec: StreamSpec,
     columns: PollColumns,
-    origins: Origins,
+    polled: MessageColumns,
     now_ms: int,
     replay: Mapping[int, ReplayVerdicts],
 ) -> TimeVerdicts:
     times, messages = columns.timestamps_ms, columns.messages
     details: dict[int, str] = {}
     least = max(spec.min_timestamp, MIN_MS)
-    if _nothing_rejected(times, least, min(now_ms + spec.max_future, MAX_MS), origins, replay):
+    if _nothing_rejected(times, least, min(now_ms + spec.max_future, MAX_MS), polled, replay):
         return TimeVerdicts(np.ones(len(columns), bool), {}, {})
     impossible = (times < least) | (times > MAX_MS)
     for index in np.flatnonzero(impossible).tolist():
         details[index] = f"{rfc3339(int(times[index]))} is {_side(int(times[index]), least)}"
 
-    if origins.log_append is None:
+    if polled.log_append is None:
         by_record = np.zeros(len(columns), bool)
         ahead = times > now_ms + spec.max_future
     else:
-        by_record = origins.log_append[messages]
-        ahead = times > np.where(by_record, origins.record_ms[messages], now_ms) + spec.max_future
-    replayed, journaled = _journaled(columns, origins, replay)
+        by_record = polled.log_append[messages]
+        ahead = times > np.where(by_record, polled.record_ms[messages], now_ms) + spec.max_future
+    replayed, journaled = _journaled(columns, polled, replay)
     ahead = np.where(replayed & ~by_record, journaled, ahead) & ~impossible
     clock: dict[int, list[tuple[int, int]]] = {}
     for index in np.flatnonzero(ahead).tolist():
@@ -62,19 +63,19 @@ def judge(
             f"ahead of {whose}"
         )
         if not by_record[index] and not replayed[index]:
-            place = (int(origins.offsets[message]), int(columns.positions[index]))
-            clock.setdefault(int(origins.partitions[message]), []).append(place)
+            place = (int(polled.offsets[message]), int(columns.positions[index]))
+            clock.setdefault(int(polled.partitions[message]), []).append(place)
     return TimeVerdicts(~(impossible | ahead), details, clock)
 
 
 def _nothing_rejected(
-    times: IntArray, least: int, most: int, origins: Origins, replay: Mapping[int, ReplayVerdicts]
+    times: IntArray, least: int, most: int, polled: MessageColumns, replay: Mapping[int, ReplayVerdicts]
 ) -> bool:
     """The usual poll, told in two looks: by this worker's clock all is in time, and no other clock has a say."""
     return (
         (not len(times) or bool(times.min() >= least and times.max() <= most))
         and not any(verdicts.rejected for verdicts in replay.values())
-        and origins.log_append is None
+        and polled.log_append is None
     )
 
 
@@ -83,13 +84,13 @@ def _side(time_ms: int, least: int) -> str:
 
 
 def _journaled(
-    columns: PollColumns, origins: Origins, replay: Mapping[int, ReplayVerdicts]
+    columns: PollColumns, polled: MessageColumns, replay: Mapping[int, ReplayVerdicts]
 ) -> tuple[BoolArray, BoolArray]:
     """(whether the journal decides about this reading, whether it rejected it)."""
     replayed, rejected = np.zeros(len(columns), bool), np.zeros(len(columns), bool)
     for partition, verdicts in replay.items():
-        offsets: IntArray = origins.offsets[columns.messages]
-        here = (origins.partitions[columns.messages] == partition) & (offsets < verdicts.until_offset)
+        offsets: IntArray = polled.offsets[columns.messages]
+        here = (polled.partitions[columns.messages] == partition) & (offsets < verdicts.until_offset)
         replayed |= here
         candidates = here & np.isin(offsets, [offset for offset, _ in verdicts.rejected])
         for index in np.flatnonzero(candidates).tolist():

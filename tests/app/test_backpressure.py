@@ -10,10 +10,12 @@ from confluent_kafka import TopicPartition
 
 from stream_app.consumer import PollThread
 from stream_app.delivery.commits import OffsetCommits
+from stream_app.kafka.fetch_queue import Fetched
 from stream_app.metrics import Metrics
 from stream_app.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
 from stream_app.rewinds import Rewinds
 from stream_app.settings.model import Limits
+from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message
 
 PLACES = [TopicPartition("in", each) for each in range(3)]
@@ -40,6 +42,23 @@ class PausedConsumer:
         return []
 
 
+class FetchedLog:
+    """Stands where the queue of fetched messages does: gives what lies in `log`, as many as it is asked for."""
+
+    def __init__(self, log: Sequence[Any] = ()) -> None:
+        self.log = list(log)
+        self.asked: list[int] = []
+        self.diverted: list[TopicPartition] = []
+
+    def divert(self, places: Sequence[TopicPartition]) -> None:
+        self.diverted = list(places)
+
+    def take(self, most: int, timeout_s: float) -> Fetched:
+        self.asked.append(most)
+        taken, self.log = self.log[:most], self.log[most:]
+        return Fetched({"in": MessageColumns.of(taken)} if taken else {}, [])
+
+
 class Owners:
     """Nothing is owned: partitions were lost before the rewind."""
 
@@ -57,7 +76,11 @@ class Owners:
 
 
 def poll_thread(
-    consumer: PausedConsumer, rewinds: Rewinds, put: list[PollBatch], limits: Limits | None = None
+    consumer: PausedConsumer,
+    rewinds: Rewinds,
+    put: list[PollBatch],
+    limits: Limits | None = None,
+    fetched: FetchedLog | None = None,
 ) -> PollThread:
     spec = SimpleNamespace(topic="in", idle_timeout=None)
     limits = limits or Limits(pause_after=0, poll_wait=1, poll_queue_max=1)
@@ -75,6 +98,7 @@ def poll_thread(
         on_fatal=lambda error: None,
     )
     thread._consumer = consumer  # type: ignore[assignment]
+    thread._fetched = fetched or FetchedLog()  # type: ignore[assignment]
     return thread
 
 
@@ -121,18 +145,6 @@ def test_what_waits_for_its_restore_or_for_a_person_stays_paused() -> None:
 
 
 class LiveConsumer(PausedConsumer):
-    """Gives what lies in `log`, as many messages as it is asked for."""
-
-    def __init__(self, log: list[Any]) -> None:
-        super().__init__()
-        self.log = log
-        self.asked: list[int] = []
-
-    def consume(self, count: int, timeout_s: float) -> list[Any]:
-        self.asked.append(count)
-        taken, self.log = self.log[:count], self.log[count:]
-        return taken
-
     def position(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
         return []
 
@@ -145,44 +157,41 @@ def offsets(poll_batch: PollBatch) -> list[int | None]:
 
 
 def test_small_polls_join_while_the_pipeline_has_one_in_hand_and_one_waiting() -> None:
-    consumer, put = LiveConsumer([]), list[PollBatch]()
-    thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=5))
+    consumer, fetched, put = LiveConsumer(), FetchedLog(), list[PollBatch]()
+    thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=5), fetched)
     for number in range(4):
-        consumer.log = [message(b"{}", offset=number)]
+        fetched.log = [message(b"{}", offset=number)]
         thread._turn(consumer)  # type: ignore[arg-type]
     assert [offsets(each) for each in put] == [[0], [1]]
     thread.handled(put[0])
-    consumer.log = [message(b"{}", offset=4)]
+    fetched.log = [message(b"{}", offset=4)]
     thread._turn(consumer)  # type: ignore[arg-type]
     assert [offsets(each) for each in put] == [[0], [1], [2, 3, 4]]
-    consumer.log = [message(b"{}", offset=number) for number in range(5, 12)]
+    fetched.log = [message(b"{}", offset=number) for number in range(5, 12)]
     thread._turn(consumer)  # type: ignore[arg-type]
     assert offsets(put[-1]) == [5, 6, 7, 8, 9], "a full one waits for a credit, not for more"
 
 
 def test_large_messages_are_taken_fewer_at_once() -> None:
     limits = Limits(poll_wait=1, poll_bytes_max=10_000)
-    consumer = LiveConsumer([message(b"x" * 500, offset=number) for number in range(100)])
-    thread = poll_thread(consumer, Rewinds(), [], limits)
+    consumer, fetched = LiveConsumer(), FetchedLog([message(b"x" * 500, offset=number) for number in range(100)])
+    thread = poll_thread(consumer, Rewinds(), [], limits, fetched)
     for _ in range(2):
         thread._turn(consumer)  # type: ignore[arg-type]
         thread.handled(PollBatch())
-    consumer.log = [message(b"x" * 50_000, offset=100)]
+    fetched.log = [message(b"x" * 50_000, offset=100)]
     for _ in range(2):
         thread._turn(consumer)  # type: ignore[arg-type]
         thread.handled(PollBatch())
-    assert consumer.asked[1:] == [20, 20, 1]
+    assert fetched.asked[1:] == [20, 20, 1]
 
 
-def test_a_full_poll_is_taken_bit_by_bit_and_in_order() -> None:
-    consumer = LiveConsumer([message(b"{}", offset=number) for number in range(6000)])
-    put = list[PollBatch]()
-    thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=5000))
-    thread._message_bytes, thread._poll_max = 1, 5000  # as after many polls
-    thread._turn(consumer)  # type: ignore[arg-type]
-    assert consumer.asked == [2000, 2000, 1000]
-    assert offsets(put[0]) == list(range(5000))
-    thread.handled(put[0])
-    thread._turn(consumer)  # type: ignore[arg-type]
-    assert consumer.asked[3:] == [2000], "there are no more, and no reason to wait again"
-    assert offsets(put[1]) == list(range(5000, 6000))
+def test_partitions_are_diverted_before_they_are_assigned() -> None:
+    """Whatever came between would come as Python objects, which nobody expects."""
+    consumer, fetched = LiveConsumer(), FetchedLog()
+    diverted_then: list[int] = []
+    consumer.incremental_assign = lambda places: diverted_then.append(len(fetched.diverted))  # type: ignore[method-assign]
+    thread = poll_thread(consumer, Rewinds(), [], fetched=fetched)
+    consumer.assignment = list  # type: ignore[method-assign]
+    thread._ownership.on_assign(consumer, PLACES)  # type: ignore[arg-type]
+    assert diverted_then == [3]

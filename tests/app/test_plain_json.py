@@ -10,14 +10,23 @@ import pytest
 from model_core.spec import FieldMapping
 from stream_app.wire import plain_json
 from stream_app.wire.columns import PollColumns
+from stream_app.wire.message_columns import MessageColumns
 from stream_app.wire.plain_json import PlainMessages, plain_messages
+from tests.app.polls import poll
 
 FIELDS = ("series_id", "entity", "timestamp", "value", "values")
 ONE = b'{"series_id":"a","timestamp":1,"value":2}'
 
 
 def read(*values: bytes | None, reader: PlainMessages | None = None, bytes_max: int = 1 << 20) -> PollColumns | None:
-    return (reader or PlainMessages(FIELDS, ".")).columns(list(values), "ms", bytes_max)
+    joined = polled(*values).joined
+    if joined is None:
+        return None
+    return (reader or PlainMessages(FIELDS, ".")).columns(joined, len(values), "ms", bytes_max)
+
+
+def polled(*values: bytes | None) -> MessageColumns:
+    return MessageColumns.of(poll(values))
 
 
 def rows(columns: PollColumns | None) -> list[tuple[Any, ...]]:
@@ -81,8 +90,8 @@ def test_readings_and_packs_in_any_order_of_their_members() -> None:
     ],
 )
 def test_what_is_unusual_in_one_message_is_left_to_others(value: bytes | None) -> None:
-    for poll in ([value], [ONE, value], [value, ONE], [ONE] * 200 + [value] + [ONE]):
-        assert read(*poll) is None
+    for values in ([value], [ONE, value], [value, ONE], [ONE] * 200 + [value] + [ONE]):
+        assert read(*values) is None
 
 
 def test_a_message_that_is_too_long_is_left_to_others() -> None:

@@ -17,6 +17,7 @@ from stream_app.idleness import Idleness
 from stream_app.journal import Decision, Journaled
 from stream_app.poll_batch import PollBatch, StreamPartition
 from stream_app.replay import clock_verdicts, shares, since
+from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message, spec
 
 AT = StreamPartition("tides", 0)
@@ -29,7 +30,7 @@ def owned(*, next_offset: int = 0, emit_from: int = 0, journaled: Journaled | No
 
 def poll_batch(first: int, end: int) -> PollBatch:
     messages = [message({"value": 1}, offset=offset) for offset in range(first, end)]
-    return PollBatch({"tides": cast(Any, messages)}, {AT: end})
+    return PollBatch({"tides": MessageColumns.of(messages)}, {AT: end})
 
 
 def offsets(share: Any) -> list[int]:

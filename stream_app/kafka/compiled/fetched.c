@@ -1,0 +1,157 @@
+// Messages out of librdkafka's queue and into columns, without a Python object for each; see fetch_queue.py.
+//
+// librdkafka itself is the one that confluent-kafka brought: nothing is linked, its functions are handed in. What is
+// declared here is its public interface (rdkafka.h), whose layout is frozen.
+
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    int err;
+    void *topic;
+    int32_t partition;
+    void *value;
+    size_t value_bytes;
+    void *key;
+    size_t key_bytes;
+    int64_t offset;
+    void *private_;
+} Message;
+
+typedef int OnNew(void *client, const void *conf, void *opaque, char *error, size_t error_bytes);
+
+typedef struct {
+    int (*conf_interceptor_add_on_new)(void *conf, const char *name, OnNew *on_new, void *opaque);
+    int64_t (*consume_batch_queue)(void *queue, int timeout_ms, Message **messages, size_t most);
+    void (*message_destroy)(Message *message);
+    int64_t (*message_timestamp)(const Message *message, int *kind);
+    int (*message_headers)(const Message *message, void **headers);
+    int (*header_get_all)(const void *headers, size_t index, const char **name, const void **value, size_t *bytes);
+    void (*queue_forward)(void *source, void *target);
+} Functions;
+
+enum { NONE = -1 };  // bytes of a value or key that is not there
+enum { VALUES, KEYS, HEADERS, SIZES };
+
+static Functions kafka;
+static void *newest;
+
+void use_functions(int64_t count, const Functions *functions) {
+    (void)count;
+    kafka = *functions;
+}
+
+// --- the client, from librdkafka to us: it loads this library as a plugin of a consumer's configuration ---
+
+static int on_new(void *client, const void *conf, void *opaque, char *error, size_t error_bytes) {
+    (void)conf, (void)opaque, (void)error, (void)error_bytes;
+    newest = client;
+    return 0;
+}
+
+int conf_init(void *conf, void **opaque, char *error, size_t error_bytes) {
+    (void)opaque, (void)error, (void)error_bytes;
+    return kafka.conf_interceptor_add_on_new(conf, "tidecast", on_new, NULL);
+}
+
+// The client made last, given away once; 0 when there is none.
+int64_t newest_client(int64_t count) {
+    (void)count;
+    void *client = newest;
+    newest = NULL;
+    return (int64_t)client;
+}
+
+// --- messages ---
+
+// Whatever these queues get goes to the target: librdkafka forgets it when a partition is assigned anew.
+void forward(int64_t count, void **queues, void *target) {
+    for (int64_t i = 0; i < count; i++) kafka.queue_forward(queues[i], target);
+}
+
+int64_t take(int64_t most, void *queue, int64_t timeout_ms, Message **messages) {
+    return kafka.consume_batch_queue(queue, (int)timeout_ms, messages, (size_t)most);
+}
+
+static int64_t header_bytes(const void *headers) {
+    const char *name;
+    const void *value;
+    size_t bytes;
+    int64_t total = 0;
+    for (size_t i = 0; !kafka.header_get_all(headers, i, &name, &value, &bytes); i++) {
+        total += (int64_t)(2 * sizeof(int64_t) + strlen(name) + (value ? bytes : 0));
+    }
+    return total;
+}
+
+// Errors go behind the messages, both in their order; `topics` [count] of each, then; `sizes` in bytes, of messages.
+int64_t measure(int64_t count, Message **messages, Message **room, void **topics, int64_t *sizes) {
+    int64_t good = 0, bad = 0;
+    memset(sizes, 0, SIZES * sizeof *sizes);
+    for (int64_t i = 0; i < count; i++) {
+        if (messages[i]->err) room[bad++] = messages[i];
+        else messages[good++] = messages[i];
+    }
+    memcpy(messages + good, room, (size_t)bad * sizeof *messages);
+    for (int64_t i = 0; i < count; i++) topics[i] = messages[i]->topic;
+    for (int64_t i = 0; i < good; i++) {
+        void *headers;
+        sizes[VALUES] += (int64_t)messages[i]->value_bytes + 1;
+        sizes[KEYS] += (int64_t)messages[i]->key_bytes;
+        if (!kafka.message_headers(messages[i], &headers)) sizes[HEADERS] += header_bytes(headers);
+    }
+    return good;
+}
+
+static char *put(char *to, const void *from, int64_t bytes) {
+    if (bytes > 0) memcpy(to, from, (size_t)bytes);
+    return to + (bytes > 0 ? bytes : 0);
+}
+
+// Each header: bytes of its name, of its value, name, value.
+static char *put_headers(char *to, const void *headers) {
+    const char *name;
+    const void *value;
+    size_t bytes;
+    for (size_t i = 0; !kafka.header_get_all(headers, i, &name, &value, &bytes); i++) {
+        int64_t sizes[] = {(int64_t)strlen(name), value ? (int64_t)bytes : NONE};
+        to = put(to, sizes, sizeof sizes);
+        to = put(to, name, sizes[0]);
+        to = put(to, value, sizes[1]);
+    }
+    return to;
+}
+
+// As message_columns.py has them, each [count].
+typedef struct {
+    int64_t *partitions, *offsets, *value_ends, *value_bytes, *key_ends, *key_bytes, *record_ms, *record_kinds;
+    int64_t *header_ends;
+    char *values, *keys, *headers;
+} Columns;
+
+// Values are parted by newlines, and the last one is followed by a zero byte.
+void copy(int64_t count, Message **messages, const Columns *columns) {
+    char *value = columns->values, *key = columns->keys, *header = columns->headers;
+    for (int64_t i = 0; i < count; i++) {
+        const Message *message = messages[i];
+        int kind;
+        void *headers;
+        columns->partitions[i] = message->partition;
+        columns->offsets[i] = message->offset;
+        columns->value_bytes[i] = message->value ? (int64_t)message->value_bytes : NONE;
+        columns->key_bytes[i] = message->key ? (int64_t)message->key_bytes : NONE;
+        value = put(value, message->value, columns->value_bytes[i]);
+        key = put(key, message->key, columns->key_bytes[i]);
+        columns->value_ends[i] = value - columns->values;
+        columns->key_ends[i] = key - columns->keys;
+        *value++ = i + 1 < count ? '\n' : 0;
+        columns->record_ms[i] = kafka.message_timestamp(message, &kind);
+        columns->record_kinds[i] = kind;
+        if (!kafka.message_headers(message, &headers)) header = put_headers(header, headers);
+        columns->header_ends[i] = header - columns->headers;
+    }
+}
+
+void release(int64_t count, Message **messages) {
+    for (int64_t i = 0; i < count; i++) kafka.message_destroy(messages[i]);
+}

@@ -1,0 +1,207 @@
+"""What the consumer has fetched, taken as columns: confluent-kafka makes a Python object of each message, which under
+load is a third of all that is done with the interpreter's lock held.
+
+The consumer stays confluent-kafka's: the group, rebalances, commits, seeks and pauses. Only the fetched messages of our
+partitions go to a queue of our own, by librdkafka's public functions (`rd_kafka_queue_forward` and
+`rd_kafka_consume_batch_queue`), and from there into columns in one call that needs no lock. What else the client has to
+say comes by `consume()` as ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from model_core.arrays import IntArray
+from model_core.compiled import address
+from stream_app.kafka import compiled
+from stream_app.wire.message_columns import COLUMNS, MessageColumns, Texts
+
+PLUGINS = "plugin.library.paths"
+_FUNCTIONS = (  # as in fetched.c
+    "rd_kafka_conf_interceptor_add_on_new",
+    "rd_kafka_consume_batch_queue",
+    "rd_kafka_message_destroy",
+    "rd_kafka_message_timestamp",
+    "rd_kafka_message_headers",
+    "rd_kafka_header_get_all",
+    "rd_kafka_queue_forward",
+)
+_ADDRESS = ctypes.c_void_p
+_opening = threading.Lock()
+
+
+class _Message(ctypes.Structure):
+    """rd_kafka_message_t"""
+
+    _fields_ = [
+        ("err", ctypes.c_int),
+        ("topic", _ADDRESS),
+        ("partition", ctypes.c_int32),
+        ("value", _ADDRESS),
+        ("value_bytes", ctypes.c_size_t),
+    ]
+
+
+class ClientError(NamedTuple):
+    """What the client says between messages, of one partition."""
+
+    of_topic: str
+    of_partition: int
+    code: int
+    text: str
+
+    def topic(self) -> str:
+        return self.of_topic
+
+    def partition(self) -> int:
+        return self.of_partition
+
+    def error(self) -> KafkaError:
+        return KafkaError(self.code, self.text)
+
+
+class Fetched(NamedTuple):
+    """One take: messages by topic, and errors."""
+
+    messages: dict[str, MessageColumns]
+    errors: list[ClientError]
+
+
+class FetchQueue:
+    """Used by the thread that owns the consumer alone."""
+
+    def __init__(self, client: int) -> None:
+        """`client`: rd_kafka_t*"""
+        self._kafka = _librdkafka()
+        self._client = client
+        self._queue: int = self._kafka.rd_kafka_queue_new(client)
+        self._diverted = np.empty(0, np.int64)  # rd_kafka_queue_t* of each of our partitions
+        self._pointers = np.empty((2, 0), np.int64)
+
+    @classmethod
+    def open(cls, properties: Mapping[str, Any]) -> tuple[Consumer, FetchQueue]:
+        """A consumer, and the queue that its messages are to go to."""
+        _librdkafka()
+        plugins = ";".join(filter(None, (properties.get(PLUGINS), str(Path(compiled.PATH)))))
+        with _opening:
+            consumer = Consumer({**properties, PLUGINS: plugins})
+            client = compiled.newest_client(0)
+        if not client:
+            raise RuntimeError("expected librdkafka to load plugins, as the one that confluent-kafka brings does")
+        return consumer, cls(client)
+
+    def divert(self, places: Iterable[TopicPartition]) -> None:
+        """What is fetched of these comes here from now on. To be called before they are assigned, so that nothing of
+        them goes another way; others are let go of."""
+        self._let_go()
+        get = self._kafka.rd_kafka_queue_get_partition
+        queues = [get(self._client, place.topic.encode(), place.partition) for place in places]
+        self._diverted = np.array(queues, np.int64)
+        self._forward()
+
+    def take(self, most: int, timeout_s: float) -> Fetched:
+        """Waits so long for so many messages, and gives what there is then."""
+        if self._pointers.shape[1] < most:
+            self._pointers = np.empty((2, most), np.int64)
+        self._forward()
+        pointers = address(self._pointers, np.int64)
+        count = compiled.take.unlocked(most, self._queue, round(timeout_s * 1000), pointers)
+        if count <= 0:
+            return Fetched({}, [])
+        try:
+            return self._columns(count, pointers)
+        finally:
+            (compiled.release.unlocked if count > 64 else compiled.release.keeping)(count, pointers)
+
+    def close(self) -> None:
+        """Before the consumer is."""
+        self._let_go()
+        self._kafka.rd_kafka_queue_destroy(self._queue)
+
+    # ---
+
+    def _forward(self) -> None:
+        # Each time: the client takes it back when it stops fetching a partition, at a moment that it does not tell.
+        if len(self._diverted):
+            compiled.forward.keeping(len(self._diverted), address(self._diverted, np.int64), self._queue)
+
+    def _let_go(self) -> None:
+        for queue in self._diverted.tolist():
+            self._kafka.rd_kafka_queue_destroy(queue)
+        self._diverted = np.empty(0, np.int64)
+
+    def _columns(self, count: int, pointers: int) -> Fetched:
+        topics, sizes = np.empty(count, np.int64), np.empty(3, np.int64)
+        room = pointers + self._pointers.strides[0]
+        good = compiled.measure(count, pointers, room, address(topics, np.int64), address(sizes, np.int64))
+        different = topics[:1] if (topics == topics[0]).all() else np.unique(topics)
+        names = {topic: self._kafka.rd_kafka_topic_name(topic).decode() for topic in different.tolist()}
+        errors = [self._error(int(self._pointers[0, row]), names) for row in range(good, count)]
+        if not good:
+            return Fetched({}, errors)
+        together = _copied(good, pointers, sizes, names[int(topics[0])])
+        if len(different) == 1:
+            return Fetched({together.topic: together}, errors)
+        by_topic = {}
+        for topic, name in names.items():
+            rows = np.flatnonzero(topics[:good] == topic)
+            if len(rows):
+                some = together.take(rows)
+                by_topic[name] = MessageColumns(name, some.block, some.texts, some.header_starts, is_whole=False)
+        return Fetched(by_topic, errors)
+
+    def _error(self, pointer: int, names: Mapping[int, str]) -> ClientError:
+        message = _Message.from_address(pointer)
+        text = ctypes.string_at(message.value, message.value_bytes) if message.value else b""
+        return ClientError(names[message.topic], message.partition, message.err, text.decode(errors="replace"))
+
+
+def _copied(count: int, pointers: int, sizes: IntArray, topic: str) -> MessageColumns:
+    block = np.empty((COLUMNS, count), np.int64)
+    texts = Texts(*(np.empty(size, np.uint8) for size in sizes.tolist()))
+    start = address(block, np.int64)
+    places = [*range(start, start + block.nbytes, block.strides[0]), *(address(text, np.uint8) for text in texts)]
+    columns = (_ADDRESS * len(places))(*places)
+    (compiled.copy.unlocked if count > 64 else compiled.copy.keeping)(count, pointers, ctypes.addressof(columns))
+    return MessageColumns(topic, block, texts)
+
+
+def _librdkafka() -> Any:
+    """The library that confluent-kafka has loaded."""
+    global _loaded
+    if _loaded is None:
+        _loaded = _declared(ctypes.PyDLL(_path()))
+        functions = (_ADDRESS * len(_FUNCTIONS))(*(ctypes.cast(_loaded[name], _ADDRESS).value for name in _FUNCTIONS))
+        compiled.use_functions(len(_FUNCTIONS), ctypes.addressof(functions))
+    return _loaded
+
+
+_loaded: Any = None
+
+
+def _path() -> str:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        path = line.split()[-1]
+        if "librdkafka" in Path(path).name:
+            return path
+    raise RuntimeError("expected confluent-kafka to have loaded librdkafka as a library of its own, found none")
+
+
+def _declared(library: ctypes.PyDLL) -> ctypes.PyDLL:
+    declared = {
+        "rd_kafka_queue_new": ([_ADDRESS], _ADDRESS),
+        "rd_kafka_queue_get_partition": ([_ADDRESS, ctypes.c_char_p, ctypes.c_int32], _ADDRESS),
+        "rd_kafka_queue_destroy": ([_ADDRESS], None),
+        "rd_kafka_topic_name": ([_ADDRESS], ctypes.c_char_p),
+    }
+    for name, (arguments, result) in declared.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, result
+    return library
