@@ -67,6 +67,9 @@ class Outputs(Strict):
     dead_letters: str | None = setting(None, "new stream", "Topic of unusable input; default PREFIX.dead-letters.")
     journal: str | None = setting(None, "new stream", "Topic of decisions replay follows; default PREFIX.journal.")
     control: str | None = setting(None, "restart", "Topic of what workers tell the trainer; default PREFIX.control.")
+    format: Literal["json", "avro"] = setting(
+        "json", "new stream", "Format of forecasts, accuracy and drift; avro needs a schema registry."
+    )
 
     def topic(self, kind: str, stream: str) -> str:
         """`kind` is forecasts | accuracy | drift | dead_letters | journal | control."""

@@ -41,6 +41,7 @@ from stream_app.kafka.clients import consumer_properties, output_properties
 from stream_app.metrics import Metrics
 from stream_app.model_registry import ModelRegistry
 from stream_app.model_watcher import ModelWatcher
+from stream_app.output_schemas import avro_writers
 from stream_app.pipeline import Pipeline
 from stream_app.poll_batch import PollBatch, StreamPartition
 from stream_app.publisher import Publisher
@@ -52,6 +53,7 @@ from stream_app.startup import wait_until_usable
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
+    from stream_app.wire.outcomes import Writer
 
 LAST_JOIN_S = 2.0  # for threads that have nothing left to do
 log = structlog.get_logger(__name__)
@@ -140,15 +142,15 @@ class DataPlane:
         self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")
         self._identities: dict[str, Identity] = {}  # known once Kafka has been reached
         self._schemas = schemas_of(settings, self.health)
+        self._writers: dict[str, Writer] = {}  # known once the schema registry has been reached
         redis = _redis(settings)
         self._store = _store(settings, redis)
         registry = ModelRegistry(settings.models.registry)
         forecasts = ForecastBatches(settings, registry, self.metrics)
         self._watcher = ModelWatcher(settings, registry, self.metrics)
-        commits = OffsetCommits()
+        commits, rewinds = OffsetCommits(), Rewinds()
         restorer = Restorer(settings, store=self._store, forecasts=forecasts, identities=self._identities)
         assignment = Assignment(settings, restorer=restorer, health=self.health)
-        rewinds = Rewinds()
         saver = Saver(settings, self._store, assignment, self.health, self.metrics, rewinds, self.fail)
         self._publisher = Publisher(
             settings,
@@ -172,6 +174,7 @@ class DataPlane:
             hold=self._hold,
             now_ms=lambda: time.time_ns() // 1_000_000,
             schemas=self._schemas,
+            writers=self._writers,
         )
         self.poll_thread = PollThread(
             settings,
@@ -202,7 +205,13 @@ class DataPlane:
     def _prepare(self, stopping: threading.Event) -> None:
         """In the poll thread, before it subscribes."""
         self._identities.update(
-            wait_until_usable(self._settings, store=self._store, health=self.health, stopping=stopping)
+            wait_until_usable(
+                self._settings,
+                store=self._store,
+                health=self.health,
+                stopping=stopping,
+                find_schemas=lambda: self._writers.update(avro_writers(self._settings)),
+            )
         )
         if not stopping.is_set():
             self._publisher.open(stopping)

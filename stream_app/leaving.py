@@ -6,7 +6,7 @@ many records of them, or until they are taken, and become text together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -24,7 +24,7 @@ from stream_app.replay import since
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
 from stream_app.wire.decoded import Reason
-from stream_app.wire.outcomes import Made, encode_outcomes
+from stream_app.wire.outcomes import Made, Writer, encode_outcomes
 from stream_app.wire.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class Waiting(NamedTuple):
 class Leaving:
     """The outbox that is being filled."""
 
-    def __init__(self, metrics: Metrics, now_ms: Callable[[], int]) -> None:
+    def __init__(self, metrics: Metrics, now_ms: Callable[[], int], writers: Mapping[str, Writer]) -> None:
+        """`writers`: of the streams that do not publish JSON; filled before the first poll batch."""
+        self._writers = writers
         self._metrics = metrics
         self._now_ms = now_ms
         self._outbox = Outbox()
@@ -112,6 +114,7 @@ class Leaving:
                 model=model,
                 model_version=version,
                 issued_at=rfc3339(self._now_ms()),
+                writer=self._writers.get(stream, wire),
             )
             for kind, some_records in records.items():
                 if some_records:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
     from stream_app.wire.framing import Schemas
     from stream_app.wire.message_columns import MessageColumns
+    from stream_app.wire.outcomes import Writer
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Pipeline:
         hold: Callable[[StreamPartition, str], None],
         now_ms: Callable[[], int],
         schemas: Schemas | None = None,
+        writers: Mapping[str, Writer] | None = None,
     ) -> None:
         self._streams = settings.streams
         self._decoders = {stream: decoder(spec, schemas) for stream, spec in settings.streams.items()}
@@ -76,7 +78,7 @@ class Pipeline:
         self._hold = hold
         self._now_ms = now_ms
         self._owned: dict[StreamPartition, Owned] = {}
-        self._leaving = Leaving(metrics, now_ms)
+        self._leaving = Leaving(metrics, now_ms, {} if writers is None else writers)
         self._malformed: dict[StreamPartition, MalformedShare] = {}
         self._shadows = Shadows(forecasts, candidates, self._leaving, metrics, settings.models.shadow_series_max)
         self._decisions = Decisions(forecasts, offers, self._shadows, self._leaving, metrics)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +20,7 @@ from stream_app.checkpoints import CheckpointStore, Identity, StoreUnavailable
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import Admin, unreachable
 from stream_app.kafka.clients import describe_error
+from stream_app.schema_registry import RegistryAway
 
 if TYPE_CHECKING:
     from stream_app.health import Health
@@ -35,7 +36,12 @@ class NotThereYet(TidecastError):
 
 
 def wait_until_usable(
-    settings: Settings, *, store: CheckpointStore, health: Health, stopping: threading.Event
+    settings: Settings,
+    *,
+    store: CheckpointStore,
+    health: Health,
+    stopping: threading.Event,
+    find_schemas: Callable[[], None] = lambda: None,
 ) -> dict[str, Identity]:
     """Each stream's identity of log and group. TidecastError with the last reason after `limits.start_deadline`."""
     deadline = time.monotonic() + settings.limits.start_deadline / 1000
@@ -45,7 +51,8 @@ def wait_until_usable(
         try:
             found = identities(settings, admin)
             store.check_server()
-        except (NotThereYet, StoreUnavailable) as error:
+            find_schemas()
+        except (NotThereYet, StoreUnavailable, RegistryAway) as error:
             reason = str(error)
         else:
             health.started()

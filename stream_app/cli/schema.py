@@ -1,12 +1,15 @@
-"""`tidecast schema`: the JSON Schemas of the published messages."""
+"""`tidecast schema`: the schemas of the published messages, printed, or registered for Avro."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.errors import TidecastError
 
 Output = Literal["forecasts", "accuracy", "drift", "journal", "control"]
 
@@ -14,14 +17,46 @@ Output = Literal["forecasts", "accuracy", "drift", "journal", "control"]
 def schema(
     output: Annotated[Output | None, typer.Argument(help="One output; all when absent.")] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="Write OUTPUT.schema.json files there.")] = None,
+    avro: Annotated[bool, typer.Option("--avro", help="The Avro schemas (forecasts, accuracy, drift).")] = False,
+    register: Annotated[
+        bool, typer.Option("--register", help="Register the Avro schemas of streams that publish Avro.")
+    ] = False,
+    config: Config = DEFAULT_FILE,
+    stream: Annotated[str | None, typer.Option(help="With --register: only this stream.")] = None,
 ) -> None:
-    """Print the JSON Schema of what is published, as it is held against the real messages in the tests."""
-    from stream_app.wire.message_schemas import MESSAGES, json_schema
-
-    chosen = {name: json_schema(name) for name in MESSAGES if output in (None, name)}
+    """Print the schemas of what is published, as they are held against the real messages in the tests."""
+    if register:
+        _register(config, stream)
+        return
+    chosen = _chosen(output, avro=avro)
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
+        ending = "avsc" if avro else "schema.json"
         for name, body in chosen.items():
-            (directory / f"{name}.schema.json").write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+            (directory / f"{name}.{ending}").write_text(json.dumps(body, indent=2) + "\n", "utf-8")
         return
     typer.echo(json.dumps(chosen if output is None else chosen[output], indent=2))
+
+
+def _chosen(output: str | None, *, avro: bool) -> dict[str, Any]:
+    from stream_app.wire.avro_schemas import SCHEMAS
+    from stream_app.wire.message_schemas import MESSAGES, json_schema
+
+    if not avro:
+        return {name: json_schema(name) for name in MESSAGES if output in (None, name)}
+    if output is not None and output not in SCHEMAS:
+        raise TidecastError(f"Expected one of {', '.join(SCHEMAS)} with --avro, found {output}: it is always JSON.")
+    return {name: body for name, body in SCHEMAS.items() if output in (None, name)}
+
+
+def _register(config: Path, stream: str | None) -> None:
+    from stream_app.kafka.topics import streams_of
+    from stream_app.output_schemas import register
+    from stream_app.settings import Settings
+
+    settings = Settings.load(config)
+    found = register(settings, streams_of(settings, stream))
+    for subject, number in found.items():
+        typer.echo(f"schema {number} is that of {subject}")
+    if not found:
+        typer.echo('No stream publishes Avro: set format = "avro" under [streams.NAME.outputs].')

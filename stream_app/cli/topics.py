@@ -40,6 +40,7 @@ def create(
 ) -> None:
     """Create the input and output topics that are not there yet. Those that are there stay as they are."""
     from stream_app.kafka.topics import FOREVER, TopicAdmin, streams_of, wanted
+    from stream_app.output_schemas import register
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
@@ -58,6 +59,7 @@ def create(
             )
         topics = wanted(name, spec, partitions=count, retention_ms=retention_ms, compacted=compacted)
         created += admin.create(topics, replication)
+    registered = register(settings, streams_of(settings, stream))
     console = Console()
     for topic in created:
         console.print(
@@ -65,6 +67,8 @@ def create(
         )
     if not created:
         console.print("All topics are there already.")
+    for subject, number in registered.items():
+        console.print(f"schema {number} is that of {subject}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from stream_app.schema_registry import schemas_of
 from stream_app.settings import Settings
 from stream_app.watch import WatchModel
 from stream_app.watch.view import FRAME_ROWS, Frame, render
+from stream_app.wire.published import as_json
 
 NEWEST_MESSAGES = 5_000  # a partition, read first so that the first frame is not empty
 FRAME_INTERVAL_S = 0.5
@@ -116,7 +117,8 @@ class View:
 
     def _feed(self, timeout_s: float) -> None:
         for topic, messages in self._follower.poll(timeout_s).items():
-            self._model.feed(self._topics[topic], [(message.key(), message.value()) for message in messages])
+            output = self._topics[topic]
+            self._model.feed(output, [(message.key(), as_json(output, message.value())) for message in messages])
 
     def _feed_readings(self) -> None:
         for series_id, tick_ms, value in self._readings.read() if self._readings else ():

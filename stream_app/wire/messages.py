@@ -38,13 +38,13 @@ def encode_forecasts(
     """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
     form = _forecast_form(stream, spec.step_ms, spec.horizon, spec.quantile_levels, forecasts.mean is not None)
     answered = _answered_by(model, model_version)
-    partitions = _each(partition, len(forecasts))
+    partitions = each_partition(partition, len(forecasts))
     records: list[Record] = []
     for first in range(0, len(forecasts), CHUNK):
         part = slice(first, first + CHUNK)
         codes = forecasts.rungs[part].astype(np.int64) * len(REASON_NAMES) + forecasts.reasons[part]
         columns: dict[str, Any] = {
-            "origin": _instants(spec, forecasts.origins[part]),
+            "origin": instants(spec, forecasts.origins[part]),
             "quantiles": forecasts.quantiles[part],
             "mean": None if forecasts.mean is None else forecasts.mean[part],
             "answered": (answered, codes),
@@ -96,7 +96,7 @@ def _ended(form: Form) -> Form:
     return form
 
 
-def _each(partition: int | IntArray, count: int) -> IntArray:
+def each_partition(partition: int | IntArray, count: int) -> IntArray:
     return np.full(count, partition, np.int64) if isinstance(partition, int) else partition
 
 
@@ -107,7 +107,7 @@ def _records(form: Form, series_ids: list[str], columns: dict[str, Any]) -> Iter
     return zip(keys, form.written(len(names), columns | {"series_id": Table.of(names)}), strict=True)
 
 
-def _instants(spec: StreamSpec, ticks: IntArray) -> IntArray:
+def instants(spec: StreamSpec, ticks: IntArray) -> IntArray:
     """int64 [n, …] → ms, within the years that RFC 3339 can say."""
     return np.clip(spec.grid.starts_ms(ticks), MIN_MS, MAX_MS)
 
@@ -137,14 +137,14 @@ def _answered_by(model: str | None, model_version: str | None) -> Table:
 def encode_accuracy(spec: StreamSpec, stream: str, partition: int | IntArray, scored: Scored) -> list[Record]:
     """One record a forecast, with all its scored horizons. K of them, I central intervals."""
     form = _accuracy_form(stream, spec.quantile_levels, spec.scored_horizons)
-    partitions = _each(partition, len(scored.series_ids))
+    partitions = each_partition(partition, len(scored.series_ids))
     records: list[Record] = []
     for first in range(0, len(scored.series_ids), CHUNK):
         part = slice(first, first + CHUNK)
         known = np.isfinite(scored.actual[part])
         columns: dict[str, Any] = {
-            "origin": _instants(spec, scored.origins[part]),
-            "target": _instants(spec, np.add.outer(scored.origins[part], spec.scored_horizons)),
+            "origin": instants(spec, scored.origins[part]),
+            "target": instants(spec, np.add.outer(scored.origins[part], spec.scored_horizons)),
             "covered": np.where(known[:, :, None], scored.covered[part], np.int8(2)),
             "partition": partitions[part],
             "offset": scored.offsets[part],
@@ -189,8 +189,8 @@ def _accuracy_form(stream: str, quantile_levels: tuple[float, ...], horizons: tu
 def encode_summaries(spec: StreamSpec, stream: str, partition: int | IntArray, summaries: Summaries) -> list[Record]:
     """One a series: its running accuracy."""
     columns: dict[str, Any] = {
-        "at": _instants(spec, summaries.ticks),
-        "partition": _each(partition, len(summaries.series_ids)),
+        "at": instants(spec, summaries.ticks),
+        "partition": each_partition(partition, len(summaries.series_ids)),
         "offset": summaries.offsets,
     }
     for name in ("mase", "coverage", "pinball", "skill", "scored"):
