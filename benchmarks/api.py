@@ -47,11 +47,16 @@ class Api:
         self.log_path = path.with_suffix(".log")
         self.child = Child("api", ["api", "--config", str(path)], self.log_path)
         self.url: str = wait_until(self._address, START_TIMEOUT_S, "the API to listen")
+        wait_until(self._has_read, START_TIMEOUT_S, "the API to have read what is there")
 
     def _address(self) -> str | None:
         self.child.require_running()
         lines = [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
         return next((line["http"] for line in lines if line["event"] == "started"), None)
+
+    def _has_read(self) -> bool:
+        """The topics that are there; outputs may come later."""
+        return not {"start", "kafka"} & self.get("/api/v1/status")["reasons"].keys()
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:
@@ -108,7 +113,6 @@ def _measure_rate(stage: Stage, asked: Asked, figure: Figure) -> None:
         deployment = Deployment(stage, name, workload, DELIVERIES[0], interval_ms=asked.sizes.interval_ms)
         if not beside:
             return drain(deployment).rate
-        deployment.create()  # the API finds its topics there
         with watched(deployment) as api:
             before = api.cpu_seconds()
             drained = drain(deployment)
