@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 from model_core.outcomes import DriftRecord
 from model_core.shadow import ShadowScore
 from stream_app import train_job
+from stream_app.cli import main
 from stream_app.errors import TidecastError
 from stream_app.model_registry import ModelRegistry
 from stream_app.settings import Settings
@@ -135,6 +136,37 @@ def test_a_candidate_takes_charge_when_the_shadow_has_proven_it_and_not_before(m
     trainer.registry.rollback(STREAM)
     trainer.step()
     assert trainer.registry.champion(STREAM) == "old", "what a person took back stays so"
+
+
+def test_the_command_shows_the_evidence_and_promotes_what_is_proven(
+    make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make(shadow_series_max=10)
+    trainer.publish("old", passed=True)
+    trainer.registry.promote(STREAM, "old")
+    trainer.publish("new", passed=True)
+    trainer.scored(2, 0.5, 1.0)
+    config = tmp_path / "tidecast.toml"
+    config.write_text(
+        f'[kafka]\nbootstrap_servers = "{trainer.settings.kafka.bootstrap_servers}"\n'
+        f'[models]\nregistry = "{tmp_path}"\nshadow_series_max = 10\n[streams.{STREAM}]\ntopic = "in"\nfreq = "1d"\n'
+        f'context_length = 24\nhorizon = 7\n[streams.{STREAM}.outputs]\ncontrol = "{trainer.topic}"\n'
+    )
+
+    def said(*words: str) -> tuple[int | str | None, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["models", "shadow", "--config", str(config), *words])
+        told = capsys.readouterr()
+        return ended.value.code, told.out + told.err
+
+    code, text = said("--promote")
+    assert code == 2
+    assert "not proven (2 of the 3 blocks" in text
+    assert trainer.registry.champion(STREAM) == "old"
+    trainer.scored(12, 0.5, 1.0)
+    code, text = said("--promote")
+    assert (code, trainer.registry.champion(STREAM)) == (0, "new")
+    assert "proven (look 3, 12 blocks" in text
 
 
 @pytest.mark.parametrize(("passed", "candidate"), [(False, 0.5), (True, 1.0)])
