@@ -13,5 +13,9 @@ class CorruptBundle(CoreError):
     """A model's files do not match their manifest: the model in charge goes on serving."""
 
 
+class MissingBundle(CorruptBundle):
+    """A model has no files at all: they are looked for again and again, they may come back."""
+
+
 class ModelFailed(CoreError):
     """A model raised or answered with the wrong shape: the next rung of the ladder answers."""

@@ -43,8 +43,19 @@ class _Answers:
 class Predictor:
     """The raw part of a forecast. `devices_lost` counts falls to a smaller bucket or to the CPU; the app reports it."""
 
-    def __init__(self, spec: StreamSpec, bundle: Bundle | None, *, device: str = "auto", strict: bool = False) -> None:
-        """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable."""
+    def __init__(
+        self,
+        spec: StreamSpec,
+        bundle: Bundle | None,
+        *,
+        device: str = "auto",
+        strict: bool = False,
+        gone: bool = False,
+    ) -> None:
+        """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable.
+
+        `gone`: there is a model in charge, and nobody has its files: all rows say that it failed.
+        """
         self.spec = spec
         self.name = bundle.manifest.model if bundle else None
         self.version = bundle.manifest.version if bundle else None
@@ -53,6 +64,7 @@ class Predictor:
         self._buckets: tuple[int, ...] = STRICT_BUCKETS if strict else BUCKETS
         self._block = STRICT_ROWS if strict else None
         self._bundle = bundle
+        self._without = Reason.MODEL_FAILED if gone else Reason.NO_MODEL
         if bundle is not None:
             misfit = bundle.manifest.misfit(spec)
             if misfit:
@@ -95,7 +107,7 @@ class Predictor:
     def _reasons(self, batch: WindowBatch, share: AnyArray, season_share: AnyArray) -> CodeArray:
         """Why the model is not asked (Reason, int8 [B]), by the observed shares [B] of context and last season."""
         if self._bundle is None:
-            return np.full(len(batch), Reason.NO_MODEL, np.int8)
+            return np.full(len(batch), self._without, np.int8)
         reason = np.full(len(batch), Reason.OK, np.int8)
         reason[(share < CONTEXT_SHARE_MIN) | (season_share < SEASON_SHARE_MIN)] = Reason.TOO_MANY_HOLES
         reason[batch.readings < CONTEXT_SHARE_MIN * self.spec.context_length] = Reason.TOO_SHORT

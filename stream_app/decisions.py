@@ -95,9 +95,12 @@ class Decisions:
 
     def _new_champion(self, owned: Owned) -> Loaded | None:
         offered = self._offers.get(owned.at.stream)
-        if offered is None or offered.facts.version == owned.state.model_version or not owned.is_live:
+        version = owned.state.model_version
+        if offered is None or not owned.is_live:
             return None
-        return offered
+        # A model whose files are back takes charge again.
+        same = offered.facts.version == version
+        return None if same and not self._forecasts.load(owned.at.stream, version).gone else offered
 
     def _swap(self, owned: Owned, version: str | None, learned: ShadowOffsets | None) -> None:
         facts = self._forecasts.load(owned.at.stream, version).facts

@@ -16,6 +16,7 @@ import structlog
 from model_core.arrays import IntArray
 from model_core.batches import RawForecast, WindowBatch
 from model_core.bundle import ModelFacts
+from model_core.errors import CorruptBundle
 from model_core.ladder import Reason, Rung
 from model_core.outcomes import Observed
 from model_core.predictor import Predictor
@@ -36,6 +37,7 @@ class Loaded:
 
     predictor: Predictor
     facts: ModelFacts
+    gone: bool = False  # nobody has its files: the ladder answers, until they are back or another takes charge
 
 
 class ForecastBatches:
@@ -53,11 +55,21 @@ class ForecastBatches:
         """The model of a version, from memory or the registry; None: no model yet, naive rungs answer."""
         key = (stream, version)
         if key not in self._loaded:
-            spec = self._streams[stream]
-            bundle = self._registry.load(stream, version) if version is not None else None
-            predictor = Predictor(spec, bundle, device=self._device, strict=self._strict)
-            self._loaded[key] = Loaded(predictor, bundle.facts() if bundle else ModelFacts.none(spec))
+            self._loaded[key] = self._from_registry(stream, version)
         return self._loaded[key]
+
+    def _from_registry(self, stream: str, version: str | None) -> Loaded:
+        spec = self._streams[stream]
+        try:
+            bundle = self._registry.load(stream, version) if version is not None else None
+        except CorruptBundle as error:
+            # Whatever somebody did to the registry, a partition that it was in charge of goes on.
+            log.error("model is gone, the ladder answers", stream=stream, version=version, error=str(error))
+            self._metrics.models_refused.labels(stream).inc()
+            facts = replace(ModelFacts.none(spec), version=version)
+            return Loaded(Predictor(spec, None, gone=True), facts, gone=True)
+        predictor = Predictor(spec, bundle, device=self._device, strict=self._strict)
+        return Loaded(predictor, bundle.facts() if bundle else ModelFacts.none(spec))
 
     def adopt(self, stream: str, loaded: Loaded) -> None:
         """A model that the watcher has loaded and tried."""

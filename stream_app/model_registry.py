@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from model_core.bundle import MANIFEST_FILE, TENSORS_FILE, Bundle, Manifest
-from model_core.errors import CorruptBundle
+from model_core.errors import CorruptBundle, MissingBundle
 from model_core.gate.attempt import Attempt
 from stream_app.errors import TidecastError
 
@@ -90,7 +90,7 @@ class ModelRegistry:
             if content is not None:
                 files[name] = content
         if not files:
-            raise CorruptBundle(f"no model {version} of stream {stream} in {self.address}; see `tidecast models list`")
+            raise MissingBundle(f"no model {version} of stream {stream} in {self.address}; see `tidecast models list`")
         bundle = Bundle.from_files(files)
         if bundle.manifest.version != version:
             raise CorruptBundle(f"model {version} of stream {stream} says that it is {bundle.manifest.version}")

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 
 from model_core.batches import WindowBatch
-from model_core.errors import CoreError
+from model_core.errors import CoreError, MissingBundle
 from model_core.ladder import REASON_NAMES, Reason
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
@@ -92,8 +92,9 @@ class ModelWatcher(Watcher):
         try:
             found[stream] = load_and_try(self._registry, stream, spec, version, self._device, self._strict)
         except (CoreError, TidecastError, OSError, ValueError, RuntimeError) as error:
-            self._attempts[stream, version] = tries = self._attempts.get((stream, version), 0) + 1
-            if tries == 1:  # once: what is tried again is a store that may have been away
+            tries = self._attempts.get((stream, version))
+            self._attempts[stream, version] = (tries or 0) + (not isinstance(error, MissingBundle))
+            if tries is None:  # once: what is tried again is a store that may have been away
                 self._metrics.models_refused.labels(stream).inc()
                 log.error(
                     "model refused, the one in charge serves on", stream=stream, version=version, error=str(error)
