@@ -153,4 +153,4 @@ class Reset:
         )
 
     def _unreachable(self, error: KafkaException) -> TidecastError:
-        return TidecastError(self._admin.unreachable(error))
+        return self._admin.failure(error)

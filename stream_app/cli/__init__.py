@@ -41,6 +41,7 @@ COMMANDS = {
     "backtest": Command("stream_app.cli.backtest:backtest", "All models side by side on a log, as they would serve."),
     "models": Command("stream_app.cli.models:app", "Models of a stream: list, show, report, promote, export …"),
     "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),
+    "doctor": Command("stream_app.cli.doctor:doctor", "Look at a whole set-up, and say what to do about it."),
     "topics": Command("stream_app.cli.topics:app", "Create or check the topics of a stream."),
     "reset": Command("stream_app.cli.reset:reset", "Move a stopped deployment to another place in its input."),
     "dead-letters": Command("stream_app.cli.dead_letters:app", "Unusable input: list, show, requeue, accept."),

@@ -63,6 +63,37 @@ def show(
         _print_table(console, str(file), chosen)
 
 
+@app.command()
+def size(
+    file: File = None,
+    config: Config = DEFAULT_FILE,
+    series: Annotated[int, typer.Option(min=1, help="How many series a stream has.")] = 100_000,
+    as_json: AsJson = False,
+) -> None:
+    """Memory of a stream's state, by part, in the workers together and in Redis."""
+    from stream_app import sizing
+    from stream_app.settings import Settings
+
+    console = Console(highlight=False, soft_wrap=True)
+    for name, spec in Settings.load(file or config).streams.items():
+        parts = sizing.parts(spec)
+        bytes_each = sum(parts.values())
+        worker_mb = sizing.WORKER_FACTOR * bytes_each * series / 1e6 + sizing.WORKER_MB
+        redis_mb = sizing.REDIS_FACTOR * bytes_each * series / 1e6
+        if as_json:
+            memory = {"worker_mb": worker_mb, "redis_mb": redis_mb}
+            typer.echo(json.dumps({"stream": name, "bytes_a_series": parts, "series": series, **memory}))
+            continue
+        table = Table("part", "bytes a series", title=f"{name}: {bytes_each:,.0f} bytes a series", title_justify="left")
+        for part, length in parts.items():
+            table.add_row(part, f"{length:,.0f}")
+        console.print(table)
+        console.print(
+            f"{series:,} series: {worker_mb:,.0f} MB in one worker ({sizing.WORKER_FACTOR:g} × + {sizing.WORKER_MB} MB "
+            f"a process), {redis_mb:,.0f} MB in Redis ({sizing.REDIS_FACTOR:g} ×)."
+        )
+
+
 def _print_table(console: Console, title: str, chosen: list[Row]) -> None:
     table = Table(title=title)
     for name, share in (("key", 5), ("value", 4), ("default?", 2), ("what it means", 7), ("changing it", 3)):

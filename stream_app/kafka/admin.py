@@ -5,6 +5,7 @@ librdkafka tries again for ever and answers a call with "transport failure"; wha
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 REPORTS_MAX = 16
+ASK_AGAIN_S = 1.0
 # By words of librdkafka or of the broker; the first that fits.
 _REMEDIES = (
     (
@@ -31,6 +33,18 @@ _REMEDIES = (
     ("uthentication", "check sasl.username and sasl.password"),
     ("alert", "the broker wants another client certificate: check ssl.certificate.location and ssl.key.location"),
 )
+
+
+_FORBIDDEN = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
+
+
+class NotAllowed(TidecastError):
+    """The brokers answer, and this user lacks a right."""
 
 
 class Admin(AdminClient):
@@ -46,6 +60,27 @@ class Admin(AdminClient):
                 f"[kafka.client]: expected properties that librdkafka takes, found: {describe_error(error)}. "
                 "Mend that property; files must be readable by this user."
             ) from None
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        """As AdminClient has it, but for a refusal, which is raised within a second or two: waiting does not help."""
+        until = time.monotonic() + timeout
+        while True:
+            left = until - time.monotonic() if timeout >= 0 else ASK_AGAIN_S
+            try:
+                return super().list_topics(topic, timeout=min(ASK_AGAIN_S, max(left, 0.0)))
+            except KafkaException:
+                self.poll(0)
+                if (timeout >= 0 and left <= ASK_AGAIN_S) or self._refusal(str(self._properties["bootstrap.servers"])):
+                    raise
+
+    def failure(self, error: KafkaException) -> TidecastError:
+        """What to raise for a call that failed."""
+        if error.args[0].code() in _FORBIDDEN:
+            return NotAllowed(
+                f"Expected Kafka to let this user ask, found: {describe_error(error).rstrip('.')}. Give it the right, "
+                "DescribeConfigs on topics and cluster among them (docs/OPERATIONS.md, Security)."
+            )
+        return TidecastError(self.unreachable(error))
 
     def unreachable(self, error: KafkaException) -> str:
         """Why a call failed, and what to do about it."""

@@ -151,7 +151,7 @@ class TopicAdmin:
         try:
             return question()
         except KafkaException as error:
-            raise TidecastError(self._admin.unreachable(error)) from None
+            raise self._admin.failure(error) from None
 
 
 def _judged(topic: Found, source: Found, spec: StreamSpec) -> Found:

@@ -39,7 +39,7 @@ def configure(path: Path, servers: SecuredServers, listener: str, client: dict[s
         f'application_id = "guarded"\n[kafka]\nbootstrap_servers = "{servers.address(listener)}"\n[kafka.client]\n'
         + "\n".join(lines)
         + f'\n[redis]\nurl = "{more.get("redis", servers.redis_url())}"\n'
-        '[limits]\nkafka_timeout = "2s"\nredis_timeout = "2s"\nstart_deadline = "1s"\n'
+        '[limits]\nkafka_timeout = "30s"\nredis_timeout = "30s"\nstart_deadline = "1s"\n'
         '[streams.tides]\ntopic = "guarded.in"\nfreq = "10min"\n'
     )
     return path
@@ -237,3 +237,28 @@ def test_a_worker_that_is_not_let_in_waits_with_the_reason_and_ends_with_it(
     assert "limits.start_deadline" in error
     assert "Traceback" not in worker.log_path.read_text()
     assert "canary-of" not in worker.log_path.read_text()
+
+
+def test_a_right_that_is_missing_in_kafka_is_named(secured: SecuredServers, tmp_path: Path) -> None:
+    from stream_app.doctor import Severity, examine
+    from stream_app.settings import Settings
+
+    world = World(secured.kafka.address, "", f"in-{uuid.uuid4().hex[:8]}", 1, tmp_path)
+    world.create(world.topic)
+    deployment = f"{world.topic}.a"
+    world.deployment("a")
+    secured.grant(world.topic, deployment, "outputs", "transactional id", "group")
+    path = configure(tmp_path / "t.toml", secured, "sasl", SCRAM)
+    text = path.read_text().replace('"guarded"', f'"{deployment}"').replace("guarded.in", world.topic)
+    path.write_text(text + f'[streams.tides.outputs]\nprefix = "{deployment}"\n')
+    settings = Settings.load(path, {})
+    lacking = [each for each in examine(settings) if each.look == "rights" and each.severity is Severity.ERROR]
+    said = {(each.about, each.remedy.split()[2]) for each in lacking}
+    assert said == {
+        *((f"{deployment}.{kind}", "Write") for kind in ("forecasts", "accuracy", "drift", "dead-letters")),
+        *((f"{deployment}.{kind}", "Write") for kind in ("journal", "control")),
+        (deployment, "Read"),
+        (f"{deployment}-doctor", "user"),
+    }
+    secured.grant(world.topic, deployment)
+    assert not [each for each in examine(settings) if each.look == "rights" and each.severity is Severity.ERROR]

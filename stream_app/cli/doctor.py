@@ -1,0 +1,55 @@
+"""`tidecast doctor`: what is wrong with a set-up, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from stream_app.cli.options import DEFAULT_FILE, Config
+
+if TYPE_CHECKING:
+    from stream_app.doctor import Finding
+
+MARKS = {"OK": ("✓", "green"), "WARNING": ("!", "yellow"), "ERROR": ("✗", "red")}
+
+
+def doctor(
+    config: Config = DEFAULT_FILE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only what is not as it should be.")] = False,
+) -> None:
+    """Look at brokers, topics, rights, Redis, state, clocks and models; changes nothing.
+
+    Exit code: 0 all is well, 1 there are warnings, 2 something is broken.
+    """
+    from stream_app.doctor import Severity, examine
+    from stream_app.settings import Settings
+
+    settings = Settings.load(config)
+    console = Console(highlight=False, soft_wrap=True)
+
+    def tell(finding: Finding) -> None:
+        if as_json or (quiet and finding.severity is Severity.OK):
+            return
+        mark, style = MARKS[finding.severity.name]
+        console.print(f"{mark} {finding.look}: {finding.about}: {finding.found}", style=style, markup=False)
+        if finding.remedy:
+            console.print(f"    → {finding.remedy}", markup=False)
+
+    found = examine(settings, tell)
+    if as_json:
+        rows = [
+            {
+                "look": f.look,
+                "about": f.about,
+                "severity": f.severity.name.lower(),
+                "found": f.found,
+                "remedy": f.remedy,
+            }
+            for f in found
+        ]
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+    raise typer.Exit(max(finding.severity for finding in found))

@@ -1,0 +1,262 @@
+"""Looks at Kafka: broker settings, topics, rights, and how far the group is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AclOperation, ConfigResource, OffsetSpec, ResourceType
+
+from stream_app.doctor.findings import Findings, error, ok, warning
+from stream_app.kafka.admin import Admin
+from stream_app.kafka.clients import describe_error, output_properties
+from stream_app.kafka.topics import OUTPUTS, TopicAdmin
+
+if TYPE_CHECKING:
+    from model_core.spec import StreamSpec
+    from stream_app.settings import Settings
+
+OFFSETS_KEPT_DAYS_MIN = 7
+REPLICAS_MIN = 3
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Brokers:
+    """TidecastError where the brokers cannot be asked at all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._timeout_s = settings.limits.kafka_timeout / 1000
+        self.admin = Admin(settings)
+        self.address = str(settings.kafka.properties("admin")["bootstrap.servers"])
+        self._count = 0
+        self._partitions: dict[str, int] = {}
+
+    def greet(self) -> str:
+        metadata = self._ask(lambda: self.admin.list_topics(timeout=self._timeout_s))
+        self._count = len(metadata.brokers)
+        self._partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+        return f"{self._count} brokers answer, {len(self._partitions)} topics"
+
+    # --- looks --------------------------------------------------------------------------------------------------------
+
+    def settings(self) -> Findings:
+        limits = self._settings.limits
+        protocol = str(self._settings.kafka.properties("admin").get("security.protocol", "PLAINTEXT")).upper()
+        if "SSL" not in protocol and not self.address.startswith(LOCAL):
+            yield warning(
+                "encryption",
+                "kafka",
+                f"{protocol} to {self.address}: readings and passwords travel in the clear",
+                'set "security.protocol" in [kafka.client] to SASL_SSL or SSL',
+            )
+        values = self._broker_settings()
+        if values is None:
+            yield warning(
+                "broker",
+                "settings",
+                "this user may not read the brokers' settings",
+                "give it DescribeConfigs on the cluster, or look at them yourself: docs/OPERATIONS.md",
+            )
+            return
+        longest = int(values.get("transaction.max.timeout.ms", limits.transaction_timeout))
+        if longest < limits.transaction_timeout and self._settings.delivery == "exactly_once":
+            yield error(
+                "broker",
+                "transaction.max.timeout.ms",
+                f"{longest} ms, below limits.transaction_timeout ({limits.transaction_timeout}): no worker can start",
+                "raise it, or lower limits.transaction_timeout",
+            )
+        days = int(values.get("offsets.retention.minutes", 10_080)) / 1440
+        if days < OFFSETS_KEPT_DAYS_MIN:
+            yield warning(
+                "broker",
+                "offsets.retention.minutes",
+                f"{days:.1f} days: after such a stop offsets are gone",
+                f"set it to {OFFSETS_KEPT_DAYS_MIN} days or more; else a worker refuses and names `tidecast reset`",
+            )
+        if values.get("unclean.leader.election.enable") == "true":
+            yield warning(
+                "broker",
+                "unclean.leader.election.enable",
+                "true: a broker that lags may take commits back",
+                "set it to false",
+            )
+        yield ok("broker", "settings", f"transactions up to {longest / 1000:g} s, offsets kept for {days:.0f} days")
+
+    def topics(self) -> Findings:
+        asking = TopicAdmin(self._settings)
+        for stream, spec in self._settings.streams.items():
+            for topic in asking.check(stream, spec):
+                if topic.problem:
+                    yield error(
+                        "topic", topic.topic, topic.problem, "mend it: `tidecast topics check` shows all of them"
+                    )
+                elif self._count >= REPLICAS_MIN and (topic.replication or 0) < REPLICAS_MIN:
+                    yield warning(
+                        "topic",
+                        topic.topic,
+                        f"{topic.replication} copies on {self._count} brokers: a lost disk loses it",
+                        f"raise the replication factor to {REPLICAS_MIN}, with min.insync.replicas = 2",
+                    )
+                else:
+                    yield ok("topic", topic.topic, f"{topic.partitions} partitions, {topic.cleanup}")
+
+    def rights(self) -> Findings:
+        """What the user of this configuration may do, as the brokers say it."""
+        for stream, spec in self._settings.streams.items():
+            yield from self._topic_rights(stream, spec)
+        group = self._settings.application_id
+        described = self._group()
+        if described is not None and described.authorized_operations is not None:
+            yield self._right("group", group, AclOperation.READ, described.authorized_operations)
+        if self._settings.delivery == "exactly_once":
+            yield from self._transactions()
+
+    def group(self) -> Findings:
+        """Members, and how far behind they are."""
+        described = self._group()
+        members = len(described.members) if described is not None else 0
+        wanted = {spec.topic: self._partitions.get(spec.topic, 0) for spec in self._settings.streams.values()}
+        partitions = sum(wanted.values())
+        name = self._settings.application_id
+        if members == 0:
+            yield warning("workers", name, "no worker is running", "start one: tidecast worker")
+        elif members > partitions:
+            yield warning(
+                "workers",
+                name,
+                f"{members} workers for {partitions} partitions: the rest stay unready",
+                "run fewer, or give the topics more partitions under a new application_id",
+            )
+        else:
+            yield ok("workers", name, f"{members} for {partitions} partitions")
+        for topic, count in wanted.items():
+            if count:
+                yield from self._lag(topic, count)
+
+    # --- how they are asked -------------------------------------------------------------------------------------------
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            return question()
+        except KafkaException as refused:
+            raise self.admin.failure(refused) from None
+
+    def _broker_settings(self) -> dict[str, str] | None:
+        broker = next(iter(self.admin.list_topics(timeout=self._timeout_s).brokers))
+        resource = ConfigResource(ResourceType.BROKER, str(broker))
+        (future,) = self.admin.describe_configs([resource], request_timeout=self._timeout_s).values()
+        try:
+            return {name: str(entry.value) for name, entry in future.result(self._timeout_s).items()}
+        except KafkaException:
+            return None
+
+    def _group(self) -> Any:
+        group = self._settings.application_id
+        futures = self.admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=self._timeout_s
+        )
+        try:
+            return futures[group].result(self._timeout_s)
+        except KafkaException as refused:
+            if refused.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return _Forbidden()
+            return None  # it does not exist yet
+
+    def _topic_rights(self, stream: str, spec: StreamSpec) -> Findings:
+        wanted = {spec.topic: AclOperation.READ, spec.outputs.topic("journal", stream): AclOperation.READ}
+        outputs = {spec.outputs.topic(role, stream): AclOperation.WRITE for role in OUTPUTS}
+        pairs = [*wanted.items(), *outputs.items()]
+        names = sorted({topic for topic, _ in pairs if topic in self._partitions})
+        if not names:
+            return
+        futures = self.admin.describe_topics(
+            TopicCollection(names), include_authorized_operations=True, request_timeout=self._timeout_s
+        )
+        allowed = {name: self._ask(lambda f=future: f.result(self._timeout_s)) for name, future in futures.items()}
+        for topic, operation in pairs:
+            if topic in allowed:
+                yield self._right("topic", topic, operation, allowed[topic].authorized_operations)
+
+    def _right(self, kind: str, name: str, operation: AclOperation, allowed: Iterable[AclOperation]) -> Any:
+        word = operation.name.title()
+        if operation in (allowed or ()):
+            return ok("rights", name, f"{word} on this {kind}")
+        return error(
+            "rights",
+            name,
+            f"the user may not {word} on this {kind}",
+            f"give it {word} on the {kind} {name} (docs/OPERATIONS.md, Security)",
+        )
+
+    def _transactions(self) -> Findings:
+        """A transactional id of its own: it fences no worker."""
+        name = f"{self._settings.application_id}-doctor"
+        producer = Producer(output_properties(self._settings) | {"transactional.id": name})
+        try:
+            producer.init_transactions(self._timeout_s)
+        except KafkaException as refused:
+            yield error(
+                "rights",
+                name,
+                f"no transaction can begin: {describe_error(refused)}",
+                f"give the user Write on the transactional ids that begin with {self._settings.application_id}",
+            )
+        else:
+            yield ok("rights", name, "Write on the transactional id")
+
+    def _lag(self, topic: str, count: int) -> Findings:
+        places = [TopicPartition(topic, partition) for partition in range(count)]
+        request = ConsumerGroupTopicPartitions(self._settings.application_id, places)
+        (future,) = self.admin.list_consumer_group_offsets([request], request_timeout=self._timeout_s).values()
+        answer = self._ask(lambda: future.result(self._timeout_s))
+        committed = {each.partition: each.offset for each in answer.topic_partitions if each.offset >= 0}
+        if not committed:
+            yield ok("lag", topic, "nothing was forecast yet")
+            return
+        first, last = (self._offsets(places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
+        for partition, offset in sorted(committed.items()):
+            if offset < first[partition]:
+                yield error(
+                    "lag",
+                    f"{topic}[{partition}]",
+                    f"readings {offset} to {first[partition] - 1} were deleted before they were read",
+                    "keep the input longer (retention.ms); `tidecast reset --to earliest` goes on with what is left",
+                )
+        behind = sum(last[partition] - offset for partition, offset in committed.items())
+        if behind > self._settings.limits.backlog_readings_max:
+            yield warning(
+                "lag",
+                topic,
+                f"{behind:,} readings behind",
+                "start more workers, up to one a partition; look at the dashboard Overview for what is slow",
+            )
+        else:
+            yield ok("lag", topic, f"{behind:,} readings behind")
+
+    def _offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+        futures = self.admin.list_offsets(
+            dict.fromkeys(places, spec),
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout_s,
+        )
+        return {
+            at.partition: self._ask(lambda f=future: f.result(self._timeout_s)).offset for at, future in futures.items()
+        }
+
+
+class _Forbidden:
+    """A group that may not be looked at."""
+
+    members: tuple[Any, ...] = ()
+    authorized_operations: tuple[AclOperation, ...] = ()
