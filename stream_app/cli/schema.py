@@ -18,6 +18,9 @@ def schema(
     output: Annotated[Output | None, typer.Argument(help="One output; all when absent.")] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="Write OUTPUT.schema.json files there.")] = None,
     avro: Annotated[bool, typer.Option("--avro", help="The Avro schemas (forecasts, accuracy, drift).")] = False,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="An AsyncAPI 3 document of the configured streams instead.")
+    ] = False,
     register: Annotated[
         bool, typer.Option("--register", help="Register the Avro schemas of streams that publish Avro.")
     ] = False,
@@ -27,6 +30,12 @@ def schema(
     """Print the schemas of what is published, as they are held against the real messages in the tests."""
     if register:
         _register(config, stream)
+        return
+    if asyncapi:
+        from stream_app.settings import Settings
+        from stream_app.wire.asyncapi import document
+
+        typer.echo(json.dumps(document(Settings.load(config)), indent=2))
         return
     chosen = _chosen(output, avro=avro)
     if directory is not None:
