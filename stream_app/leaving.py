@@ -21,6 +21,7 @@ from stream_app.dead_letters import encode_dead_letter
 from stream_app.journal import Decision
 from stream_app.outbox import Addressed, Outbox
 from stream_app.replay import since
+from stream_app.traces import Traces
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
 from stream_app.wire.decoded import Reason
@@ -54,9 +55,12 @@ class Waiting(NamedTuple):
 class Leaving:
     """The outbox that is being filled."""
 
-    def __init__(self, metrics: Metrics, now_ms: Callable[[], int], writers: Mapping[str, Writer]) -> None:
+    def __init__(
+        self, metrics: Metrics, now_ms: Callable[[], int], writers: Mapping[str, Writer], traces: Traces
+    ) -> None:
         """`writers`: of the streams that do not publish JSON; filled before the first poll batch."""
         self._writers = writers
+        self._traces = traces
         self._metrics = metrics
         self._now_ms = now_ms
         self._outbox = Outbox()
@@ -97,6 +101,7 @@ class Leaving:
         spec = owned.spec
         if spec.emit_from is not None:
             outcome = since(outcome, spec.grid.tick(spec.emit_from - 1) + 1)
+        self._traces.forecasts(owned.at, spec, outcome.forecasts)
         self._waiting.append(Waiting(owned, outcome, facts.name, facts.version))
         self._waiting_records += outcome.records(scored=spec.accuracy == "records")
         if self._waiting_records >= WAITING_MAX:
@@ -124,6 +129,7 @@ class Leaving:
     def add_dead_letter(self, owned: Owned, letter: DeadLetter) -> None:
         if letter.offset >= owned.emit_from:
             self._metrics.dead_letters.labels(owned.at.stream, letter.reason).inc()
+            self._traces.dead_letter(owned.at, letter.offset, letter.reason, letter.headers)
             self._outbox.add_addressed(encode_dead_letter(owned.spec, owned.at.stream, letter))
 
     def add_rejected(
@@ -133,6 +139,8 @@ class Leaving:
         if not rejected:
             return
         kept = [each for each in rejected if each.reason != "too_late" or owned.spec.late == "dead_letter"]
+        if owned.spec.late == "count":
+            self._traces.late(owned.at, [each for each in rejected if each.reason == "too_late"], readings)
         wanted = [int(readings.offsets[each.position]) for each in kept]
         rows = np.flatnonzero((messages.partitions == owned.at.partition) & np.isin(messages.offsets, wanted))
         found = dict(zip(messages.offsets[rows].tolist(), messages.take(rows), strict=True))

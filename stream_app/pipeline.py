@@ -29,6 +29,7 @@ from stream_app.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, R
 from stream_app.publisher import Publisher
 from stream_app.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
 from stream_app.shadows import Shadows
+from stream_app.traces import Traces
 from stream_app.wire import DecodedPoll, decoder
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Pipeline:
         self._hold = hold
         self._now_ms = now_ms
         self._owned: dict[StreamPartition, Owned] = {}
-        self._leaving = Leaving(metrics, now_ms, {} if writers is None else writers)
+        self._traces = Traces(settings.limits.trace_lines_max)
+        self._leaving = Leaving(metrics, now_ms, {} if writers is None else writers, self._traces)
         self._malformed: dict[StreamPartition, MalformedShare] = {}
         self._shadows = Shadows(forecasts, candidates, self._leaving, metrics, settings.models.shadow_series_max)
         self._decisions = Decisions(forecasts, offers, self._shadows, self._leaving, metrics)
@@ -158,6 +160,7 @@ class Pipeline:
         """Messages → columns by partition, or dead letters."""
         arrived: dict[Owned, Arrived] = {}
         for stream, messages in share.messages.items():
+            self._traces.see(stream, messages)
             ours = [owned for at, owned in self._owned.items() if at.stream == stream]
             with self._spent.on("decode"):
                 poll = self._decoders[stream](

@@ -210,6 +210,9 @@ class Limits(Strict):
         2_000_000, "restart", "Readings processed beyond the last checkpoint before the worker waits for Redis.", ge=1
     )
     redis_timeout: DurationMs = setting(5_000, "restart", "How long one Redis command may take.", ge=10)
+    trace_lines_max: int = setting(
+        10, "restart", "Log lines a second about readings whose traceparent header says that they are sampled.", ge=0
+    )
     schemas_max: int = setting(1_000, "restart", "Schemas of the registry that are kept in memory.", ge=1)
     registry_timeout: DurationMs = setting(5_000, "restart", "How long a question to the registry may take.", ge=100)
     kafka_timeout: DurationMs = setting(10_000, "restart", "How long one question to the brokers may take.", ge=100)

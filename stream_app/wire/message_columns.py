@@ -209,6 +209,11 @@ class MessageColumns(Sequence[Message]):
         start, end = int(self._header_starts[row]), int(self.block[_HEADER_END, row])
         return _unpacked(self.texts.headers[start:end].tobytes()) if end > start else None
 
+    def row_of_header(self, at: int) -> int | None:
+        """Whose header the byte at this place of `texts.headers` belongs to; None: that of none of these messages."""
+        rows = np.flatnonzero((self._header_starts <= at) & (at < self.block[_HEADER_END]))
+        return int(rows[0]) if len(rows) else None
+
     @property
     def _header_starts(self) -> IntArray:
         if self.header_starts is not None:
