@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,8 @@ def assert_a_replay_from_nothing_is_the_same(run: Disturbed, published: Publishe
     redis.Redis.from_url(world.redis_url).flushdb()
     forgetful = run.start("one")
     assert sum(forgetful.wait_for("assigned", PATIENT_S)["to_replay"].values()) > 0
-    wait_until(lambda: forgetful.readyz()[0] == 200, PATIENT_S, run.logs())
+    live = re.compile(r"^tidecast_replaying\{.*\} 0\.0$", re.MULTILINE)
+    wait_until(lambda: len(live.findall(forgetful.metrics())) == world.partitions, PATIENT_S, "an end of the replay")
     assert forgetful.stop(PATIENT_S) == 0
     for each, state in enumerate(before):
         assert state.model_version == "first"
