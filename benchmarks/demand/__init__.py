@@ -1,0 +1,1 @@
+"""How good forecasts of demand are: `python -m benchmarks.demand`."""
