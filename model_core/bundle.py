@@ -17,10 +17,11 @@ from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 
 from model_core.arrays import AnyArray, FloatArray
-from model_core.calendar_features import calendar_features
+from model_core.calendar_features import calendar_features, calendar_of
 from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.errors import CorruptBundle
 from model_core.ladder import TRACKED_RUNGS, Rung
+from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.spec import CalendarFeature, StreamSpec
 
 FORMAT = 1
@@ -182,6 +183,23 @@ class Bundle:
         bundle = cls(manifest, dict(sorted(tensors.items())))
         bundle._check_tables()
         return bundle
+
+    def misfit(self, spec: StreamSpec) -> str | None:
+        """Why this model cannot serve the stream, None when it can: other settings, or weights for other inputs."""
+        found = self.manifest.misfit(spec)
+        window, target = (self.tensors.get(name) for name in (WINDOW_WEIGHT, TARGET_WEIGHT))
+        if found or window is None or target is None:
+            return found
+        past, future = len(spec.past_covariates), len(spec.future_covariates)
+        width = window_width(spec.context_length, past + future, future * spec.horizon)
+        dates = calendar_of(spec.grid, self.manifest.calendar, self.manifest.holidays).width
+        expected, shapes = ((width, spec.horizon), (dates + future, spec.horizon)), (window.shape, target.shape)
+        if shapes == expected:
+            return None
+        return (
+            f"model {self.manifest.version} has weights of shapes {shapes}, this version reads {expected}: another "
+            "version trained it, train a new one (tidecast train)"
+        )
 
     def facts(self) -> ModelFacts:
         manifest = self.manifest

@@ -59,7 +59,7 @@ class ExportedForecast(torch.nn.Module):
     def __init__(self, spec: StreamSpec, bundle: Bundle, device: str = "cpu") -> None:
         """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable."""
         super().__init__()
-        misfit = bundle.manifest.misfit(spec)
+        misfit = bundle.misfit(spec)
         if misfit:
             raise LayoutMismatch(misfit)
         levels = Levels(spec)

@@ -66,7 +66,7 @@ class Predictor:
         self._bundle = bundle
         self._without = Reason.MODEL_FAILED if gone else Reason.NO_MODEL
         if bundle is not None:
-            misfit = bundle.manifest.misfit(spec)
+            misfit = bundle.misfit(spec)
             if misfit:
                 raise LayoutMismatch(misfit)
             self._calendar = calendar_of(spec.grid, bundle.manifest.calendar, bundle.manifest.holidays)

@@ -150,6 +150,9 @@ class StreamSpec(Strict):
     past_covariates: tuple[str, ...] = setting((), "rebuild", "Variables of the same entity that help to forecast.")
     future_covariates: tuple[str, ...] = setting((), "rebuild", "Variables whose readings carry future timestamps.")
     future_ahead: int | None = setting(None, "rebuild", "Steps ahead that future covariates are kept; default 2 H.")
+    monotone: dict[str, Literal["rising", "falling"]] = setting(
+        {}, "restart", "Covariates that forecasts must rise or fall with; a model that ignores one is refused."
+    )
     calendar: tuple[CalendarFeature, ...] = setting(
         ("hour_of_day", "day_of_week"), "restart", "Calendar features offered to the models."
     )
@@ -190,6 +193,8 @@ class StreamSpec(Strict):
         both = set(self.past_covariates) & set(self.future_covariates)
         if both or set(self.targets) & (set(self.past_covariates) | set(self.future_covariates)):
             raise ValueError(f"targets, past_covariates and future_covariates must not share variables {sorted(both)}")
+        if unknown := sorted(set(self.monotone) - {*self.past_covariates, *self.future_covariates}):
+            raise ValueError(f"monotone: {unknown} are not among past_covariates and future_covariates")
         if self.is_demand and self.readings_per_step is not None:
             raise ValueError("readings_per_step: demand (aggregate sum or count) is closed by the watermark only")
         for rule in self.overrides:

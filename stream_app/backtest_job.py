@@ -143,7 +143,7 @@ def _registered(
             bundle = registry.load(stream, version)
         except CoreError as error:
             raise TidecastError(f"backtest: model {version} of stream {stream}: {error}") from error
-        if bundle.manifest.misfit(spec) is None:
+        if bundle.misfit(spec) is None:
             called = [alias for alias in ALIASES if named[alias] == version]
             learned = min(bundle.manifest.training.last_tick, span[1]) - span[0] + 1
             name = f"{version} ({', '.join(called)})" if called else version

@@ -109,7 +109,7 @@ def load_and_try(
 ) -> Loaded:
     """Raises when the bundle is corrupt, made for another configuration, or its model does not answer a window."""
     bundle = registry.load(stream, version)
-    if (misfit := bundle.manifest.misfit(spec)) is not None:
+    if (misfit := bundle.misfit(spec)) is not None:
         raise TidecastError(misfit)
     predictor = Predictor(spec, bundle, device=device, strict=strict)
     answer = predictor.raw(ordinary_window(spec, bundle.facts().season))

@@ -125,7 +125,7 @@ def _champion(registry: ModelRegistry, stream: str, spec: StreamSpec) -> tuple[B
         bundle = registry.load(stream, version) if version else None
     except CoreError as error:
         return None, f"the champion cannot be read and counts as none: {error}"
-    misfit = bundle.manifest.misfit(spec) if bundle else None
+    misfit = bundle.misfit(spec) if bundle else None
     return (None, f"the champion counts as none: {misfit}") if misfit else (bundle, None)
 
 

@@ -19,7 +19,7 @@ from model_core.gate.duel import Contender, Duel, against_champion, against_naiv
 from model_core.gate.interval import Difference, relative_difference, share_error, spent
 from model_core.gate.report import report_of
 from model_core.gate.speed import Clock, Speed, measure_speed
-from model_core.gate.stress import Stressed, stress
+from model_core.gate.stress import RESPONSE_MIN, Response, Stressed, responses, stress
 from model_core.grid import DAY_MS
 from model_core.predictor import Predictor
 from model_core.quantiles import Levels
@@ -125,6 +125,7 @@ def judge(
         _tail_check(ratios, first_model=rival is None),
         _coverage_check(first, Levels(windows.spec), block, alpha, first_model=rival is None),
         _stress_check(stressed),
+        *map(_response_check, responses(windows, candidate.predictor, candidate.season, origin)),
         _speed_check(speed),
     )
     naive = naive_losses(late, errors, windows, np.isfinite(first.candidate))
@@ -212,7 +213,7 @@ class _Duels:
 
 def _contender(windows: TrainingWindows, champion: Bundle | None, device: str) -> Contender | None:
     """The champion, if it can serve this stream at all."""
-    if champion is None or champion.manifest.misfit(windows.spec) is not None:
+    if champion is None or champion.misfit(windows.spec) is not None:
         return None
     facts = champion.facts()
     return Contender(Predictor(windows.spec, champion, device=device), facts.season, Tables.of_facts(facts))
@@ -291,6 +292,16 @@ def _stress_check(stressed: list[Stressed]) -> Check:
         said = "; ".join(f"{each.name}: {each.excursion:.3g} ranges outside its window" for each in failed)
         return Check("stress", False, said)
     return Check("stress", True, f"{', '.join(each.name for each in stressed)}: finite and near the window")
+
+
+def _response_check(found: Response) -> Check:
+    """Twenty inches of rain in one hour: the forecast must rise."""
+    name = f"{found.direction} with {found.variable}"
+    if not found.windows:
+        return Check(name, True, "no window has it")
+    said = f"{found.variable} at an extreme moves forecasts by {found.farthest:+.2f} spreads of their window at most, "
+    said += f"{found.mean:+.2f} on average, in the declared direction; {RESPONSE_MIN:+g} and above 0 wanted"
+    return Check(name, found.passed, said)
 
 
 def _speed_check(speed: Speed | None) -> Check:

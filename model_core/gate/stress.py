@@ -10,6 +10,7 @@ from model_core.batches import WindowBatch
 from model_core.dataset import TrainingWindows
 from model_core.ladder import Reason, Rung
 from model_core.predictor import Predictor
+from model_core.spec import StreamSpec
 
 SERIES_MAX = 64
 SPIKE, SHIFT = 20.0, 5.0  # standard deviations of the window
@@ -17,6 +18,7 @@ SCALE = 10.0
 MISSING_SHARE = 0.2
 EXCURSION_MAX = 2.0  # ranges of the window that a forecast may lie outside of it
 COVARIATE = 20.0  # standard deviations
+RESPONSE_MIN = 0.1  # spreads of the window by which the forecast must move, somewhere in the horizon
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,57 @@ def stress(windows: TrainingWindows, predictor: Predictor, season: int, origin: 
     if whole.windows.shape[2] > 1:
         found.append(_answer("a covariate at an extreme", _with_covariates(whole), predictor, bounded=False))
     return found
+
+
+@dataclass(frozen=True)
+class Response:
+    """What becomes of forecasts when a covariate alone goes to an extreme: the middle one of many windows, by spreads
+    of its window. `farthest`: at the step of the horizon where it moves most; `mean`: over all steps. Signs as declared
+    in `monotone`: positive is right."""
+
+    variable: str
+    direction: str  # rising | falling
+    windows: int
+    farthest: float
+    mean: float
+
+    @property
+    def passed(self) -> bool:
+        return not self.windows or (self.farthest >= RESPONSE_MIN and self.mean > 0)
+
+
+def responses(windows: TrainingWindows, predictor: Predictor, season: int, origin: int) -> list[Response]:
+    """Of each covariate that the stream declares monotone, at one origin (a row of the history)."""
+    spec = windows.spec
+    series = np.unique(np.linspace(0, len(windows) - 1, min(SERIES_MAX, len(windows))).astype(np.int64))
+    usual = windows.batch(series, np.full(len(series), origin), season)
+    every = spec.past_covariates + spec.future_covariates
+    found = []
+    for variable, direction in spec.monotone.items():
+        column = every.index(variable)
+        extreme = usual.center[:, 1 + column] + COVARIATE * np.maximum(usual.scale[:, 1 + column], 1e-6)
+        altered = with_covariate(usual, spec, variable, extreme)
+        both = [predictor.raw(batch).locations[:, Rung.MODEL] for batch in (usual, altered)]
+        own = usual.windows[:, :, 0].astype(np.float64)
+        there = np.isfinite(both).all(axis=(0, 2)) & (np.isfinite(own).sum(axis=1) > 1)
+        there &= np.isfinite(usual.windows[:, -1, 1 + column]) | (usual.scale[:, 1 + column] > 0)
+        if not there.any():
+            found.append(Response(variable, direction, 0, 0.0, 0.0))
+            continue
+        moved = (both[1] - both[0])[there] / np.maximum(np.nanstd(own[there], axis=1), 1e-12)[:, None]
+        middle = np.median(moved, axis=0) * (1.0 if direction == "rising" else -1.0)  # [H]
+        found.append(Response(variable, direction, int(there.sum()), float(middle.max()), float(middle.mean())))
+    return found
+
+
+def with_covariate(batch: WindowBatch, spec: StreamSpec, variable: str, value: AnyArray | float) -> WindowBatch:
+    """The batch as if the newest cell of a covariate, and of a future one all that is known ahead, were `value` [B]."""
+    every = spec.past_covariates + spec.future_covariates
+    windows, known = batch.windows.copy(), batch.known.copy()
+    windows[:, -1, 1 + every.index(variable)] = value
+    if variable in spec.future_covariates:
+        known[:, :, spec.future_covariates.index(variable)] = np.broadcast_to(value, len(batch))[:, None]
+    return replace(batch, windows=windows, known=known)
 
 
 def _answer(name: str, batch: WindowBatch, predictor: Predictor, *, bounded: bool) -> Stressed:

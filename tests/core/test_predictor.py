@@ -305,3 +305,13 @@ def test_torch_says_what_numpy_says(rng, holes):
         assert ours.dtype == torchs.dtype
         np.testing.assert_allclose(ours, torchs, rtol=1e-4, atol=1e-4)
     assert 0 < found[TorchLibrary][3].sum() < 300
+
+
+def test_a_model_whose_weights_are_for_other_inputs_is_refused_at_load(rng):
+    """As models of streams with future covariates, from before known values were among the window's features."""
+    spec = make_spec(future_covariates=("price",))
+    bundle = make_bundle(rng, spec)
+    older = bundle.tensors | {WINDOW_WEIGHT: bundle.tensors[WINDOW_WEIGHT][:-HORIZON]}
+    fields = bundle.manifest.model_dump(exclude={"tensors", "sha256"})
+    with pytest.raises(LayoutMismatch, match=r"model v1 has weights of shapes .* train a new one"):
+        Predictor(spec, Bundle.sealed(older, **fields), device="cpu")

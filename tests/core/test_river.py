@@ -14,7 +14,9 @@ from model_core.arrays import BoolArray
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed, TrainingWindows
+from model_core.gate.stress import responses
 from model_core.ladder import Rung
+from model_core.models.ridge import WINDOW_WEIGHT, window_width
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
@@ -161,6 +163,31 @@ def test_extreme_rain_lets_the_river_rise():
     rise = rise[1] - rise[0]
     assert (rise[:, 11:20].mean(axis=1) > 0.1).all()
     assert (np.abs(rise) < 10 * np.nanstd(before.windows[:, :, 0], axis=1, keepdims=True)).all()
+
+
+@pytest.mark.parametrize(
+    ("direction", "deaf", "passes"), [("rising", False, True), ("rising", True, False), ("falling", False, False)]
+)
+def test_a_model_that_ignores_rain_is_refused_where_the_stream_says_that_flow_rises_with_it(direction, deaf, passes):
+    stream, with_rain, _, _ = told(2)
+    spec = WITH_RAIN.model_copy(update={"monotone": {"rain": direction}})
+    weights = with_rain.tensors[WINDOW_WEIGHT].copy()
+    weights[window_width(LENGTH, 0) :] *= not deaf
+    bundle = replace(with_rain, tensors=with_rain.tensors | {WINDOW_WEIGHT: weights})
+    windows = TrainingWindows(spec, history_of(spec, readings_of(stream)))
+    (found,) = responses(windows, Predictor(spec, bundle, device="cpu"), bundle.manifest.season, SPLIT)
+    assert found.windows == STATIONS
+    assert found.passed is passes
+
+
+def test_the_gate_names_what_must_respond():
+    stream, _, _, _ = told(2)
+    spec = WITH_RAIN.model_copy(update={"monotone": {"rain": "rising"}})
+    past = River(stream.rain[: SPLIT // 2], stream.flow[: SPLIT // 2])
+    made = train(history_of(spec, readings_of(past)), spec, version="v1", created_at="", device="cpu")
+    check = next(check for check in made.verdict.checks if check.name == "rising with rain")
+    assert check.passed, check.said
+    assert "rain at an extreme moves forecasts by +" in check.said
 
 
 def test_with_rain_too_the_stream_says_what_is_computed_offline():

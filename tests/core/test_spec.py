@@ -81,3 +81,10 @@ def test_a_series_id_is_an_entity_and_a_variable() -> None:
     assert stream.split("river.3.flow") == ("river.3", "flow")
     assert stream.split("alone") == ("alone", "")
     assert [stream.role(name) for name in ("flow", "rain", "price", "other")] == ["target", "past", "future", "none"]
+
+
+def test_only_covariates_can_be_monotone():
+    with pytest.raises(ValidationError, match="not among past_covariates and future_covariates"):
+        StreamSpec(topic="t", freq="1h", past_covariates=("rain",), monotone={"rian": "rising"})
+    spec = StreamSpec(topic="t", freq="1h", past_covariates=("rain",), monotone={"rain": "rising"})
+    assert spec.monotone == {"rain": "rising"}
