@@ -1,4 +1,4 @@
-"""`tidecast models list | show | report | promote | rollback | export`: the model registry, for people."""
+"""`tidecast models list | show | report | try | promote | rollback | export`: the model registry, for people."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model_core.errors import CoreError
+from stream_app.cli.models_try import try_values
 from stream_app.cli.options import Config
 from stream_app.errors import TidecastError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stream_app.model_registry import ModelRegistry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.command("try")(try_values)
 
 Stream = Annotated[str | None, typer.Option("--stream", help="The stream; needless when there is only one.")]
 Version = Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")]
@@ -67,7 +69,7 @@ def list_models(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json:
 def show(version: Version = "champion", config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
     """What training reported of a version, as JSON."""
     registry, name = _open(config, stream)
-    found = _resolve(registry, name, version)
+    found = resolved(registry, name, version)
     manifest = _checked_load(registry, name, found)
     typer.echo(json.dumps({"manifest": manifest, "report": registry.report(name, found)}, indent=2, ensure_ascii=False))
 
@@ -83,7 +85,7 @@ def report(
     from stream_app.pages.training_page import training_page
 
     registry, name = _open(config, stream)
-    found = _resolve(registry, name, version)
+    found = resolved(registry, name, version)
     told = registry.report(name, found)
     if "gate" not in told:
         raise TidecastError(f"Model {found} of stream {name} has no report of how it was judged; see `models show`")
@@ -95,7 +97,7 @@ def report(
 def promote(version: Version, config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
     """Let a version take charge; the one before becomes `previous`."""
     registry, name = _open(config, stream)
-    found = _resolve(registry, name, version)
+    found = resolved(registry, name, version)
     _checked_load(registry, name, found)
     registry.promote(name, found)
     typer.echo(f"{found} is the champion of {name}; workers take it up within models.poll_interval.")
@@ -124,7 +126,7 @@ def shadow(
 
     settings = Settings.load(config)
     registry, name = _open(config, stream)
-    candidate, champion = _resolve(registry, name, "candidate"), registry.champion(name)
+    candidate, champion = resolved(registry, name, "candidate"), registry.champion(name)
     with ControlTopic(settings, name) as control:
         control.read_all()
         found = control.evidence(candidate, champion)
@@ -165,7 +167,7 @@ def export(
     from stream_app.settings import Settings
 
     registry, name = _open(config, stream)
-    found = _resolve(registry, name, version)
+    found = resolved(registry, name, version)
     try:
         bundle = registry.load(name, found)
     except CoreError as error:
@@ -191,7 +193,8 @@ def _open(config: Path, stream: str | None) -> tuple[ModelRegistry, str]:
     return ModelRegistry(settings.models.registry), name
 
 
-def _resolve(registry: ModelRegistry, stream: str, version: str) -> str:
+def resolved(registry: ModelRegistry, stream: str, version: str) -> str:
+    """The version that an alias names; TidecastError where it names none."""
     from stream_app.model_registry import ALIASES
 
     for alias in ALIASES:

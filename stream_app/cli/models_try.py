@@ -1,0 +1,100 @@
+"""`tidecast models try`: what a model would forecast if covariates had other values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from model_core.errors import CoreError
+from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.train import progress_bar, time_ms
+from stream_app.errors import TidecastError
+
+
+def try_values(
+    version: Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")] = "champion",
+    config: Config = DEFAULT_FILE,
+    stream: Annotated[str | None, typer.Option(help="The stream; needless when there is only one.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="VARIABLE=VALUE of a covariate; may be repeated.")
+    ] = None,
+    series: Annotated[list[str] | None, typer.Option(help="A series; may be repeated, default some.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="CSV (also .gz) or Parquet instead of the input topic, wide or long.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Readings before this time only; default all.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
+) -> None:
+    """Draw the newest forecasts as they are, and as they would be: --set rain=20."""
+    from stream_app.cli.models import resolved
+    from stream_app.model_registry import ModelRegistry
+    from stream_app.pages.try_page import try_page
+    from stream_app.settings import Settings
+    from stream_app.try_job import try_model
+
+    settings = Settings.load(config)
+    name, _ = settings.stream(stream)
+    registry = ModelRegistry(settings.models.registry)
+    try:
+        bundle = registry.load(name, resolved(registry, name, version))
+    except CoreError as error:
+        raise TidecastError(str(error)) from error
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=1.0)
+        report = try_model(
+            settings,
+            name,
+            bundle,
+            _parsed(values or []),
+            series=series or (),
+            file=file,
+            until_ms=time_ms(until, "--until") if until else None,
+            on_progress=lambda what, share: bar.update(task, description=what, completed=share),
+        )
+    if html is not None:
+        html.write_text(try_page(report), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _show(report)
+        typer.echo(f"the page: {html}" if html else "with plots: --html FILE")
+
+
+def _parsed(values: list[str]) -> dict[str, float]:
+    """TidecastError says which one is no VARIABLE=VALUE."""
+    found = {}
+    for text in values:
+        variable, _, value = text.partition("=")
+        try:
+            found[variable.strip()] = float(value)
+        except ValueError:
+            raise TidecastError(f"--set: expected VARIABLE=VALUE, found {text!r}") from None
+    if not found:
+        raise TidecastError('--set: expected a covariate and its value, as in --set "rain=20"')
+    return found
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    levels = report["quantile_levels"]
+    asked = ", ".join(f"{name} = {value:g}" for name, value in report["set"].items())
+    table = Table(title=f"{report['stream']}: forecasts of {report['version']} with {asked}", title_justify="left")
+    table.add_column("series", no_wrap=True)
+    for column in ("step", "median", "with it", "moves by", f"{levels[0]:g} … {levels[-1]:g}", "with it"):
+        table.add_column(column, justify="right")
+    middle = levels.index(0.5)
+    for each in report["drawn"]:
+        before, after = each["before"], each["after"]
+        moved = [with_it - as_it_is for as_it_is, with_it in zip(before[middle], after[middle], strict=True)]
+        steps = {0, len(moved) - 1, max(range(len(moved)), key=lambda step: abs(moved[step]))}
+        for step in sorted(steps):
+            medians = (f"{before[middle][step]:.4g}", f"{after[middle][step]:.4g}", f"{moved[step]:+.4g}")
+            ranges = (f"{rows[0][step]:.4g} … {rows[-1][step]:.4g}" for rows in (before, after))
+            table.add_row(each["series_id"], f"{step + 1}", *medians, *ranges)
+    Console().print(table)
