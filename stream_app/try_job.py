@@ -94,7 +94,7 @@ def try_model(
 
 
 def _newest_origin(windows: TrainingWindows) -> int:
-    """The newest row with a cell of a target at which the worker would forecast: of a forecast of rain rows run ahead."""
+    """The newest row with a target at which the worker would forecast; those of future covariates run ahead of it."""
     there = np.flatnonzero(np.isfinite(windows.target_cells()).any(axis=0))
     rows = there[(there + windows.first_tick) % windows.spec.forecast_every == 0]
     if not len(rows) or rows[-1] < windows.first_origin():

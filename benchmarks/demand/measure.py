@@ -20,6 +20,7 @@ from model_core.dataset import CellHistory, HistoryFeed
 from model_core.ladder import RUNG_NAMES, Rung
 from model_core.ledger import slots_of_horizons
 from model_core.models.intermittent import RATES, ZERO_SHARE
+from model_core.outcomes import Outcome
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
@@ -47,14 +48,14 @@ def spec() -> StreamSpec:
 
 @dataclass
 class Kept:
-    """One row a forecast of a day of the test: K scored horizons, Q levels."""
+    """Forecasts of the days of the test, as they came: K scored horizons, Q levels."""
 
-    product: list[int] = field(default_factory=list)
-    origin: list[int] = field(default_factory=list)  # days since the first
-    rung: list[int] = field(default_factory=list)
-    quantiles: list[FloatArray] = field(default_factory=list)  # [Q, K], published
-    continuous: list[FloatArray] = field(default_factory=list)  # [K, Q], as the ledger has them
-    mean: list[FloatArray] = field(default_factory=list)  # [K]
+    product: list[IntArray] = field(default_factory=list)
+    origin: list[IntArray] = field(default_factory=list)  # days since the first
+    rung: list[AnyArray] = field(default_factory=list)
+    quantiles: list[FloatArray] = field(default_factory=list)  # [n, Q, K], published
+    continuous: list[FloatArray] = field(default_factory=list)  # [n, K, Q], as the ledger has them
+    mean: list[FloatArray] = field(default_factory=list)  # [n, K]
 
 
 def measure(shop: Shop, folder: Path) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def measure(shop: Shop, folder: Path) -> dict[str, Any]:
         "days": [day_of(shop.test_day), day_of(len(cells) - 1)],
         "products": len(shop.products),
         "horizons": [_at(stream, shop, cells, kept, k) for k in range(len(stream.scored_horizons))],
-        "rungs": {name: kept.rung.count(number) for number, name in enumerate(RUNG_NAMES)},
+        "rungs": dict(zip(RUNG_NAMES, np.bincount(np.concatenate(kept.rung), minlength=4).tolist(), strict=True)),
         "tracked_naive": naive,
         "cost": {"fit_s": fit_s, "day_s": forecast_s / (len(cells) - shop.test_day)},
     }
@@ -109,49 +110,55 @@ def _serve(
     slots = slots_of_horizons(stream)
     rows, every = np.cumsum(slots) - slots, np.array(stream.scored_horizons)
     began, naive, counted = time.process_time(), np.zeros(2), 0
-    for observed, outcome in _one_by_one(state, predictor, readings(shop, cells[shop.test_day :], shop.test_day)):
-        del observed
+    for outcome in _few_by_few(
+        state, predictor, readings(shop, cells[shop.test_day :], shop.test_day), len(shop.products)
+    ):
         if (scored := outcome.scored) is not None:
             there = np.isfinite(scored.baselines).all(axis=2) & (scored.origins[:, None] + 1 - first > shop.test_day)
             naive, counted = naive + scored.baselines[there].sum(axis=0), counted + int(there.sum())
         said = outcome.forecasts
-        for row, name in enumerate(said.series_ids):
-            origin, column = int(said.origins[row]), state.columns.index[name]
-            rung = int(said.rungs[row])
-            kept.product.append(place[name])
-            kept.origin.append(origin - first)
-            kept.rung.append(rung)
-            kept.quantiles.append(said.quantiles[row][:, every - 1])
-            kept.continuous.append(_entered(state, column, rows + origin % slots, rung))
-            assert said.mean is not None, "demand has a mean"
-            kept.mean.append(said.mean[row][every - 1])
+        if not len(said):
+            continue
+        columns = np.array([state.columns.index[name] for name in said.series_ids], np.int64)
+        kept.product.append(np.array([place[name] for name in said.series_ids], np.int64))
+        kept.origin.append(said.origins - first)
+        kept.rung.append(said.rungs)
+        kept.quantiles.append(said.quantiles[:, :, every - 1])
+        kept.continuous.append(_entered(state, columns, rows + said.origins[:, None] % slots, said.rungs))
+        assert said.mean is not None, "demand has a mean"
+        kept.mean.append(said.mean[:, every - 1])
     return kept, time.process_time() - began, (naive / max(counted, 1)).tolist()
 
 
-def _one_by_one(state: PartitionState, predictor: Predictor, log: Readings) -> Iterator[Any]:
-    """Each forecast by itself: what it enters into the ledger is read before a later one takes its place."""
-    for observed in state.observe(log, windows_max=1):
+def _few_by_few(state: PartitionState, predictor: Predictor, log: Readings, most: int) -> Iterator[Outcome]:
+    """At most as many forecasts at once as there are products: what they enter into the ledger is read right then."""
+    for observed in state.observe(log, windows_max=most):
         raw = predictor.raw(observed.windows) if observed.windows is not None else None
-        yield observed, state.settle_and_issue(observed, raw)
+        yield state.settle_and_issue(observed, raw)
 
 
-def _entered(state: PartitionState, column: int, rows: IntArray, rung: int) -> FloatArray:
-    """[K, Q]: the quantiles of the continuous value (model_core/compiled/demand.h)."""
-    place = Rung.MODEL if rung == Rung.LEVEL else rung
-    entered: FloatArray = state.columns.arrays["issued"][column >> 8, rows, column & 255, place]
-    return entered.copy()
+def _entered(state: PartitionState, columns: IntArray, rows: IntArray, rungs: AnyArray) -> FloatArray:
+    """[n, K, Q]: the quantiles of the continuous value (model_core/compiled/demand.h). NaN for a product's earlier
+    forecast where two of them came at once: the later one may have taken its place."""
+    tracked = np.where(rungs == Rung.LEVEL, Rung.MODEL, rungs)[:, None]
+    entered: FloatArray = state.columns.arrays["issued"][columns[:, None] >> 8, rows, columns[:, None] & 255, tracked]
+    _, last = np.unique(columns[::-1], return_index=True)
+    earlier = np.ones(len(columns), bool)
+    earlier[len(columns) - 1 - last] = False
+    entered[earlier] = np.nan
+    return entered
 
 
 def _at(stream: StreamSpec, shop: Shop, cells: IntArray, kept: Kept, k: int) -> dict[str, Any]:
     """What came of the forecasts at one scored horizon whose target is a day of the test."""
     h, levels = stream.scored_horizons[k], np.array(stream.quantile_levels)
-    product, origin = np.array(kept.product), np.array(kept.origin)
+    product, origin = np.concatenate(kept.product), np.concatenate(kept.origin)
     inside = np.flatnonzero((origin + h >= shop.test_day) & (origin + h < len(cells)))
     product, origin = product[inside], origin[inside]
     actual = cells[origin + h, product]
-    shown = np.stack([kept.quantiles[i][:, k] for i in inside.tolist()])
-    continuous = np.stack([kept.continuous[i][k] for i in inside.tolist()])
-    mean = np.array([kept.mean[i][k] for i in inside.tolist()])
+    shown = np.concatenate(kept.quantiles)[inside, :, k]
+    continuous = np.concatenate(kept.continuous)[inside, k]
+    mean = np.concatenate(kept.mean)[inside, k]
     pairs = list(zip(origin.tolist(), product.tolist(), strict=True))
     placed = actual - np.random.default_rng(JITTER_SEED + h).random(len(actual))
     days = {
@@ -161,13 +168,14 @@ def _at(stream: StreamSpec, shop: Shop, cells: IntArray, kept: Kept, k: int) -> 
         "28-day mean": np.array([cells[t - MEAN_DAYS + 1 : t + 1, p].mean() for t, p in pairs]),
     }
     zeros = np.array([(cells[max(0, t + 1 - CONTEXT) : t + 1, p] == 0).mean() for t, p in pairs])
-    seldom = zeros > ZERO_SHARE
+    seldom, known = zeros > ZERO_SHARE, np.isfinite(continuous[:, 0])
+    below = placed[:, None] <= continuous
     return {
         "horizon": h,
         "forecasts": len(actual),
         "intermittent": float(seldom.mean()),
-        "pit": (placed[:, None] <= continuous).mean(axis=0).tolist(),
-        "pit_intermittent": (placed[:, None] <= continuous)[seldom].mean(axis=0).tolist(),
+        "pit": below[known].mean(axis=0).tolist(),
+        "pit_intermittent": below[known & seldom].mean(axis=0).tolist(),
         "below": (actual[:, None] < shown).mean(axis=0).tolist(),
         "at_most": (actual[:, None] <= shown).mean(axis=0).tolist(),
         "total": float(mean.sum() / actual.sum()),
