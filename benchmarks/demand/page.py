@@ -56,7 +56,7 @@ def section(found: dict[str, Any], table: Callable[[Sequence[str], Sequence[Sequ
             table(["share under the quantile of level", *levels], lines),
             table(head, scores),
             f"Answered by: {rungs}. Training took {cost['fit_s']:.1f} s, a day {1000 * cost['day_s']:.0f} ms. "
-            f"one forecast at a time. Method: {method}.\n",
+            f"Method: {method}.\n",
         ]
     )
 
