@@ -22,7 +22,8 @@ from stream_app.kafka.clients import reader_properties
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.schema_registry import schemas_of
 from stream_app.wire import decoder
-from stream_app.wire.framing import Schemas
+from stream_app.wire.framing import MAGIC, Schemas
+from stream_app.wire.published import as_json
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -32,6 +33,7 @@ POLL_S = 0.2  # messages of that long are taken together
 AT_ONCE_MAX = 2_000  # some megabytes of them, which the caches and the allocator hold
 LOOK_S = 15.0  # for new topics and partitions
 ASK_AGAIN_S = 1.0
+FRAMED = bytes([MAGIC])  # how a message in Avro begins
 QUEUE_KIB = 16_384  # of messages that wait in the client
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters")
 
@@ -123,6 +125,16 @@ class Following(threading.Thread):
             self._lost.set()
 
 
+def _json(output: str, value: bytes) -> bytes:
+    """A published message as JSON; of what is neither, nothing, which is counted as unreadable."""
+    if value[:1] != FRAMED:
+        return value
+    try:
+        return as_json(output, value) or b""
+    except (ValueError, LookupError, EOFError, TypeError, OverflowError):
+        return b""
+
+
 class Feed:
     """What comes of one topic, into the view of its stream."""
 
@@ -144,7 +156,7 @@ class Feed:
 
     def _outputs(self, found: list[tuple[Any, bytes | None]]) -> None:
         view = self._view
-        told = [(message, value) for message, value in found if value is not None]
+        told = [(message, _json(self._kind, value)) for message, value in found if value is not None]
         values = [value for _, value in told]
         if self._kind == "accuracy":
             view.feed_accuracy(values)

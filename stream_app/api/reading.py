@@ -14,6 +14,7 @@ from model_core.durations import format_duration
 from stream_app.api import answers
 from stream_app.api.fetching import Fetcher
 from stream_app.api.view import DRIFT, STATUSES, StreamView
+from stream_app.wire.published import as_json
 
 MEAN_OVER_MAX = 2_000  # series; of more, every so many
 Sort = Literal["name", "status", "coverage", "skill", "drift", "last_value"]
@@ -173,7 +174,7 @@ def _fetched(view: StreamView, fetcher: Fetcher, partition: int, offset: int) ->
     value = fetcher.fetch(topic, partition, offset)
     if value is None:
         raise NotThere(f"That forecast is no longer in {topic}: the topic's retention or compaction has removed it.")
-    return value
+    return as_json("forecasts", value) or b""
 
 
 def column_of(view: StreamView, series_id: str) -> int:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from datetime import UTC, datetime
+from io import BytesIO
 
+import fastavro
 import numpy as np
 import pytest
 
+from model_core.spec import StreamSpec
 from stream_app.api import heads
 from stream_app.api.cells import AGGREGATES, Cells
+from stream_app.api.following import Feed
 from stream_app.api.recent import RecentRows
 from stream_app.api.roster import NONE, Roster
-from tests.app.published import forecast
+from stream_app.api.view import OK, StreamView
+from stream_app.settings.model import Api
+from stream_app.wire.avro_schemas import SCHEMAS
+from tests.app.published import forecast, moment
 
 SERIES = 5
 
@@ -105,3 +114,41 @@ def test_what_is_no_message_is_passed_over_and_the_others_are_not() -> None:
     good = forecast("a", 5, [[1.0]] * 9)[1]
     found = heads.decode(heads.ForecastHead, [good, b"{", b"\xff", b'{"series_id": 5}'])
     assert [head is not None for head in found] == [True, False, False, False]
+
+
+class Published:
+    """The part of a consumed message that a feed reads."""
+
+    def __init__(self, key: bytes, value: bytes, offset: int) -> None:
+        self._key, self._value, self._offset = key, value, offset
+
+    def key(self) -> bytes:
+        return self._key
+
+    def value(self) -> bytes:
+        return self._value
+
+    def partition(self) -> int:
+        return 3
+
+    def offset(self) -> int:
+        return self._offset
+
+
+def in_avro(value: bytes) -> bytes:
+    body = json.loads(value) | {"origin": datetime.fromisoformat(moment(5)), "issued_at": datetime.now(UTC)}
+    stream = BytesIO(bytes([0, 0, 0, 0, 7]))
+    stream.seek(5)
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(SCHEMAS["forecasts"]), body)
+    return stream.getvalue()
+
+
+def test_a_forecast_in_avro_is_seen_as_one_in_json_and_a_torn_one_is_counted() -> None:
+    view = StreamView("tides", StreamSpec(topic="tides", freq=600_000), Api(series_max=10))
+    key, value = forecast("a", 5, [[1.0, 2.0]] * 9)
+    avro = in_avro(value)
+    feed = Feed(view, "forecasts", None)
+    feed.take([Published(key, avro, 11), Published(key, avro[: len(avro) // 2], 12), Published(key, avro[:4], 13)], 4)
+    keys, rows = view.forecasts.of(0)
+    assert (keys.tolist(), rows["offset"].tolist(), view.unreadable) == ([5], [11], 2)
+    assert (view.statuses[0], view.partitions[0], view.model_names.texts[view.models[0]]) == (OK, 3, "ridge")
