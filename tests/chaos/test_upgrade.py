@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,16 @@ class Left:
         from confluent_kafka.admin import AdminClient
 
         from stream_app.settings import Settings
-        from stream_app.startup import identities
+        from stream_app.startup import NotThereYet, identities
 
         settings = Settings.load(self.config, {})
-        here = identities(settings, AdminClient({"bootstrap.servers": self.world.bootstrap}))["tides"]
+        admin = AdminClient({"bootstrap.servers": self.world.bootstrap})
+
+        def identity() -> Any:
+            with contextlib.suppress(NotThereYet):  # topics were made, and the broker has not heard of all of them yet
+                return identities(settings, admin)["tides"]
+
+        here = wait_until(identity, 60, "the topics")
         keys = self.golden["keys"]
         body = json.loads(unpacked(keys["header"]["body"]))
         body["identity"] = {name: getattr(here, name) for name in body["identity"]}

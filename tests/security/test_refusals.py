@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from stream_app.cli import main
-from tests.app.running_worker import World, readings
+from tests.app.running_worker import World, readings, wait_until
 from tests.security.servers import PASSWORD, USER, SecuredServers
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
@@ -252,13 +252,18 @@ def test_a_right_that_is_missing_in_kafka_is_named(secured: SecuredServers, tmp_
     text = path.read_text().replace('"guarded"', f'"{deployment}"').replace("guarded.in", world.topic)
     path.write_text(text + f'[streams.tides.outputs]\nprefix = "{deployment}"\n')
     settings = Settings.load(path, {})
-    lacking = [each for each in examine(settings) if each.look == "rights" and each.severity is Severity.ERROR]
-    said = {(each.about, each.remedy.split()[2]) for each in lacking}
-    assert said == {
+
+    def lacking() -> set[tuple[str, str]]:
+        found = [each for each in examine(settings) if each.look == "rights" and each.severity is Severity.ERROR]
+        return {(each.about, each.remedy.split()[2]) for each in found}
+
+    expected = {
         *((f"{deployment}.{kind}", "Write") for kind in ("forecasts", "accuracy", "drift", "dead-letters")),
         *((f"{deployment}.{kind}", "Write") for kind in ("journal", "control")),
         (deployment, "Read"),
         (f"{deployment}-doctor", "user"),
     }
+    # What was granted holds as soon as the broker has heard of it.
+    wait_until(lambda: lacking() == expected, 60, "the rights that are missing")
     secured.grant(world.topic, deployment)
-    assert not [each for each in examine(settings) if each.look == "rights" and each.severity is Severity.ERROR]
+    wait_until(lambda: not lacking(), 60, "no right that is missing")
