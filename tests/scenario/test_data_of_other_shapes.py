@@ -119,7 +119,7 @@ def test_hourly_demand_with_gaps_and_repeated_hours(deploy: Callable[[str], Depl
     demand.train()
     demand.produce(second)
     half = sound(demand.ended(), series=10)
-    assert half["answered_by"]["ridge"] > 0
+    assert half["answered_by"]["demand"] > 0
     assert 0.75 <= half["coverage"] <= 0.88  # of counts: the ends of an interval belong to it
     assert half["against_seasonal_naive"] < 0
     assert half["against_last_value"] < 0
