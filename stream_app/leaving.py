@@ -26,6 +26,7 @@ from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
 from stream_app.wire.decoded import Reason
 from stream_app.wire.outcomes import Made, Writer, encode_outcomes
+from stream_app.wire.records import Records
 from stream_app.wire.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Leaving:
         assert shadow.version is not None, "a candidate has a version"
         stream, versions = owned.at.stream, (shadow.version, owned.state.model_version)
         record = wire.encode_shadow_score(owned.spec, stream, owned.at.partition, versions, len(shadow), score)
-        self._outbox.add(owned.spec.outputs.topic("control", stream), [record])
+        self._outbox.add(owned.spec.outputs.topic("control", stream), Records.of([record]))
 
     def add_decision(self, owned: Owned, decision: Decision) -> None:
         """Into the journal's partition of the same number."""

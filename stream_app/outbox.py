@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from stream_app.wire.records import Records
+
 
 class Addressed(NamedTuple):
-    """A record that `produce_batch` cannot carry: with headers, or for one partition."""
+    """A record with headers, or for one partition."""
 
     topic: str
     key: bytes | None
@@ -22,16 +24,16 @@ class Addressed(NamedTuple):
 class Outbox:
     """Records in the order of their making, within each topic."""
 
-    keyed: dict[str, list[tuple[bytes, bytes | None]]] = field(default_factory=dict)  # topic → (key, value)
+    keyed: dict[str, list[Records]] = field(default_factory=dict)  # by topic
     addressed: list[Addressed] = field(default_factory=list)
     records: int = 0
     size_bytes: int = 0  # of keys and values
 
-    def add(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+    def add(self, topic: str, records: Records) -> None:
         if records:
-            self.keyed.setdefault(topic, []).extend(records)
+            self.keyed.setdefault(topic, []).append(records)
             self.records += len(records)
-            self.size_bytes += sum(len(key) + len(value or b"") for key, value in records)
+            self.size_bytes += records.size_bytes
 
     def add_addressed(self, record: Addressed) -> None:
         self.addressed.append(record)

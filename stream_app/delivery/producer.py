@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from model_core.compiled import address
 from stream_app.delivery.calls import Calls
 from stream_app.delivery.failures import HOPELESS, ProducerLost, failure_of
+from stream_app.kafka import compiled
+from stream_app.kafka.librdkafka import ADDRESS, Undelivered, library, opened
 from stream_app.outbox import Addressed, Outbox
+from stream_app.wire.records import Records
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 QUEUE_FULL_WAIT_S = 0.05
-# Records for one call of the client, which holds the interpreter's lock for a microsecond each.
-AT_ONCE = 500
+WITH_LOCK_MAX = 16  # records: handing over so few is done before another thread woke up
 log = structlog.get_logger(__name__)
 
 
-class _Reports:
-    """What the client says of records that it could not deliver.
+class _Columns(ctypes.Structure):
+    """As in produced.c."""
 
-    Apart from OutputProducer: the client holds its callback, and must not hold whoever holds the client.
-    """
+    _fields_ = [(name, ADDRESS) for name in ("keys", "values", "key_ends", "value_ends", "tombstones")]
 
-    def __init__(self) -> None:
-        self.undelivered: KafkaError | None = None
+    @classmethod
+    def of(cls, records: Records) -> _Columns:
+        """Addresses: the records must outlive it."""
+        gone = records.tombstones
+        return cls(
+            address(records.keys.data, np.uint8),
+            address(records.values.data, np.uint8),
+            address(records.keys.ends, np.int64),
+            address(records.values.ends, np.int64),
+            None if gone is None else address(gone, np.int8),
+        )
 
-    def __call__(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            return
-        known = self.undelivered
-        if known is None or (error.code() in HOPELESS and known.code() not in HOPELESS):
-            self.undelivered = error
-            log.error("not delivered", topic=message.topic(), error=error.str())
+
+def _is_not_hopeless(undelivered: Undelivered) -> bool:
+    return undelivered.error.code() not in HOPELESS
 
 
 @contextlib.contextmanager
@@ -61,21 +70,19 @@ class OutputProducer:
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self._reports = _Reports()
-        self.client = Producer({**properties, "on_delivery": self._reports, "delivery.report.only.error": True})
+        self.client, self._handle = opened(Producer, {**properties, "delivery.report.only.error": True})
         self.calls = Calls("producer calls")
+        self._topics: dict[str, int] = {}  # rd_kafka_topic_t* of each
+        self._said: set[int] = set()  # errors of deliveries that were logged
 
     def produce(self, outbox: Outbox, deadline_s: float) -> None:
         """Hand over all records; the client retries by itself until its delivery timeout."""
         deadline = time.monotonic() + deadline_s
-        for topic, records in outbox.keyed.items():
-            for first in range(0, len(records), AT_ONCE):
-                part = records[first : first + AT_ONCE]
-                waiting: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in part]
-                while waiting:
-                    accepted = self.client.produce_batch(topic, waiting)
-                    waiting = [] if accepted == len(waiting) else self._not_accepted(waiting)
-                    self._make_room(deadline if waiting else None)
+        for topic, parts in outbox.keyed.items():
+            for records in parts:
+                done = 0
+                while (done := self._hand_over(topic, records, done)) < len(records):
+                    self._make_room(deadline)
         for record in outbox.addressed:
             while not self._accepts(record):
                 self._make_room(deadline)
@@ -91,9 +98,15 @@ class OutputProducer:
             raise ProducerLost(f"{left} records were not acknowledged within {deadline_s:g} s")
 
     def check(self) -> None:
-        """Raises the failure of the first record that was not delivered."""
-        if self._reports.undelivered is not None:
-            raise failure_of(self._reports.undelivered, "an output was not delivered")
+        """Raises the failure of a record that was not delivered; a hopeless one first."""
+        undelivered = self._handle.undelivered()
+        for each in undelivered:
+            if each.error.code() not in self._said:
+                self._said.add(each.error.code())
+                log.error("not delivered", topic=each.topic, error=each.error.str())
+        if undelivered:
+            worst = min(undelivered, key=_is_not_hopeless)
+            raise failure_of(worst.error, "an output was not delivered")
 
     def abandon(self) -> None:
         """Whoever waits for it waits no more; it ends by itself, on a thread of its own, when it can.
@@ -102,6 +115,9 @@ class OutputProducer:
         """
         client = self.client
         del self.client
+        for topic in self._topics.values():
+            library().rd_kafka_topic_destroy(topic)
+        self._topics = {}
         self.calls.abandon(lambda: client.purge(blocking=False))
 
     def _accepts(self, record: Addressed) -> bool:
@@ -120,19 +136,21 @@ class OutputProducer:
             raise failure_of(error.args[0], "an output was refused") from None
         return True
 
-    def _not_accepted(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those to try again, since the client's queue was full."""
-        refused = [record for record in records if "_error" in record]
-        for record in refused:
-            error = record.pop("_error")
-            if error.code() != KafkaError._QUEUE_FULL:
-                raise failure_of(error, "an output was refused")
-        return refused
+    def _hand_over(self, topic: str, records: Records, first: int) -> int:
+        """From a record on; how many are handed over when the client's queue is full, or all are."""
+        if topic not in self._topics:
+            self._topics[topic] = library().rd_kafka_topic_new(self._handle.client, topic.encode(), None)
+        columns = _Columns.of(records)
+        hand_over = compiled.produce.unlocked if len(records) > WITH_LOCK_MAX else compiled.produce.keeping
+        error = ctypes.c_int64()
+        places = ctypes.addressof(columns), ctypes.addressof(error)
+        done: int = hand_over(len(records), first, self._topics[topic], *places)
+        if done < len(records) and error.value != KafkaError._QUEUE_FULL:
+            raise failure_of(KafkaError(error.value), "an output was refused")
+        return done
 
-    def _make_room(self, deadline: float | None) -> None:
+    def _make_room(self, deadline: float) -> None:
         self.check()
-        if deadline is None:
-            return
         if time.monotonic() > deadline:
             raise ProducerLost("the client's queue stays full: Kafka does not take outputs")
         with _callbacks_served():

@@ -10,9 +10,7 @@ say comes by `consume()` as ever.
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,20 +19,8 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from model_core.arrays import IntArray
 from model_core.compiled import address
 from stream_app.kafka import compiled
+from stream_app.kafka.librdkafka import ADDRESS, Handle, library, opened
 from stream_app.wire.message_columns import COLUMNS, MessageColumns, Texts
-
-PLUGINS = "plugin.library.paths"
-_FUNCTIONS = (  # as in fetched.c
-    "rd_kafka_conf_interceptor_add_on_new",
-    "rd_kafka_consume_batch_queue",
-    "rd_kafka_message_destroy",
-    "rd_kafka_message_timestamp",
-    "rd_kafka_message_headers",
-    "rd_kafka_header_get_all",
-    "rd_kafka_queue_forward",
-)
-_ADDRESS = ctypes.c_void_p
-_opening = threading.Lock()
 
 
 class _Message(ctypes.Structure):
@@ -42,9 +28,9 @@ class _Message(ctypes.Structure):
 
     _fields_ = [
         ("err", ctypes.c_int),
-        ("topic", _ADDRESS),
+        ("topic", ADDRESS),
         ("partition", ctypes.c_int32),
-        ("value", _ADDRESS),
+        ("value", ADDRESS),
         ("value_bytes", ctypes.c_size_t),
     ]
 
@@ -77,25 +63,18 @@ class Fetched(NamedTuple):
 class FetchQueue:
     """Used by the thread that owns the consumer alone."""
 
-    def __init__(self, client: int) -> None:
-        """`client`: rd_kafka_t*"""
-        self._kafka = _librdkafka()
-        self._client = client
-        self._queue: int = self._kafka.rd_kafka_queue_new(client)
+    def __init__(self, handle: Handle) -> None:
+        self._kafka = library()
+        self._client = handle.client
+        self._queue: int = self._kafka.rd_kafka_queue_new(self._client)
         self._diverted = np.empty(0, np.int64)  # rd_kafka_queue_t* of each of our partitions
         self._pointers = np.empty((2, 0), np.int64)
 
     @classmethod
     def open(cls, properties: Mapping[str, Any]) -> tuple[Consumer, FetchQueue]:
         """A consumer, and the queue that its messages are to go to."""
-        _librdkafka()
-        plugins = ";".join(filter(None, (properties.get(PLUGINS), str(Path(compiled.PATH)))))
-        with _opening:
-            consumer = Consumer({**properties, PLUGINS: plugins})
-            client = compiled.newest_client(0)
-        if not client:
-            raise RuntimeError("expected librdkafka to load plugins, as the one that confluent-kafka brings does")
-        return consumer, cls(client)
+        consumer, handle = opened(Consumer, properties)
+        return consumer, cls(handle)
 
     def divert(self, places: Iterable[TopicPartition]) -> None:
         """What is fetched of these comes here from now on. To be called before they are assigned, so that nothing of
@@ -168,40 +147,6 @@ def _copied(count: int, pointers: int, sizes: IntArray, topic: str) -> MessageCo
     texts = Texts(*(np.empty(size, np.uint8) for size in sizes.tolist()))
     start = address(block, np.int64)
     places = [*range(start, start + block.nbytes, block.strides[0]), *(address(text, np.uint8) for text in texts)]
-    columns = (_ADDRESS * len(places))(*places)
+    columns = (ADDRESS * len(places))(*places)
     (compiled.copy.unlocked if count > 64 else compiled.copy.keeping)(count, pointers, ctypes.addressof(columns))
     return MessageColumns(topic, block, texts)
-
-
-def _librdkafka() -> Any:
-    """The library that confluent-kafka has loaded."""
-    global _loaded
-    if _loaded is None:
-        _loaded = _declared(ctypes.PyDLL(_path()))
-        functions = (_ADDRESS * len(_FUNCTIONS))(*(ctypes.cast(_loaded[name], _ADDRESS).value for name in _FUNCTIONS))
-        compiled.use_functions(len(_FUNCTIONS), ctypes.addressof(functions))
-    return _loaded
-
-
-_loaded: Any = None
-
-
-def _path() -> str:
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        path = line.split()[-1]
-        if "librdkafka" in Path(path).name:
-            return path
-    raise RuntimeError("expected confluent-kafka to have loaded librdkafka as a library of its own, found none")
-
-
-def _declared(library: ctypes.PyDLL) -> ctypes.PyDLL:
-    declared = {
-        "rd_kafka_queue_new": ([_ADDRESS], _ADDRESS),
-        "rd_kafka_queue_get_partition": ([_ADDRESS, ctypes.c_char_p, ctypes.c_int32], _ADDRESS),
-        "rd_kafka_queue_destroy": ([_ADDRESS], None),
-        "rd_kafka_topic_name": ([_ADDRESS], ctypes.c_char_p),
-    }
-    for name, (arguments, result) in declared.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, result
-    return library

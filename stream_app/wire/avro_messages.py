@@ -22,7 +22,8 @@ from model_core.spec import StreamSpec
 from stream_app.wire.avro_schemas import SCHEMAS
 from stream_app.wire.framing import MAGIC
 from stream_app.wire.message_schemas import SCHEMA_VERSION
-from stream_app.wire.messages import Record, each_partition, instants
+from stream_app.wire.messages import each_partition, instants
+from stream_app.wire.records import Record
 
 _NULL, _SOME = b"\0", b"\2"  # of a union [null, …]
 

@@ -4,17 +4,18 @@ The parts of a form are put down once; a loop in C (compiled/lines.c) goes over 
 writes them: the shortest text that reads back as the same float, null for what is none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from model_core.arrays import AnyArray, IntArray
+from model_core.arrays import AnyArray
 from model_core.compiled import address
 from stream_app.wire import compiled
+from stream_app.wire.records import Table
 
 Texts = list[bytes]
 _ROWS_WITH_LOCK = 64  # writing so few is over before another thread woke up
@@ -31,18 +32,6 @@ _ROOM = np.zeros(9, np.int64)  # the most bytes that one takes, with a comma beh
 _ROOM[[_REALS, _SHORT_REALS, _INTEGERS, _INSTANTS, _FLAGS]] = 26, 18, 22, 26, 6
 _OVERRUN = 64  # bytes behind what is written that the kernel may touch
 _POWER_MIN, _POWER_MAX = -292, 324
-
-
-class Table(NamedTuple):
-    """Texts, and where each ends."""
-
-    data: AnyArray  # uint8
-    ends: IntArray  # int64 [n]
-
-    @staticmethod
-    def of(texts: Sequence[bytes]) -> "Table":
-        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-        return Table(np.frombuffer(b"".join(texts), np.uint8), ends)
 
 
 class Form:
@@ -89,10 +78,10 @@ class Form:
         """What that part says, once more."""
         self._part(_SAME, part)
 
-    def written(self, count: int, columns: Mapping[str, Any]) -> Texts:
+    def written(self, count: int, columns: Mapping[str, Any]) -> Table:
         """One text for each of `count` rows."""
         if not count:
-            return []
+            return Table.of([])
         parts = self._begun().copy()
         cells = [_cells(columns[name], count) for name in self._columns]
         room = count * len(self._fixed) + self._fill_cells(parts, cells, count)
@@ -166,7 +155,7 @@ def _fill_text(part: NDArray[np.int64], value: Any, count: int) -> int:
     return count * int(np.diff(table.ends, prepend=0).max())
 
 
-def _put(parts: NDArray[np.int64], count: int, room: int) -> Texts:
+def _put(parts: NDArray[np.int64], count: int, room: int) -> Table:
     out, ends, powers = np.empty(room + _OVERRUN, np.uint8), np.empty(count, np.int64), _powers_of_ten()
     put = compiled.put_lines.unlocked if count > _ROWS_WITH_LOCK else compiled.put_lines.keeping
     put(
@@ -177,9 +166,7 @@ def _put(parts: NDArray[np.int64], count: int, room: int) -> Texts:
         address(out, np.uint8),
         address(ends, np.int64),
     )
-    stops = ends.tolist()
-    text = out[: stops[-1]].tobytes()
-    return [text[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+    return Table(out[: int(ends[-1])].copy(), ends)  # the rest of it was only room
 
 
 def _start(array: AnyArray) -> int:

@@ -4,7 +4,7 @@ The messages of a call are written at once (lines.py): no Python code runs for a
 is the one of the input that they all come from, or int64 [n], that of each.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +17,11 @@ from model_core.outcomes import DriftRecord, Forecasts, Scored, Summaries
 from model_core.quantiles import central_intervals
 from model_core.shadow import ShadowScore
 from model_core.spec import StreamSpec
-from stream_app.wire.lines import Form, Table, escapes, strings
+from stream_app.wire.lines import Form, escapes, strings
 from stream_app.wire.message_schemas import SCHEMA_VERSION
+from stream_app.wire.records import Record, Records, Table
 from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
 
-Record = tuple[bytes, bytes]  # (key, value)
 CHUNK = 1024  # messages turned to text at once: about a megabyte, which the caches hold
 
 
@@ -34,12 +34,12 @@ def encode_forecasts(
     model: str | None,
     model_version: str | None,
     issued_at: str,
-) -> list[Record]:
+) -> Records:
     """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
     form = _forecast_form(stream, spec.step_ms, spec.horizon, spec.quantile_levels, forecasts.mean is not None)
     answered = _answered_by(model, model_version)
     partitions = each_partition(partition, len(forecasts))
-    records: list[Record] = []
+    parts: list[Records] = []
     for first in range(0, len(forecasts), CHUNK):
         part = slice(first, first + CHUNK)
         codes = forecasts.rungs[part].astype(np.int64) * len(REASON_NAMES) + forecasts.reasons[part]
@@ -54,8 +54,8 @@ def encode_forecasts(
             "partition": partitions[part],
             "offset": forecasts.offsets[part],
         }
-        records += _records(form, forecasts.series_ids[part], columns)
-    return records
+        parts.append(_records(form, forecasts.series_ids[part], columns))
+    return Records.concatenate(parts)
 
 
 @lru_cache(maxsize=64)
@@ -100,11 +100,12 @@ def each_partition(partition: int | IntArray, count: int) -> IntArray:
     return np.full(count, partition, np.int64) if isinstance(partition, int) else partition
 
 
-def _records(form: Form, series_ids: list[str], columns: dict[str, Any]) -> Iterable[Record]:
+def _records(form: Form, series_ids: list[str], columns: dict[str, Any]) -> Records:
     names = strings(series_ids)
+    table = Table.of(names)
     # What JSON has not escaped is the key as it is.
-    keys = list(map(str.encode, series_ids)) if escapes(names) else names
-    return zip(keys, form.written(len(names), columns | {"series_id": Table.of(names)}), strict=True)
+    keys = Table.of(list(map(str.encode, series_ids))) if escapes(names) else table
+    return Records(keys, form.written(len(names), columns | {"series_id": table}))
 
 
 def instants(spec: StreamSpec, ticks: IntArray) -> IntArray:
@@ -134,11 +135,11 @@ def _answered_by(model: str | None, model_version: str | None) -> Table:
     return Table.of(answered)
 
 
-def encode_accuracy(spec: StreamSpec, stream: str, partition: int | IntArray, scored: Scored) -> list[Record]:
+def encode_accuracy(spec: StreamSpec, stream: str, partition: int | IntArray, scored: Scored) -> Records:
     """One record a forecast, with all its scored horizons. K of them, I central intervals."""
     form = _accuracy_form(stream, spec.quantile_levels, spec.scored_horizons)
     partitions = each_partition(partition, len(scored.series_ids))
-    records: list[Record] = []
+    parts: list[Records] = []
     for first in range(0, len(scored.series_ids), CHUNK):
         part = slice(first, first + CHUNK)
         known = np.isfinite(scored.actual[part])
@@ -151,8 +152,8 @@ def encode_accuracy(spec: StreamSpec, stream: str, partition: int | IntArray, sc
         }
         for name in ("actual", "error", "pinball", "baselines", "mase", "coverage", "skill"):
             columns[name] = getattr(scored, name)[part]
-        records += _records(form, scored.series_ids[part], columns)
-    return records
+        parts.append(_records(form, scored.series_ids[part], columns))
+    return Records.concatenate(parts)
 
 
 @lru_cache(maxsize=64)
@@ -186,7 +187,7 @@ def _accuracy_form(stream: str, quantile_levels: tuple[float, ...], horizons: tu
     return _ended(form)
 
 
-def encode_summaries(spec: StreamSpec, stream: str, partition: int | IntArray, summaries: Summaries) -> list[Record]:
+def encode_summaries(spec: StreamSpec, stream: str, partition: int | IntArray, summaries: Summaries) -> Records:
     """One a series: its running accuracy."""
     columns: dict[str, Any] = {
         "at": instants(spec, summaries.ticks),
@@ -195,7 +196,7 @@ def encode_summaries(spec: StreamSpec, stream: str, partition: int | IntArray, s
     }
     for name in ("mase", "coverage", "pinball", "skill", "scored"):
         columns[name] = getattr(summaries, name)
-    return list(_records(_summary_form(stream, spec.quantile_levels), summaries.series_ids, columns))
+    return _records(_summary_form(stream, spec.quantile_levels), summaries.series_ids, columns)
 
 
 @lru_cache(maxsize=64)

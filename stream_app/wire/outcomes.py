@@ -4,7 +4,6 @@ call of messages.py costs as much as a hundred records; each topic has them in t
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,8 +12,7 @@ from model_core.arrays import IntArray
 from model_core.outcomes import DriftRecord, Forecasts, Outcome, Rows, Scored, Summaries, joined
 from model_core.spec import StreamSpec
 from stream_app.wire import messages
-
-Record = tuple[bytes, bytes | None]  # None: a tombstone
+from stream_app.wire.records import Record, Records
 
 
 class Made(NamedTuple):
@@ -37,19 +35,19 @@ class Writer(Protocol):
         model: str | None,
         model_version: str | None,
         issued_at: str,
-    ) -> list[messages.Record]: ...
+    ) -> Sequence[Record]: ...
 
     def encode_accuracy(
         self, spec: StreamSpec, stream: str, partition: int | IntArray, scored: Scored
-    ) -> list[messages.Record]: ...
+    ) -> Sequence[Record]: ...
 
     def encode_summaries(
         self, spec: StreamSpec, stream: str, partition: int | IntArray, summaries: Summaries
-    ) -> list[messages.Record]: ...
+    ) -> Sequence[Record]: ...
 
     def encode_drift(
         self, spec: StreamSpec, stream: str, partition: int, drift: Sequence[DriftRecord]
-    ) -> list[messages.Record]: ...
+    ) -> Sequence[Record]: ...
 
 
 def encode_outcomes(
@@ -61,7 +59,7 @@ def encode_outcomes(
     model_version: str | None,
     issued_at: str,
     writer: Writer = messages,
-) -> dict[str, list[Record]]:
+) -> dict[str, Records]:
     """By the kind of topic. `model`, `model_version` and `issued_at` as for messages.encode_forecasts.
 
     `writer` knows the format: JSON, or avro_messages.py.
@@ -70,31 +68,57 @@ def encode_outcomes(
         writer.encode_forecasts, spec, stream, model=model, model_version=model_version, issued_at=issued_at
     )
     forecasts = _together(write, [(each.partition, each.outcome.forecasts) for each in made])
-    scored: list[list[Record]] = [[] for _ in made]
+    scored = _Written(Records.of([]), [0] * len(made))
     if spec.accuracy == "records":
         write_scored = partial(writer.encode_accuracy, spec, stream)
         scored = _together(write_scored, [(each.partition, each.outcome.scored) for each in made])
     write_summaries = partial(writer.encode_summaries, spec, stream)
     summaries = _together(write_summaries, [(each.partition, each.outcome.summaries) for each in made])
-    found: dict[str, list[Record]] = {"forecasts": [], "accuracy": [], "drift": [], "control": []}
-    for number, (partition, outcome) in enumerate(made):
-        # A deleted series leaves compacted topics with it.
-        tombstones: list[Record] = [(series_id.encode(), None) for _, series_id in outcome.deleted]
-        found["forecasts"] += forecasts[number] + tombstones
-        found["accuracy"] += scored[number] + summaries[number] + tombstones
-        found["drift"] += writer.encode_drift(spec, stream, partition, outcome.drift)
-        found["control"] += [messages.encode_retrain(spec, stream, partition, storm) for storm in outcome.storms]
-    return found
+    # A deleted series leaves compacted topics with it.
+    gone = [[(series_id.encode(), None) for _, series_id in each.outcome.deleted] for each in made]
+    drift: list[Record] = []
+    control: list[Record] = []
+    for partition, outcome in made:
+        drift += writer.encode_drift(spec, stream, partition, outcome.drift)
+        control += [messages.encode_retrain(spec, stream, partition, storm) for storm in outcome.storms]
+    return {
+        "forecasts": _woven([forecasts], gone),
+        "accuracy": _woven([scored, summaries], gone),
+        "drift": Records.of(drift),
+        "control": Records.of(control),
+    }
+
+
+class _Written(NamedTuple):
+    """Records, and how many of them are of each part."""
+
+    records: Records
+    counts: list[int]
 
 
 def _together(
     write: Callable[[IntArray, Rows], Sequence[Record]], parts: Sequence[tuple[int, Rows | None]]
-) -> list[list[Record]]:
-    """The records of each part. None: there are none of it."""
+) -> _Written:
+    """None: there are none of a part."""
     counts = [0 if columns is None else len(columns.series_ids) for _, columns in parts]
     there = [columns for _, columns in parts if columns is not None and columns.series_ids]
     if not there:
-        return [[] for _ in parts]
+        return _Written(Records.of([]), counts)
     partitions = np.repeat(np.array([partition for partition, _ in parts], np.int64), counts)
-    records = iter(write(partitions, joined(there)))
-    return [list(islice(records, count)) for count in counts]
+    records = write(partitions, joined(there))
+    return _Written(records if isinstance(records, Records) else Records.of(records), counts)
+
+
+def _woven(columns: Sequence[_Written], tombstones: Sequence[Sequence[Record]]) -> Records:
+    """Part by part, what the columns have of it and then its tombstones."""
+    columns = [each for each in columns if each.records]
+    if len(columns) == 1 and not any(tombstones):
+        return columns[0].records
+    woven, at = [], [0] * len(columns)
+    for part, gone in enumerate(tombstones):
+        for number, each in enumerate(columns):
+            end = at[number] + each.counts[part]
+            woven.append(each.records.part(at[number], end))
+            at[number] = end
+        woven.append(Records.of(gone))
+    return Records.concatenate(woven)

@@ -109,7 +109,7 @@ def test_what_is_not_a_number_is_null(rng: np.random.Generator) -> None:
 
 
 def test_no_forecasts_are_no_messages(rng: np.random.Generator) -> None:
-    assert encoded(rng, spec(), count=0)[1] == []
+    assert not encoded(rng, spec(), count=0)[1]
 
 
 def test_accuracy_records_have_an_entry_for_each_scored_horizon(rng: np.random.Generator) -> None:

@@ -15,6 +15,7 @@ from stream_app.delivery.commits import OffsetCommits
 from stream_app.local_services.ports import free_port
 from stream_app.outbox import Outbox
 from stream_app.settings.model import Limits
+from stream_app.wire.records import Records
 from tests.app.running_worker import wait_until
 
 
@@ -93,5 +94,5 @@ def test_a_producer_that_is_fenced_is_lost_and_not_the_worker(
 def publish(delivery: ExactlyOnce, topic: str, count: int) -> None:
     """All but the commit."""
     delivery.begin()
-    delivery.produce(Outbox({topic: [(b"k", b"v" * 100)] * count}))
+    delivery.produce(Outbox({topic: [Records.of([(b"k", b"v" * 100)] * count)]}))
     delivery.flush()

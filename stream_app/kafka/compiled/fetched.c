@@ -1,68 +1,11 @@
 // Messages out of librdkafka's queue and into columns, without a Python object for each; see fetch_queue.py.
-//
-// librdkafka itself is the one that confluent-kafka brought: nothing is linked, its functions are handed in. What is
-// declared here is its public interface (rdkafka.h), whose layout is frozen.
 
-#include <stdint.h>
 #include <string.h>
 
-typedef struct {
-    int err;
-    void *topic;
-    int32_t partition;
-    void *value;
-    size_t value_bytes;
-    void *key;
-    size_t key_bytes;
-    int64_t offset;
-    void *private_;
-} Message;
-
-typedef int OnNew(void *client, const void *conf, void *opaque, char *error, size_t error_bytes);
-
-typedef struct {
-    int (*conf_interceptor_add_on_new)(void *conf, const char *name, OnNew *on_new, void *opaque);
-    int64_t (*consume_batch_queue)(void *queue, int timeout_ms, Message **messages, size_t most);
-    void (*message_destroy)(Message *message);
-    int64_t (*message_timestamp)(const Message *message, int *kind);
-    int (*message_headers)(const Message *message, void **headers);
-    int (*header_get_all)(const void *headers, size_t index, const char **name, const void **value, size_t *bytes);
-    void (*queue_forward)(void *source, void *target);
-} Functions;
+#include "librdkafka.h"
 
 enum { NONE = -1 };  // bytes of a value or key that is not there
 enum { VALUES, KEYS, HEADERS, SIZES };
-
-static Functions kafka;
-static void *newest;
-
-void use_functions(int64_t count, const Functions *functions) {
-    (void)count;
-    kafka = *functions;
-}
-
-// --- the client, from librdkafka to us: it loads this library as a plugin of a consumer's configuration ---
-
-static int on_new(void *client, const void *conf, void *opaque, char *error, size_t error_bytes) {
-    (void)conf, (void)opaque, (void)error, (void)error_bytes;
-    newest = client;
-    return 0;
-}
-
-int conf_init(void *conf, void **opaque, char *error, size_t error_bytes) {
-    (void)opaque, (void)error, (void)error_bytes;
-    return kafka.conf_interceptor_add_on_new(conf, "tidecast", on_new, NULL);
-}
-
-// The client made last, given away once; 0 when there is none.
-int64_t newest_client(int64_t count) {
-    (void)count;
-    void *client = newest;
-    newest = NULL;
-    return (int64_t)client;
-}
-
-// --- messages ---
 
 // Whatever these queues get goes to the target: librdkafka forgets it when a partition is assigned anew.
 void forward(int64_t count, void **queues, void *target) {

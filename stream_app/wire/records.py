@@ -1,0 +1,99 @@
+"""Records on their way out, as columns: no Python object for each of them between the form and Kafka's client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_core.arrays import IntArray
+
+Record = tuple[bytes, bytes | None]  # (key, value); None: a tombstone
+
+
+class Table(NamedTuple):
+    """Texts, one behind the other, and where each ends."""
+
+    data: NDArray[np.uint8]
+    ends: IntArray  # int64 [n]
+
+    @staticmethod
+    def of(texts: Sequence[bytes]) -> Table:
+        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+        return Table(np.frombuffer(b"".join(texts), np.uint8), ends)
+
+    @staticmethod
+    def concatenate(tables: Sequence[Table]) -> Table:
+        ends = [table.ends for table in tables]
+        starts = np.cumsum([0, *(len(table.data) for table in tables)]).tolist()
+        moved = [each + start for each, start in zip(ends, starts, strict=False)]
+        return Table(np.concatenate([table.data for table in tables]), np.concatenate(moved))
+
+    def part(self, first: int, end: int) -> Table:
+        start = int(self.ends[first - 1]) if first else 0
+        stop = int(self.ends[end - 1]) if end else 0
+        return Table(self.data[start:stop], self.ends[first:end] - start)
+
+    def texts(self) -> list[bytes]:
+        stops = self.ends.tolist()
+        text = self.data.tobytes()
+        return [text[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+
+
+@dataclass(frozen=True, eq=False)
+class Records(Sequence[Record]):
+    """n records of one topic, in the order of their making."""
+
+    keys: Table
+    values: Table
+    tombstones: NDArray[np.int8] | None = None  # int8 [n], 1 where there is no value; None: nowhere
+
+    @staticmethod
+    def of(pairs: Sequence[Record]) -> Records:
+        gone = np.array([value is None for _, value in pairs], np.int8)
+        return Records(
+            Table.of([key for key, _ in pairs]),
+            Table.of([value or b"" for _, value in pairs]),
+            gone if gone.any() else None,
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Records]) -> Records:
+        parts = [part for part in parts if len(part)]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return Records.of([])
+        gone = None
+        if any(part.tombstones is not None for part in parts):
+            each = [np.zeros(len(part), np.int8) if part.tombstones is None else part.tombstones for part in parts]
+            gone = np.concatenate(each)
+        keys, values = ([getattr(part, name) for part in parts] for name in ("keys", "values"))
+        return Records(Table.concatenate(keys), Table.concatenate(values), gone)
+
+    def part(self, first: int, end: int) -> Records:
+        gone = None if self.tombstones is None else self.tombstones[first:end]
+        return Records(self.keys.part(first, end), self.values.part(first, end), gone)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of keys and values."""
+        return len(self.keys.data) + len(self.values.data)
+
+    def __len__(self) -> int:
+        return len(self.keys.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[Record]:
+        gone = [0] * len(self) if self.tombstones is None else self.tombstones.tolist()
+        for key, value, is_gone in zip(self.keys.texts(), self.values.texts(), gone, strict=True):
+            yield key, None if is_gone else value
