@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from stream_app.errors import TidecastError
 from stream_app.schema_registry import Registry, RegistryAway
 from stream_app.wire import WITH_REGISTRY
-from stream_app.wire.avro_messages import AvroMessages
 from stream_app.wire.avro_schemas import SCHEMAS, schema_text, subject
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
+    from stream_app.wire.avro_messages import AvroMessages
 
 
 def avro_writers(settings: Settings) -> dict[str, AvroMessages]:
@@ -36,6 +36,8 @@ def avro_writers(settings: Settings) -> dict[str, AvroMessages]:
                     "it: `tidecast schema --register`, or `tidecast topics create`."
                 )
             ids[output] = found
+        from stream_app.wire.avro_messages import AvroMessages  # few streams publish Avro: 0.1 s of each start
+
         writers[stream] = AvroMessages(ids)
     return writers
 

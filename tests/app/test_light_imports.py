@@ -12,7 +12,7 @@ WORKER = "from stream_app.threads import pin_threads; import stream_app.settings
     ("statement", "absent"),
     [
         ("from stream_app.cli import main; main(['--help'])", ["numpy", "torch", "faust", "confluent_kafka", "redis"]),
-        (WORKER, ["torch", "holidays", "pyarrow", "plotly"]),
+        (WORKER, ["torch", "holidays", "pyarrow", "plotly", "fastavro", "fastapi"]),
     ],
 )
 def test_what_is_not_needed_is_not_imported(statement, absent):
