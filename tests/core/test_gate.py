@@ -55,7 +55,7 @@ def test_losses_that_resemble_their_neighbours_seldom_fool_blocks_and_often_fool
     differences, level = ar(rng, 1000, 1200), 10.0
     wrong = [relative_difference(level + each, np.full(1200, level), 100, 0.05).upper < 0 for each in differences]
     naive = differences.mean(axis=1) + 1.645 * differences.std(axis=1) / 1200**0.5 < 0
-    assert np.mean(wrong) < 0.07
+    assert np.mean(wrong) < 0.1, ".054 in the mean of many seeds, and .01 beside it in one"
     assert np.mean(naive) > 0.25
 
 
