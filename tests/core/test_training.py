@@ -186,7 +186,8 @@ def test_a_short_noisy_history_is_not_overfitted(rng):
     bundle = train(make_history(cells[:300]), spec, **MADE).bundle
     windows = TrainingWindows(spec, make_history(cells))
     done = run(windows, Predictor(spec, bundle, device="cpu"), 24, 310, 890)
-    assert np.sqrt(np.nanmean(done.residuals[:, :, Rung.MODEL] ** 2)) < 1.15
+    # 1.03 in the median of 120 seeds and 1.25 in the worst: so few days of validation choose the penalty by chance
+    assert np.sqrt(np.nanmean(done.residuals[:, :, Rung.MODEL] ** 2)) < 1.4
 
 
 def test_lags_count_one_by_one_where_blocks_would_blur_them(rng):
