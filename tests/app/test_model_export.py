@@ -23,7 +23,7 @@ from tests.core.test_predictor import make_bundle, make_spec
 SPEC = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE", aggregate="sum")
 SERIES = ("a", "b", "c")
 OUTPUTS = ["quantiles", "mean"]
-VARYING = [0, 2, 3]  # of seven golden vectors: two are of seldom sales, two do not vary
+FAR_FROM_NOTHING = [0, 3]  # of seven golden vectors: others are clipped at 0, of seldom sales, or do not vary
 
 
 def bundle_with_tables(rng: np.random.Generator) -> Bundle:
@@ -120,11 +120,11 @@ def test_what_was_learned_since_training_moves_the_intervals(exported):
     inputs["bounds"] = np.tile([0.0, np.inf], (7, 1))
     slope = np.broadcast_to(np.linspace(-1, 1, len(SPEC.quantile_levels), dtype=np.float32), inputs["offsets"].shape)
     usual, wide, crossed = (
-        exported.run(inputs | {"offsets": np.ascontiguousarray(factor * slope)})["quantiles"][VARYING]
+        exported.run(inputs | {"offsets": np.ascontiguousarray(factor * slope)})["quantiles"][FAR_FROM_NOTHING]
         for factor in (0, 1, -4)
     )
     width_of = [quantiles[:, -1] - quantiles[:, 0] for quantiles in (usual, wide)]
-    assert (width_of[1] > 1.1 * width_of[0]).all()
+    assert (width_of[1] > 1.2 * width_of[0]).all()
     assert (np.diff(crossed, axis=1) == 0).any()
     assert (np.diff(crossed, axis=1) >= 0).all()
 
