@@ -14,6 +14,7 @@ from model_core.batches import RawForecast
 from model_core.bundle import ModelFacts
 from model_core.calibration import UNIT_FLOOR, WINSOR, Calibration, calibration_fields
 from model_core.columns import Columns, Field
+from model_core.corrector import Corrector, corrector_fields
 from model_core.drift import cusum
 from model_core.drift.watch import DriftWatch, drift_fields
 from model_core.ladder import LADDER_FIELDS
@@ -32,6 +33,7 @@ def settlement_fields(spec: StreamSpec) -> tuple[Field, ...]:
         *scoring_fields(spec),
         *LADDER_FIELDS,
         *drift_fields(len(spec.quantile_levels)),
+        *corrector_fields(spec),
     )
 
 
@@ -67,6 +69,7 @@ class Settlement:
         self.calibration = Calibration(spec, columns, levels, facts, self._kernel)
         self.drift = DriftWatch(columns, levels, partition, spec.report_ticks, facts)
         self._kernel.take_coverage(self.drift.hits, self.drift.scored)
+        self.corrector = Corrector(spec, columns, facts, UNIT_FLOOR)
         self._last_horizon = spec.scored_horizons[-1]
         self._no_forecasts = _no_forecasts(spec)
         self._losses: list[FloatArray] | None = None
@@ -85,16 +88,19 @@ class Settlement:
         """Another model is in charge from the next forecast on."""
         self.calibration.swap(facts, taken)
         self.drift.swap(facts)
+        self.corrector.swap(facts)
 
     def settle_and_issue(self, observed: Observed, raw: RawForecast | None) -> Outcome:
         """Take the waves in order; `raw` has one row for each of `observed.windows`."""
         out, answers, start = _Parts(), None, 0
         if raw is not None and observed.windows is not None:
+            raw = self.corrector.take_answers(raw, observed.windows)
             answers = Answers(self._spec, raw, observed.windows)
         for wave in observed.waves:
             self._close(wave, out)
             if wave.kind is WaveKind.SKIPPED:
                 ledger.drop(self._columns, wave.columns)
+                self.corrector.drop(wave.columns)
             elif wave.kind is WaveKind.SETTLED:
                 self._settle(wave, out)
             if len(wave.due):
@@ -106,6 +112,7 @@ class Settlement:
     # --- what was issued meets its actual value ---------------------------------------------------------------------
 
     def _settle(self, wave: Wave, out: _Parts) -> None:
+        self.corrector.learn(wave.columns, wave.ticks, wave.values)
         found = self._kernel.settle(wave.columns, wave.ticks, wave.values, wave.season_change)
         if self._losses is not None:
             self._losses.append(found.lost(len(wave.columns)))
@@ -149,6 +156,7 @@ class Settlement:
         """The answers at `start` and after are this wave's."""
         index = wave.columns[wave.due]
         self.calibration.meet(index)
+        self.corrector.correct(start, index, wave.origins, wave.settled)
         corrected = wave.kind is WaveKind.CORRECTED
         self._kernel.issue(answers, start, index, wave.origins, wave.settled, corrected)
         if not self._quiet:

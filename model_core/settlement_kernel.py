@@ -213,6 +213,9 @@ class SettlementKernel:
             if name in columns.arrays:
                 setattr(struct, name, address(columns.arrays[name], dtype))
                 setattr(struct, f"{name}_marks", address(columns.touched(name), np.uint8))
+        if "corrector_width" in columns.arrays:
+            struct.widths = address(columns.flat("corrector_width"), np.float32)
+            struct.moved = address(columns.flat("corrector_moved"), np.float64)
         struct.season_change_marks = address(columns.touched("season_change"), np.uint8)
         struct.scored_marks = address(columns.touched_group(SCORED), np.uint8)
         struct.issuing_marks = address(columns.touched_group(ISSUING), np.uint8)

@@ -108,6 +108,7 @@ class Shadow:
         calibration.closed = settlement.calibration.closed
         self._admit(np.flatnonzero((theirs.flat("calibrated") == 1) & (theirs.flat("role") == 0)), known=True)
         calibration.begin(facts)
+        self._settlement.corrector.begin()
 
     def __len__(self) -> int:
         return len(self._columns)

@@ -166,6 +166,13 @@ class StreamSpec(Strict):
     calibration_rate: float = setting(
         0.005, "rebuild", "Step of the interval tracker; .02 and more is unstable under delayed labels.", gt=0, lt=0.02
     )
+    corrector_steps: int = setting(
+        0,
+        "rebuild",
+        "Steps ahead up to which a series' forecasts are corrected by what the model keeps getting wrong; 0: off.",
+        since=3,
+        ge=0,
+    )
     drift_report_every: DurationMs = setting(DAY_MS, "restart", "Event time between drift summaries.", ge=1000)
     rebuild_context: DurationMs | None = setting(
         None,

@@ -16,6 +16,7 @@ from benchmarks.accuracy.rivals import SAMPLED, SEED
 from benchmarks.demand.measure import CELL
 from benchmarks.demand.page import section
 from benchmarks.demand.retail import CITED
+from benchmarks.probabilities import page as probabilities
 from benchmarks.svg import bars
 
 PAGE, PLOT = "ACCURACY.md", "mse.svg"
@@ -64,7 +65,8 @@ def write_page(folder: Path) -> Path:
     found = {path.stem: json.loads(path.read_text()) for path in raw.glob("*.json") if path.name != METHODS}
     parts = [INTRODUCTION, _machines(found), OFFLINE, _offline(found), OPERATIONAL, _operational(found)]
     parts += [_means(found, raw), SAMPLE, _sampled(found), _costs(found), _shuffled(found)]
-    parts += [GIFT, _gift(found), *([section(found[CELL], _table)] if CELL in found else []), _sources()]
+    parts += [GIFT, _gift(found), *([section(found[CELL], _table)] if CELL in found else [])]
+    parts += [probabilities.section(raw, _table), _sources()]
     page = folder / PAGE
     page.write_text("\n".join(part for part in parts if part))
     return page
@@ -227,5 +229,5 @@ def _machines(found: dict[str, Any]) -> str:
 
 
 def _sources() -> str:
-    cited = [published.DATA, published.PATCHTST, published.GIFT_EVAL, CITED]
+    cited = [published.DATA, published.APPLIANCES, published.PATCHTST, published.GIFT_EVAL, CITED]
     return "## Sources\n\n" + "\n".join(f"- {text}" for text in cited) + "\n"

@@ -23,6 +23,11 @@ GIFT_EVAL_ETT1_H_SHORT = {
     "PatchTST": (0.893, 0.190),
 }
 
+APPLIANCES = (
+    "UCI 374, Appliances Energy Prediction: Candanedo, 2017, doi 10.24432/C5VC8G; CC BY 4.0, read in "
+    "place (26 channels, without the two random ones)"
+)
+
 DATA = (
     "ETTh1 and ETTh2: Zhou, Zhang, Peng, Zhang, Li, Xiong and Zhang, Informer: Beyond Efficient Transformer for Long "
     "Sequence Time-Series Forecasting, AAAI 2021; CC BY-ND 4.0, read in place"

@@ -142,7 +142,8 @@ static void publish(const Settlement *s, int64_t column, int64_t rung, const dou
             place_by_level(s, location[h], unit, base, own ? own + h * s->G : 0, s->cohort_offsets + bucket,
                            offsets + bucket, bounds, quantiles);
         } else {
-            place(s, location[h], unit, base, s->spread[table + h], offsets + bucket, bounds, quantiles);
+            const double width = width_of(s, column, rung, s->bucket[h]);
+            place(s, location[h], width * unit, base, s->spread[table + h], offsets + bucket, bounds, quantiles);
         }
         for (int64_t i = 0; i < s->Q; i++) published[i * s->H + h] = (float)shown(s, bounds, (float)quantiles[i]);
     }
@@ -174,7 +175,8 @@ static void enter(const Settlement *s, int64_t column, int64_t origin, int64_t s
                     place_by_level(s, location, unit[r], base, own ? own + h * s->G : 0, s->cohort_offsets + k * s->Q,
                                    offsets, bounds, s->table);
                 } else {
-                    place(s, location, unit[r], base, s->scored_spread[table], offsets, bounds, s->table);
+                    const double width = width_of(s, column, r, k);
+                    place(s, location, width * unit[r], base, s->scored_spread[table], offsets, bounds, s->table);
                 }
                 quantiles = s->table;
             }

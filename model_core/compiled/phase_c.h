@@ -91,6 +91,11 @@ typedef struct {
         *issued_mean_marks;
 
     double *table, *sorted;  // [Q] each, room for the arithmetic of one row
+
+    // The corrector's columns (corrector.c), null where it is off: of the model's quantiles at each scored horizon how much
+    // narrower they are than uncorrected ones, and by how much the newest location one step ahead was moved.
+    const float *widths;  // [K]
+    const double *moved;
 } Settlement;
 
 // Like numpy's maximum and minimum: NaN when either is.
@@ -128,6 +133,16 @@ static inline int64_t table_of(const Settlement *s, int64_t column, int64_t rung
 // Where a rung's offsets at a scored horizon begin.
 static inline int64_t offsets_at(const Settlement *s, int64_t column, int64_t rung, int64_t k) {
     return ((column * TRACKED + rung) * s->K + k) * s->Q;
+}
+
+// How wide a rung's quantiles are at a scored horizon, as a share of those of uncorrected answers.
+static inline double width_of(const Settlement *s, int64_t column, int64_t rung, int64_t k) {
+    return rung == MODEL && s->widths ? (double)s->widths[column * s->K + k] : 1.0;
+}
+
+// By how much a rung's newest location one step ahead was moved: the unit is that of uncorrected answers.
+static inline double moved_by(const Settlement *s, int64_t column, int64_t rung) {
+    return rung == MODEL && s->moved ? s->moved[column] : 0.0;
 }
 
 // Of a column: [running pinball, updates] of a rung, or of what was ISSUED.

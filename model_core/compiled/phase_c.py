@@ -57,6 +57,7 @@ class Settlement(ctypes.Structure):
         *_members(" ".join([*ONE_ROW, *MANY_ROWS]), ARRAY),
         *_members("season_change_marks scored_marks issuing_marks", ARRAY),
         *_members("issued_marks issued_rung_marks results_marks issued_mean_marks table sorted", ARRAY),
+        *_members("widths moved", ARRAY),
     ]
 
 

@@ -262,7 +262,8 @@ static void learn(const Settlement *s, int64_t column, double y, const Entry *en
             }
             if (entry->k == 0 && !frozen) {  // the first scored horizon is one step
                 const float median = entry->quantiles[r * s->Q + s->median];
-                learn_unit(s, column, r, y - shown(s, s->bounds + 2 * column, median));
+                const double uncorrected = shown(s, s->bounds + 2 * column, median) - moved_by(s, column, r);
+                learn_unit(s, column, r, y - uncorrected);
             }
         }
     }
