@@ -121,6 +121,16 @@ def test_what_is_sent_arrives_once_and_in_order(kafka_bootstrap, topic_prefix):
     assert sorted(chain(*values)) == table.values.tolist()
 
 
+def has_messages(topic, client):
+    consumer = Consumer({**client, "group.id": topic})
+    ends = [
+        consumer.get_watermark_offsets(TopicPartition(topic, each), 10)[1]
+        for each in range(topic_partitions(topic, client))
+    ]
+    consumer.close()
+    return any(ends)
+
+
 @pytest.mark.usefixtures("services")
 def test_ctrl_c_flushes_and_says_how_many_were_sent(kafka_bootstrap, topic_prefix, tmp_path):
     topic = f"{topic_prefix}.in"
@@ -129,9 +139,8 @@ def test_ctrl_c_flushes_and_says_how_many_were_sent(kafka_bootstrap, topic_prefi
     arguments = ["produce", str(tmp_path / "file.csv"), "-t", topic, "--bootstrap", kafka_bootstrap]
     process = subprocess.Popen([*TIDECAST, *arguments, "--create-topic", "--rate", "100"], stderr=subprocess.PIPE)
     client = {"bootstrap.servers": kafka_bootstrap}
-    while topic_partitions(topic, client) is None:
+    while topic_partitions(topic, client) is None or not has_messages(topic, client):
         time.sleep(0.05)
-    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     (messages,) = consumed(kafka_bootstrap, topic)
