@@ -94,7 +94,7 @@ def _delays(found: list[dict[str, Any]]) -> list[str]:
         "places a series. σ is the standard deviation of the seasonal difference y_t − y_{t−m}: what a day",
         "usually differs from the day before. `none` is the control: what alarms there is chance, or in the data.",
         "",
-        "Hardly any is seen more often than the control (2 σ in UCI 374 is, within a week): the figures say so of such detectors.",
+        "Hardly any is seen more often than the control (2 σ in UCI 374 is, within a week).",
         "A forecast that corrects itself shows a step in one residual: a tick later the newest values say the new",
         "level. One or 2 σ is what these series do from one day to the next, and one residual of that size is no",
         "evidence at one false alarm in 20,000 ticks. Noise is learned by the unit within a season (then `scale`",
