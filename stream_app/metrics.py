@@ -320,14 +320,14 @@ class Metrics:
 
     def _show_quality(self, stream: str, summaries: Summaries, spec: StreamSpec | None) -> None:
         for gauge, values in ((self.pinball, summaries.pinball), (self.skill, summaries.skill)):
-            if np.isfinite(values).any():
-                gauge.labels(stream).set(float(np.nanmean(values)))
+            if len(known := values[np.isfinite(values)]):  # nanmean takes ten times as long, each poll
+                gauge.labels(stream).set(float(known.mean()))
         levels = () if spec is None else spec.quantile_levels
         for position, (low, high) in enumerate(central_intervals(levels)):
             covered = summaries.coverage[:, position]
-            if np.isfinite(covered).any():
+            if len(known := covered[np.isfinite(covered)]):
                 interval = f"{levels[high] - levels[low]:.4g}"
-                self.coverage.labels(stream, interval).set(float(np.nanmean(covered)))
+                self.coverage.labels(stream, interval).set(float(known.mean()))
 
     def _count_storms(self, stream: str, drift: list[DriftRecord]) -> None:
         for record in drift:
