@@ -16,7 +16,6 @@ from model_core.columns import Columns, Field
 from model_core.drift.ratios import ratios
 from model_core.drift.storm import STORM_SHARE_MIN, Storm
 from model_core.outcomes import OUTAGE, STORM, DriftRecord
-from model_core.scoring import SCORED
 
 
 class Said(IntEnum):
@@ -41,12 +40,12 @@ FORECASTS, DATA = Kind(0, STORM), Kind(1, OUTAGE)
 KINDS = (FORECASTS, DATA)
 NOTHING, HELD, TOLD, SUPPRESSED = range(4)  # what has become of the newest alarm
 NEVER = np.iinfo(np.int64).min
-# Only an alarm changes them, but a group of their own would be a command of Redis for each block that had one.
+GROUP = "alarms"  # of what only an alarm changes
 FIELDS = (
-    Field("alarm_tick", np.int64, inner=(2,), fill=NEVER, group=SCORED),  # of the newest one, by kind
-    Field("alarm_fate", np.int8, inner=(2,), group=SCORED),
-    Field("alarm_said", np.int8, inner=(2,), group=SCORED),
-    Field("alarm_facts", np.float64, inner=(2, 2), group=SCORED),  # statistic, threshold
+    Field("alarm_tick", np.int64, inner=(2,), fill=NEVER, group=GROUP),  # of the newest one, by kind
+    Field("alarm_fate", np.int8, inner=(2,), group=GROUP),
+    Field("alarm_said", np.int8, inner=(2,), group=GROUP),
+    Field("alarm_facts", np.float64, inner=(2, 2), group=GROUP),  # statistic, threshold
 )
 
 
@@ -89,7 +88,7 @@ class Alarms:
             flat("alarm_said")[alarms, place] = heard.said[~quiet]
             flat("alarm_facts")[alarms, place] = heard.facts[~quiet]
             self._held[place] = True
-        self._columns.touch_hot(index, SCORED)
+        self._columns.touch_hot(index, GROUP)
         return records
 
     def close(self, tick: int, cause: int, season: int) -> list[DriftRecord]:
@@ -119,7 +118,7 @@ class Alarms:
             singly = storm.since is None
             storm.suppressed += 0 if singly else len(held)
             self._columns.flat("alarm_fate")[held, place] = TOLD if singly else SUPPRESSED
-            self._columns.touch_hot(held, SCORED)
+            self._columns.touch_hot(held, GROUP)
             for column in held.tolist() if singly else ():
                 facts = self._columns.flat("alarm_facts")[column, place]
                 at = int(self._columns.flat("alarm_tick")[column, place])
