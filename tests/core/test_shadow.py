@@ -100,6 +100,14 @@ def walks(rng: np.random.Generator, ticks: int, series: tuple[str, ...] = SERIES
     return {name: np.round(20 + 3 * waves + rng.normal(0, 1, ticks).cumsum() * 0.1, 3) for name in series}
 
 
+def gone_over(live: Side, spec: StreamSpec, candidate: Bundle) -> Side:
+    """A worker with the same state that goes over now; what the champion issued is not scored as the candidate's."""
+    other = Side(spec, stopped_and_restored(live.state, spec), Predictor(spec, candidate, device="cpu", strict=True))
+    other.state.swap_model(candidate.facts())
+    ledger.drop(other.state.columns, np.arange(other.state.columns.used))
+    return other
+
+
 def test_offsets_and_units_are_those_of_a_worker_that_went_over_when_the_shadow_began(rng: np.random.Generator) -> None:
     spec = spec_of()
     champion, candidate = models(rng, spec)
@@ -110,10 +118,7 @@ def test_offsets_and_units_are_those_of_a_worker_that_went_over_when_the_shadow_
     live = Side.of(spec, champion)
     for readings in polls(cells, 0, 100):
         live.take(readings)
-    other = Side(spec, stopped_and_restored(live.state, spec), Predictor(spec, candidate, device="cpu", strict=True))
-    other.state.swap_model(candidate.facts())
-    # What the champion issued is not scored as the candidate's.
-    ledger.drop(other.state.columns, np.arange(other.state.columns.used))
+    other = gone_over(live, spec, candidate)
     live.begin(candidate)
     for readings in polls(cells, 100, 260, gone={140: "c", 150: "e"}):
         live.take(readings)
@@ -157,9 +162,7 @@ def test_both_are_scored_on_the_same_cells_that_came_after_their_forecasts(rng: 
     live = Side.of(spec, champion)
     for readings in polls(cells, 0, 100):
         live.take(readings)
-    other = Side(spec, stopped_and_restored(live.state, spec), Predictor(spec, candidate, device="cpu", strict=True))
-    other.state.swap_model(candidate.facts())
-    ledger.drop(other.state.columns, np.arange(other.state.columns.used))
+    other = gone_over(live, spec, candidate)
     live.begin(candidate)
     for readings in polls(cells, 100, 200):
         live.take(readings)
