@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import sys
@@ -26,6 +27,7 @@ SWITCH_S = 0.001  # the default is 5 ms
 def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT (exit code 0) or a failure (1). Raises SystemExit."""
     configure_logs(settings.log_level, json=settings.log_format == "json", secrets=secrets_of(settings))
+    faulthandler.enable()  # a crash in a library says where, instead of nothing
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what they have to say of a failure, we have said
     # A poll batch makes tens of thousands of objects that live for milliseconds: looking for cycles there is waste.

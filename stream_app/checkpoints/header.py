@@ -137,6 +137,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(json.loads(body), cls)
 
 
+# msgspec looks into a class when it is used first, and a thread that uses it meanwhile crashes the process (in 0.22).
+# States are restored by several threads: no first use is left to them.
+msgspec.json.Decoder(Header)
+
+
 def piece_key(label: str, field: str, number: int) -> str:
     return f"{label}:{field}:{number}"
 
