@@ -22,7 +22,7 @@ from model_core.columns import Columns
 from model_core.roster import Roster
 from model_core.spec import StreamSpec
 from model_core.windows import window_fields
-from stream_app.dead_letters import MalformedShare
+from stream_app.dead_letters.record import MalformedShare
 from stream_app.wire.json import decode
 
 LIVE_MS = 20  # of a poll at a live rate

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.stage import REPOSITORY, Stage
 from benchmarks.workload import LAG_TICKS, START_S, STEP_S, Workload, create_topics, delete_topics, series_values
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 
 STREAM = "w1"
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal", "control")

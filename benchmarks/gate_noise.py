@@ -34,7 +34,7 @@ from model_core.ridge_training import Choice, RidgeTraining
 from model_core.spec import StreamSpec
 from model_core.training import Spans, split
 from stream_app.tables import read_table
-from stream_app.train_job import from_table
+from stream_app.training.train_job import from_table
 
 DATA = REPOSITORY / "stream_app" / "data" / "uci235_household_7ch_15min.csv.gz"
 SEASON, WEEK = 168, 168

@@ -19,7 +19,7 @@ from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from stream_app.speed import untrained
+from stream_app.models.speed import untrained
 from stream_app.wire import messages
 
 STEP_MS, FIRST_TICK = 600_000, 2_953_000 // 12 * 12

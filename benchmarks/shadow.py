@@ -21,7 +21,7 @@ from benchmarks.drain import Drained, drain
 from benchmarks.stage import REPOSITORY, Stage, alone
 from benchmarks.workload import Workload, create_topics, produce
 from model_core.bundle import Bundle
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 
 KINDS = {"without": 0, "with": 10_000}  # series of a partition in the shadow, at most
 LOSS_MAX = 0.1  # of the rate, as was promised

@@ -2,13 +2,13 @@
 
 Threads, and what goes from one to the next:
 
-    poll thread (consumer.py) ─ poll batches ─▶ event loop: the Faust agent (agents.py)
+    poll thread (polling/) ── poll batches ───▶ event loop: the Faust agent (polling/agents.py)
         ▲                                            │
         │ permits, offsets to commit, rewinds        ▼
-    publisher thread (publisher.py) ◀─ parcels ─ pipeline thread (pipeline.py)
+    publisher thread (delivery/) ◀── parcels ── pipeline thread (pipeline/)
         │ committed cuts
         ▼
-    saver thread (saver.py)
+    saver thread (checkpoints/)
 
 Faust brings the agent, supervision and signals; its own Kafka transport is off, since it takes one event at a time.
 """
@@ -27,29 +27,29 @@ import faust
 import mode
 import structlog
 
-from stream_app.agents import add_agents
-from stream_app.assignment import Assignment
 from stream_app.checkpoints import CheckpointStore, Identity, connect
-from stream_app.consumer import PollThread
+from stream_app.checkpoints.saver import Saver
+from stream_app.dead_letters.holds import HoldWatcher
 from stream_app.delivery import AtLeastOnce, ExactlyOnce
 from stream_app.delivery.commits import OffsetCommits
+from stream_app.delivery.publisher import Publisher
 from stream_app.errors import TidecastError
-from stream_app.forecast_batches import ForecastBatches
-from stream_app.health import Health, HealthServer
-from stream_app.holds import HoldWatcher
 from stream_app.kafka.clients import consumer_properties, output_properties
-from stream_app.metrics import Metrics
-from stream_app.model_registry import ModelRegistry
-from stream_app.model_watcher import ModelWatcher
-from stream_app.output_schemas import avro_writers
-from stream_app.pipeline import Pipeline
-from stream_app.poll_batch import PollBatch, StreamPartition
-from stream_app.publisher import Publisher
-from stream_app.restore import Restorer
-from stream_app.rewinds import Rewinds
-from stream_app.saver import Saver
-from stream_app.schema_registry import schemas_of
-from stream_app.startup import wait_until_usable
+from stream_app.models.registry import ModelRegistry
+from stream_app.models.watcher import ModelWatcher
+from stream_app.observability.health import Health, HealthServer
+from stream_app.observability.metrics import Metrics
+from stream_app.pipeline.forecast_batches import ForecastBatches
+from stream_app.pipeline.pipeline import Pipeline
+from stream_app.polling.agents import add_agents
+from stream_app.polling.assignment import Assignment
+from stream_app.polling.consumer import PollThread
+from stream_app.polling.poll_batch import PollBatch, StreamPartition
+from stream_app.recovery.restore import Restorer
+from stream_app.recovery.rewinds import Rewinds
+from stream_app.runtime.startup import wait_until_usable
+from stream_app.schemas.output_schemas import avro_writers
+from stream_app.schemas.registry import schemas_of
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings

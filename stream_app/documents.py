@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from stream_app.metrics import metrics_document
+from stream_app.observability.metrics import metrics_document
 from stream_app.settings.table import configuration_document
 
 FOLDER = Path(__file__).parents[1] / "docs"

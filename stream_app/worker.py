@@ -12,8 +12,8 @@ import faust
 import structlog
 
 from stream_app.app import create_app
-from stream_app.logs import configure_logs
-from stream_app.memory import few_arenas
+from stream_app.observability.logs import configure_logs
+from stream_app.runtime.memory import few_arenas
 from stream_app.settings.secrets import secrets_of
 
 if TYPE_CHECKING:

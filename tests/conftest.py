@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock, Timeout
 
-from stream_app.threads import pin_threads
+from stream_app.runtime.threads import pin_threads
 
 pin_threads()  # before numpy and torch are there: two spinning threads on two cores took five times as long
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stream_app.dead_letters import HEADER
+from stream_app.dead_letters.record import HEADER
 from stream_app.wire.timestamps import rfc3339
 
 SHOWN_CHARACTERS = 500  # of a key, a value and a detail

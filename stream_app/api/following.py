@@ -17,10 +17,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_app.api.view import StreamView
 from stream_app.errors import TidecastError
-from stream_app.health import Readiness
 from stream_app.kafka.clients import reader_properties
 from stream_app.kafka.topic_follower import TopicFollower
-from stream_app.schema_registry import schemas_of
+from stream_app.observability.health import Readiness
+from stream_app.schemas.registry import schemas_of
 from stream_app.wire import decoder
 from stream_app.wire.framing import MAGIC, Schemas
 from stream_app.wire.published import as_json

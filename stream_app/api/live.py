@@ -16,8 +16,8 @@ from stream_app.api.reading import NotThere
 from stream_app.api.routes import Known
 from stream_app.api.view import StreamView
 from stream_app.pages import shell
+from stream_app.pages.plots import FORECAST, NAIVE_A, Fan, Figure, live_figure, over_time_figure
 from stream_app.pages.training_page import training_document
-from stream_app.plots import FORECAST, NAIVE_A, Fan, Figure, live_figure, over_time_figure
 
 PAST_HORIZONS = 4  # of values drawn, at least this many and 2 of the horizon's
 PAST_STEPS_MIN = 96

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from model_core.errors import CoreError
 from stream_app.api import answers
 from stream_app.api.reading import NotThere
-from stream_app.model_registry import Listed, ModelRegistry
+from stream_app.models.registry import Listed, ModelRegistry
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings

@@ -14,8 +14,8 @@ from stream_app.api.following import Following
 from stream_app.api.reading import NotThere
 from stream_app.api.registry import Models
 from stream_app.api.view import StreamView
-from stream_app.health import Readiness
-from stream_app.wire.message_schemas import ForecastMessage
+from stream_app.observability.health import Readiness
+from stream_app.schemas.message_schemas import ForecastMessage
 
 Name = Annotated[str, Path(description="Name of the stream in the configuration.")]
 SeriesId = Annotated[str, Query(description="As in the messages.", max_length=1024)]

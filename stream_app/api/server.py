@@ -26,8 +26,8 @@ from stream_app.api.reading import NotThere
 from stream_app.api.registry import Models
 from stream_app.api.view import StreamView
 from stream_app.errors import TidecastError
-from stream_app.health import Readiness, listen
-from stream_app.logs import configure_logs
+from stream_app.observability.health import Readiness, listen
+from stream_app.observability.logs import configure_logs
 from stream_app.pages import shell
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ def api(
     config: Config = DEFAULT_FILE,
 ) -> None:
     """Serve the page and the API, until SIGTERM or Ctrl-C (exit code 0). docs/API.md"""
-    from stream_app.threads import pin_threads
+    from stream_app.runtime.threads import pin_threads
 
     pin_threads()  # before anything imports numpy
     from stream_app.api.server import run

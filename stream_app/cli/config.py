@@ -26,7 +26,7 @@ WIDE = 120  # columns from which the settings are a table, not a list
 @app.command()
 def check(file: File = None, config: Config = DEFAULT_FILE) -> None:
     """Say what is wrong with a configuration, a sentence a problem; exit code 2 when something is."""
-    from stream_app.schema_registry import schemas_of
+    from stream_app.schemas.registry import schemas_of
     from stream_app.settings import Settings
     from stream_app.wire import decoder
 
@@ -71,7 +71,7 @@ def size(
     as_json: AsJson = False,
 ) -> None:
     """Memory of a stream's state, by part, in the workers together and in Redis."""
-    from stream_app import sizing
+    from stream_app.checkpoints import sizing
     from stream_app.settings import Settings
 
     console = Console(highlight=False, soft_wrap=True)

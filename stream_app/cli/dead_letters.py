@@ -18,9 +18,9 @@ from stream_app.cli.options import DEFAULT_FILE, Config
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
-    from stream_app.dead_letter_log import Chosen, Kept
+    from stream_app.dead_letters.log import Chosen, Kept
+    from stream_app.dead_letters.requeueing import Plan
     from stream_app.kafka.topic_scan import Progress
-    from stream_app.requeueing import Plan
 
 LISTED = 20
 SHOWN_BYTES = 4_096
@@ -55,7 +55,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
 ) -> None:
     """How many there are, by reason and partition of the input, and the newest of them."""
-    from stream_app.dead_letter_log import DeadLetterLog
+    from stream_app.dead_letters.log import DeadLetterLog
     from stream_app.kafka.topic_scan import TopicScan
     from stream_app.settings import Settings
 
@@ -97,9 +97,9 @@ def show(
     save: Annotated[Path | None, typer.Option(help="Write the value, byte by byte, into this file.")] = None,
 ) -> None:
     """One dead letter: why, where it was, its key, headers and value. Nothing in it reaches the terminal raw."""
-    from stream_app.dead_letter_log import DeadLetterLog, Place
+    from stream_app.dead_letters.log import DeadLetterLog, Place
+    from stream_app.dead_letters.printable import printable
     from stream_app.kafka.topic_scan import TopicScan
-    from stream_app.printable import printable
     from stream_app.settings import Settings
     from stream_app.wire.timestamps import rfc3339
 
@@ -161,10 +161,10 @@ def requeue(
 
     None goes back twice, however often this is run or cut off. Mend what made them fail first.
     """
-    from stream_app.dead_letter_log import DeadLetterLog, Place
+    from stream_app.dead_letters.log import DeadLetterLog, Place
+    from stream_app.dead_letters.requeueing import Requeue, Rules, skipped_sentences
+    from stream_app.kafka.producing import topic_partitions
     from stream_app.kafka.topic_scan import TopicScan
-    from stream_app.producing import topic_partitions
-    from stream_app.requeueing import Requeue, Rules, skipped_sentences
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
@@ -203,10 +203,10 @@ def accept(
 
     Mend the producer first: counting begins anew, and the next flood holds the partition again.
     """
-    from stream_app.accepting import accept_held
+    from stream_app.dead_letters.accepting import accept_held
     from stream_app.kafka.admin import Admin
+    from stream_app.runtime.startup import identities
     from stream_app.settings import Settings
-    from stream_app.startup import identities
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
@@ -228,7 +228,7 @@ def _chosen(
     until: str | None,
 ) -> Chosen:
     from stream_app.cli.train import time_ms
-    from stream_app.dead_letter_log import Chosen
+    from stream_app.dead_letters.log import Chosen
     from stream_app.wire.decoded import REASONS
 
     unknown = set(reasons or ()) - set(REASONS)
@@ -259,7 +259,7 @@ def _print_list(
     back: Counter[tuple[str, int]],
     newest: deque[tuple[Kept, bool]],
 ) -> None:
-    from stream_app.printable import printable
+    from stream_app.dead_letters.printable import printable
     from stream_app.wire.timestamps import rfc3339
 
     console = Console(highlight=False)
@@ -298,7 +298,7 @@ def _print_plan(console: Console, plan: Plan, topic: str) -> None:
 
 
 def _as_json(kept: Kept) -> dict[str, Any]:
-    from stream_app.printable import printable
+    from stream_app.dead_letters.printable import printable
     from stream_app.wire.timestamps import rfc3339
 
     return {

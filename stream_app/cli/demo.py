@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stream_app.producing import parse_rate
+from stream_app.kafka.producing import parse_rate
 
 if TYPE_CHECKING:
     from stream_app.demo.run import Demo

@@ -15,7 +15,7 @@ from stream_app.cli.options import Config
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
-    from stream_app.model_registry import ModelRegistry
+    from stream_app.models.registry import ModelRegistry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("try")(try_values)
@@ -121,8 +121,8 @@ def shadow(
     promote: Annotated[bool, typer.Option("--promote", help="Let it take charge if it is proven.")] = False,
 ) -> None:
     """How the candidate does beside the champion, on values that came after its forecasts."""
-    from stream_app.control import ControlTopic
     from stream_app.settings import Settings
+    from stream_app.training.control import ControlTopic
 
     settings = Settings.load(config)
     registry, name = _open(config, stream)
@@ -162,8 +162,8 @@ def export(
     FILE.json says what goes in and comes out, FILE.golden.safetensors has forecasts to try it on, and with --with-state
     FILE.state.safetensors the inputs that a worker has learned.
     """
-    from stream_app.learned import read_learned
-    from stream_app.model_export import trace, write
+    from stream_app.models.export import trace, write
+    from stream_app.models.learned import read_learned
     from stream_app.settings import Settings
 
     registry, name = _open(config, stream)
@@ -185,7 +185,7 @@ def export(
 
 
 def _open(config: Path, stream: str | None) -> tuple[ModelRegistry, str]:
-    from stream_app.model_registry import ModelRegistry
+    from stream_app.models.registry import ModelRegistry
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
@@ -195,7 +195,7 @@ def _open(config: Path, stream: str | None) -> tuple[ModelRegistry, str]:
 
 def resolved(registry: ModelRegistry, stream: str, version: str) -> str:
     """The version that an alias names; TidecastError where it names none."""
-    from stream_app.model_registry import ALIASES
+    from stream_app.models.registry import ALIASES
 
     for alias in ALIASES:
         if version == alias:

@@ -31,10 +31,10 @@ def try_values(
 ) -> None:
     """Draw the newest forecasts as they are, and as they would be: --set rain=20."""
     from stream_app.cli.models import resolved
-    from stream_app.model_registry import ModelRegistry
+    from stream_app.models.registry import ModelRegistry
     from stream_app.pages.try_page import try_page
     from stream_app.settings import Settings
-    from stream_app.try_job import try_model
+    from stream_app.training.try_job import try_model
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
-from stream_app.producing import (
+from stream_app.kafka.producing import (
     Message,
     Pace,
     ReadingsProducer,

@@ -23,7 +23,7 @@ def reset(
 ) -> None:
     """Move a stopped deployment to another place in its input, and rebuild its state from the log."""
     from stream_app.errors import TidecastError
-    from stream_app.reset import Reset, parse_target
+    from stream_app.recovery.reset import Reset, parse_target
     from stream_app.settings import Settings
 
     if (to is None) is not resume_from_state:

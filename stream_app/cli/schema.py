@@ -32,8 +32,8 @@ def schema(
         _register(config, stream)
         return
     if asyncapi:
+        from stream_app.schemas.asyncapi import document
         from stream_app.settings import Settings
-        from stream_app.wire.asyncapi import document
 
         typer.echo(json.dumps(document(Settings.load(config)), indent=2))
         return
@@ -48,8 +48,8 @@ def schema(
 
 
 def _chosen(output: str | None, *, avro: bool) -> dict[str, Any]:
-    from stream_app.wire.avro_schemas import SCHEMAS
-    from stream_app.wire.message_schemas import MESSAGES, json_schema
+    from stream_app.schemas.avro_schemas import SCHEMAS
+    from stream_app.schemas.message_schemas import MESSAGES, json_schema
 
     if not avro:
         return {name: json_schema(name) for name in MESSAGES if output in (None, name)}
@@ -60,7 +60,7 @@ def _chosen(output: str | None, *, avro: bool) -> dict[str, Any]:
 
 def _register(config: Path, stream: str | None) -> None:
     from stream_app.kafka.topics import streams_of
-    from stream_app.output_schemas import register
+    from stream_app.schemas.output_schemas import register
     from stream_app.settings import Settings
 
     settings = Settings.load(config)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from stream_app.speed_page import Records
+    from stream_app.pages.speed_page import Records
 
 HORIZONS, BATCHES = (24, 96), (1, 7, 256, 2048)
 
@@ -32,13 +32,13 @@ def speed(
 
     Devices that this machine lacks are shown as not run; records in the folder from another machine stay.
     """
-    from stream_app.threads import pin_threads
+    from stream_app.runtime.threads import pin_threads
 
     pin_threads()  # before torch is imported
     import torch
 
-    from stream_app import speed_page
-    from stream_app.speed import DEVICES, Shapes, measure
+    from stream_app.models.speed import DEVICES, Shapes, measure
+    from stream_app.pages import speed_page
 
     records = speed_page.load(out) if out else {}
     shapes = Shapes(context_length, tuple(horizons or HORIZONS), tuple(batches or BATCHES))
@@ -70,7 +70,7 @@ def _progress_bar() -> Progress:
 
 
 def _show(records: Records) -> None:
-    from stream_app.speed_page import about, heads, table
+    from stream_app.pages.speed_page import about, heads, table
 
     console = Console()
     shown = Table(title="microseconds a forecast", title_justify="left")

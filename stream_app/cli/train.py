@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from stream_app.settings import Settings
-    from stream_app.train_job import Result
+    from stream_app.training.train_job import Result
 
 INTERRUPTED = 130
 SERIES_SHOWN_MAX = 40
@@ -46,8 +46,8 @@ def train(
 ) -> None:
     """Learn a model from history and let it take charge if it is better than the one that is."""
     require_torch()
-    from stream_app import train_job
     from stream_app.settings import Settings
+    from stream_app.training import train_job
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
@@ -73,7 +73,7 @@ def train(
             typer.echo("Stopped: nothing was published.", err=True)
             raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        from stream_app.model_registry import ModelRegistry
+        from stream_app.models.registry import ModelRegistry
 
         report = ModelRegistry(settings.models.registry).report(name, result.version)
         typer.echo(json.dumps(report | {"promoted": result.promoted}, indent=2, ensure_ascii=False))
@@ -87,8 +87,8 @@ def _follow(settings: Settings, stream: str, every: str | None) -> None:
     import threading
 
     from model_core.durations import parse_duration_ms
-    from stream_app.logs import configure_logs
-    from stream_app.train_service import TrainService
+    from stream_app.observability.logs import configure_logs
+    from stream_app.training.train_service import TrainService
 
     configure_logs(settings.log_level, json=settings.log_format == "json")
     try:

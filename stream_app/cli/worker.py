@@ -9,7 +9,7 @@ def worker(
     config: Config = DEFAULT_FILE,
 ) -> None:
     """Read readings, publish forecasts, until SIGTERM or Ctrl-C (exit code 0) or a failure (1)."""
-    from stream_app.threads import pin_threads
+    from stream_app.runtime.threads import pin_threads
 
     pin_threads()  # before anything imports numpy
     from stream_app.settings import Settings

@@ -15,9 +15,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from model_core.compiled import address
 from stream_app.delivery.calls import Calls
 from stream_app.delivery.failures import HOPELESS, ProducerLost, failure_of
+from stream_app.delivery.outbox import Addressed, Outbox
 from stream_app.kafka import compiled
 from stream_app.kafka.librdkafka import ADDRESS, Undelivered, library, opened
-from stream_app.outbox import Addressed, Outbox
 from stream_app.wire.records import Records
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from stream_app.demo.collecting import Collector
 from stream_app.demo.scoring import SeriesScores
 from stream_app.demo.table import COVERAGE_NEAR, Line, Report, answered
 from stream_app.pages.page import cards_html
+from stream_app.pages.plots import Fan, Figure, fan_figure, horizon_figure, reliability_figure, strip_figure
 from stream_app.pages.shell import filled, part, standalone
-from stream_app.plots import Fan, Figure, fan_figure, horizon_figure, reliability_figure, strip_figure
 from stream_app.watch.view import short_number
 
 PAST_HORIZONS = 3  # of what happened before the origin

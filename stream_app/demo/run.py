@@ -16,9 +16,9 @@ from stream_app.demo.stage import Stage
 from stream_app.demo.table import Report, make_report
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import QUIET
+from stream_app.kafka.producing import Pace, ReadingsProducer, create_topic, single_messages
 from stream_app.local_services import LocalServices
 from stream_app.local_services.ports import free_port
-from stream_app.producing import Pace, ReadingsProducer, create_topic, single_messages
 from stream_app.tables import Table
 
 WAIT_POLL_S = 0.1
@@ -176,7 +176,7 @@ def _train(demo: Demo) -> Training:
 
 
 def _champion(demo: Demo) -> str | None:
-    from stream_app.model_registry import ModelRegistry
+    from stream_app.models.registry import ModelRegistry
 
     return ModelRegistry(str(demo.folder / "models")).champion(demo.plan.name)
 

@@ -12,7 +12,7 @@ from stream_app.doctor.models import look_at_models
 from stream_app.doctor.store import Store
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import NotAllowed
-from stream_app.startup import identities
+from stream_app.runtime.startup import identities
 
 if TYPE_CHECKING:
     from stream_app.checkpoints import Identity

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from model_core.errors import CoreError
 from stream_app.doctor.findings import Findings, error, ok, warning
 from stream_app.errors import TidecastError
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from model_core.spec import StreamSpec

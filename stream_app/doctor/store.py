@@ -12,8 +12,8 @@ from model_core.layouts import STATE_LAYOUT, STEPS
 from stream_app.checkpoints import CheckpointStore, Identity, connect
 from stream_app.checkpoints.commands import PartitionKeys, reaching
 from stream_app.checkpoints.header import REBUILD, Header, StateMismatch, check_format, check_source
+from stream_app.checkpoints.sizing import state_bytes
 from stream_app.doctor.findings import Findings, error, ok, warning
-from stream_app.sizing import state_bytes
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings

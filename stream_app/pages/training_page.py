@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stream_app.pages.page import Document, Section, page
-from stream_app.plots import Fan, coverage_figure, fan_figure, interval_figure, ratio_figure, with_other
+from stream_app.pages.plots import Fan, coverage_figure, fan_figure, interval_figure, ratio_figure, with_other
 
 SERIES_SHOWN_MAX = 100
 

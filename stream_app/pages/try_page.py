@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stream_app.pages.page import Document, Section, page
-from stream_app.plots import Fan, fan_figure, with_other
+from stream_app.pages.plots import Fan, fan_figure, with_other
 
 
 def try_page(report: Mapping[str, Any]) -> str:

@@ -19,9 +19,9 @@ from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.outcomes import DriftRecord, Forecasts, Scored, Summaries
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
-from stream_app.wire.avro_schemas import SCHEMAS
+from stream_app.schemas.avro_schemas import SCHEMAS
+from stream_app.schemas.message_schemas import SCHEMA_VERSION
 from stream_app.wire.framing import MAGIC
-from stream_app.wire.message_schemas import SCHEMA_VERSION
 from stream_app.wire.messages import each_partition, instants
 from stream_app.wire.records import Record
 

@@ -1,4 +1,4 @@
-"""Columns → the published messages, as (key, value) bytes. message_schemas.py says what stands in them.
+"""Columns → the published messages, as (key, value) bytes. schemas/message_schemas.py says what stands in them.
 
 The messages of a call are written at once (lines.py): no Python code runs for a single number or message. `partition`
 is the one of the input that they all come from, or int64 [n], that of each.
@@ -17,8 +17,8 @@ from model_core.outcomes import DriftRecord, Forecasts, Scored, Summaries
 from model_core.quantiles import central_intervals
 from model_core.shadow import ShadowScore
 from model_core.spec import StreamSpec
+from stream_app.schemas.message_schemas import SCHEMA_VERSION
 from stream_app.wire.lines import Form, escapes, strings
-from stream_app.wire.message_schemas import SCHEMA_VERSION
 from stream_app.wire.records import Record, Records, Table
 from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
 

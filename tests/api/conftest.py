@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
-from stream_app import train_job
 from stream_app.local_services import LocalServices
 from stream_app.settings import Settings
+from stream_app.training import train_job
 from tests.app.forks import TIDECAST
 from tests.app.running_worker import START_MS, STEP_MS, WorkerProcess, World, wait_until
 

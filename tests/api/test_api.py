@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from stream_app.wire.message_schemas import MESSAGES
+from stream_app.schemas.message_schemas import MESSAGES
 from tests.api.conftest import SERIES, TICKS, TOKEN, Plant, start_api
 from tests.app.running_worker import START_MS, STEP_MS, World, wait_until
 

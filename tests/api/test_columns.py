@@ -18,8 +18,8 @@ from stream_app.api.following import Feed
 from stream_app.api.recent import RecentRows
 from stream_app.api.roster import NONE, Roster
 from stream_app.api.view import OK, StreamView
+from stream_app.schemas.avro_schemas import SCHEMAS
 from stream_app.settings.model import Api
-from stream_app.wire.avro_schemas import SCHEMAS
 from tests.app.published import forecast, moment
 
 SERIES = 5

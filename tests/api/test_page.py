@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from stream_app.pages.page import Document, Section, page
-from stream_app.plots import coverage_figure
+from stream_app.pages.plots import coverage_figure
 from tests.api.chromium import find_chromium
 from tests.api.conftest import SERIES, TICKS, TOKEN, Plant, start_api
 from tests.app.running_worker import World

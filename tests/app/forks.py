@@ -182,7 +182,7 @@ def become(words: Sequence[str], out: str, err: str, environment: dict[str, str]
 
 def load() -> None:
     """What a worker imports, as early as it would: threads are pinned before numpy is there."""
-    from stream_app.threads import pin_threads
+    from stream_app.runtime.threads import pin_threads
 
     pin_threads()
     import stream_app.cli.worker

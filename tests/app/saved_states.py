@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient
 
 from model_core.partition import PartitionState
 from stream_app.checkpoints import CheckpointStore, Restored, connect
+from stream_app.runtime.startup import identities
 from stream_app.settings import Settings
-from stream_app.startup import identities
 
 if TYPE_CHECKING:
     from tests.app.running_worker import World

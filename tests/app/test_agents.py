@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
-from stream_app.agents import add_agents
-from stream_app.poll_batch import PollBatch
+from stream_app.polling.agents import add_agents
+from stream_app.polling.poll_batch import PollBatch
 
 
 class Edge:

@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 from confluent_kafka import Producer
 
+from stream_app.schemas.asyncapi import document
+from stream_app.schemas.message_schemas import MESSAGES
 from stream_app.settings import Settings
-from stream_app.wire.asyncapi import document
-from stream_app.wire.message_schemas import MESSAGES
 from tests.app.running_worker import World, readings, wait_until
 
 REPOSITORY = Path(__file__).parents[2]

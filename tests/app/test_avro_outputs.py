@@ -16,9 +16,9 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from model_core.outcomes import DriftRecord, Scored, Summaries
 from model_core.quantiles import central_intervals
 from stream_app.cli import main
+from stream_app.schemas.avro_schemas import SCHEMAS
 from stream_app.wire import messages
 from stream_app.wire.avro_messages import AvroMessages, long
-from stream_app.wire.avro_schemas import SCHEMAS
 from stream_app.wire.published import as_json
 from tests.app import test_messages as by_hand
 from tests.app.registry_server import RegistryServer

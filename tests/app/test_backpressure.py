@@ -8,12 +8,12 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from stream_app.consumer import PollThread
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.kafka.fetch_queue import Fetched
-from stream_app.metrics import Metrics
-from stream_app.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
-from stream_app.rewinds import Rewinds
+from stream_app.observability.metrics import Metrics
+from stream_app.polling.consumer import PollThread
+from stream_app.polling.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
+from stream_app.recovery.rewinds import Rewinds
 from stream_app.settings.model import Limits
 from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message

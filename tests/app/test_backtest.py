@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 from model_core.backtest import play
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from stream_app import backtest_job, train_job
 from stream_app.cli import build_app
 from stream_app.errors import TidecastError
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
+from stream_app.training import backtest_job, train_job
 from tests.app.test_train_job import FIRST_MS, SERIES, STEP_MS, configured, waves, write_csv
 
 START_MS = FIRST_MS + 500 * STEP_MS

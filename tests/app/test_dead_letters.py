@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from stream_app.dead_letters import MalformedShare, encode_dead_letter
+from stream_app.dead_letters.record import MalformedShare, encode_dead_letter
 from stream_app.wire.decoded import DeadLetter
 from tests.app.polls import NOW_MS, message, spec
 

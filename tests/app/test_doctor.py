@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from stream_app.cli import main
 from stream_app.doctor import Severity, examine
 from stream_app.doctor.models import look_at_models
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings
 from tests.app.small_bundle import small_bundle

@@ -8,9 +8,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from stream_app.consumer import PollThread
 from stream_app.kafka.fetch_queue import ClientError
-from stream_app.poll_batch import StreamPartition
+from stream_app.polling.consumer import PollThread
+from stream_app.polling.poll_batch import StreamPartition
 from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message
 

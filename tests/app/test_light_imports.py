@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-WORKER = "from stream_app.threads import pin_threads; import stream_app.settings, stream_app.worker"
+WORKER = "from stream_app.runtime.threads import pin_threads; import stream_app.settings, stream_app.worker"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from model_core.ladder import Reason, Rung
 from model_core.outcomes import DriftRecord, Forecasts, Scored, Summaries
 from model_core.spec import StreamSpec
 from stream_app.cli import main
+from stream_app.schemas.message_schemas import MESSAGES, json_schema
 from stream_app.wire import messages
-from stream_app.wire.message_schemas import MESSAGES, json_schema
 
 ISSUED_AT = "2026-03-01T10:00:00.123Z"
 SERIES = ["pump-7.temp", 'quote " and % and é', "日本.温度"]

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model_core.outcomes import DriftRecord, Forecasts, Observed, Outcome, Summaries
 from stream_app.errors import TidecastError
-from stream_app.health import Health, HealthServer, Readiness
-from stream_app.logs import configure_logs
-from stream_app.metrics import TABLE, Metrics
+from stream_app.observability.health import Health, HealthServer, Readiness
+from stream_app.observability.logs import configure_logs
+from stream_app.observability.metrics import TABLE, Metrics
 from stream_app.settings import Settings
 from stream_app.wire.json import decode
 from tests.app.polls import NOW_MS, poll, reading, spec

@@ -16,8 +16,8 @@ from model_core.models.intermittent import OCCURRENCE, RATES, SIZE
 from model_core.predictor import BUCKETS
 from stream_app.cli import main
 from stream_app.errors import TidecastError
-from stream_app.model_export import DIFFERENCE_MAX, Run, Traced, runner, trace, write
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.export import DIFFERENCE_MAX, Run, Traced, runner, trace, write
+from stream_app.models.registry import ModelRegistry
 from tests.core.test_predictor import make_bundle, make_spec
 
 SPEC = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE", aggregate="sum")
@@ -135,8 +135,8 @@ def test_a_file_that_says_something_else_is_not_written(tmp_path, monkeypatch, r
 
     bundle = bundle_with_tables(rng)
     without_graph = Traced(SPEC, bundle, golden_vectors(SPEC, bundle, 3, seed=0), program=None)
-    monkeypatch.setattr("stream_app.model_export.write_torch", lambda _program, file, _outputs: file.touch())
-    monkeypatch.setattr("stream_app.model_export.runner", disagreeing)
+    monkeypatch.setattr("stream_app.models.export.write_torch", lambda _program, file, _outputs: file.touch())
+    monkeypatch.setattr("stream_app.models.export.runner", disagreeing)
     with pytest.raises(TidecastError, match="differs from the worker's forecasts"):
         write(without_graph, tmp_path / "model.pt2", "torch")
     assert list(tmp_path.iterdir()) == []
@@ -178,7 +178,7 @@ def test_the_command_writes_the_champion_and_says_how_near_it_is(traced, tmp_pat
         '[streams.rivers]\ntopic = "rivers"\nfreq = "1h"\n'
     )
     asked = []
-    monkeypatch.setattr("stream_app.model_export.trace", lambda *given: asked.append(given) or traced)
+    monkeypatch.setattr("stream_app.models.export.trace", lambda *given: asked.append(given) or traced)
     out = tmp_path / "made" / "river.pt2"
     with pytest.raises(SystemExit) as ended:
         main(["models", "export", "champion", "--format", "torch", "--out", str(out), "--config", str(config)])

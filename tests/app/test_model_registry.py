@@ -8,7 +8,7 @@ from model_core.bundle import Bundle
 from model_core.errors import CorruptBundle
 from model_core.gate.attempt import Attempt
 from stream_app.errors import TidecastError
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from tests.core.test_predictor import make_bundle, make_spec
 
 STREAM = "appliances"

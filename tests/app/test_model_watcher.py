@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from model_core.gate.attempt import Attempt
-from stream_app.metrics import Metrics
-from stream_app.model_registry import ModelRegistry
-from stream_app.model_watcher import TRAINING_LOOKS, ModelWatcher
+from stream_app.models.registry import ModelRegistry
+from stream_app.models.watcher import TRAINING_LOOKS, ModelWatcher
+from stream_app.observability.metrics import Metrics
 from stream_app.settings import Settings
 from tests.app.small_bundle import small_bundle
 

@@ -7,7 +7,7 @@ import pytest
 
 from model_core.training import train
 from stream_app.cli import main
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from tests.core.river import WEEK, River, river
 from tests.core.test_river import WITH_RAIN, history_of, readings_of
 

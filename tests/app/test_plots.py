@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects
 import pytest
 
-from stream_app.plots import Fan, fan_figure, horizon_figure, reliability_figure, strip_figure
+from stream_app.pages.plots import Fan, fan_figure, horizon_figure, reliability_figure, strip_figure
 
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 STEP_MS = 600_000

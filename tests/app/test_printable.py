@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.printable import printable
+from stream_app.dead_letters.printable import printable
 
 
 @given(st.binary(max_size=200), st.integers(1, 100))

@@ -12,8 +12,8 @@ import pytest
 
 from stream_app.delivery import ExactlyOnce, ProducerLost, exactly_once
 from stream_app.delivery.commits import OffsetCommits
+from stream_app.delivery.outbox import Outbox
 from stream_app.local_services.ports import free_port
-from stream_app.outbox import Outbox
 from stream_app.settings.model import Limits
 from stream_app.wire.records import Records
 from tests.app.running_worker import wait_until

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_app.errors import TidecastError
-from stream_app.producing import (
+from stream_app.kafka.producing import (
     Pace,
     ReadingsProducer,
     create_topic,
@@ -161,6 +161,6 @@ def test_a_missing_topic_is_one_clear_sentence(kafka_bootstrap, topic_prefix, tm
 
 
 def test_a_wrong_address_is_one_clear_sentence(monkeypatch):
-    monkeypatch.setattr("stream_app.producing.BROKER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("stream_app.kafka.producing.BROKER_TIMEOUT_S", 0.5)
     with pytest.raises(TidecastError, match=r"No Kafka broker answered at 127\.0\.0\.1:1 within"):
         topic_partitions("any", {"bootstrap.servers": "127.0.0.1:1"})

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_app.local_services import LocalServices
-from stream_app.rebuild import rebuild_from
+from stream_app.recovery.rebuild import rebuild_from
 
 FIRST_MS = 1_760_000_000_000
 

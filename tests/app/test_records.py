@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.delivery.failures import PublishFailed
+from stream_app.delivery.outbox import Outbox
 from stream_app.delivery.producer import OutputProducer
-from stream_app.outbox import Outbox
 from stream_app.wire.records import Record, Records
 
 _pairs = st.lists(st.tuples(st.binary(max_size=6), st.none() | st.binary(max_size=6)), max_size=8)

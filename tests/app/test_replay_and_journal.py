@@ -11,12 +11,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from model_core.outcomes import DriftRecord, Forecasts, Outcome, Scored, Summaries
-from stream_app.assignment import Owned
 from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
-from stream_app.idleness import Idleness
-from stream_app.journal import Decision, Journaled
-from stream_app.poll_batch import PollBatch, StreamPartition
-from stream_app.replay import clock_verdicts, shares, since
+from stream_app.polling.assignment import Owned
+from stream_app.polling.idleness import Idleness
+from stream_app.polling.poll_batch import PollBatch, StreamPartition
+from stream_app.recovery.journal import Decision, Journaled
+from stream_app.recovery.replay import clock_verdicts, shares, since
 from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message, spec
 
@@ -153,7 +153,7 @@ def test_a_refusal_during_a_rebalance_is_asked_again_until_the_deadline() -> Non
 
 def test_silence_is_reported_once_and_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("stream_app.idleness.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("stream_app.polling.idleness.time", SimpleNamespace(monotonic=lambda: now[0]))
     idleness = Idleness({"tides": spec(idle_timeout="10s")})
     assert idleness.note({AT: 5}, []) == {AT: 5}
     now[0] = 100.0

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
-from stream_app import requeueing
 from stream_app.cli import main
-from stream_app.dead_letter_log import Place, Requeued, ranges_of
-from stream_app.dead_letters import encode_dead_letter
+from stream_app.dead_letters import requeueing
+from stream_app.dead_letters.log import Place, Requeued, ranges_of
+from stream_app.dead_letters.record import encode_dead_letter
 from stream_app.wire.decoded import DeadLetter, Reason
 from tests.app.polls import NOW_MS, message, spec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_app.rewinds import Rewinds
+from stream_app.recovery.rewinds import Rewinds
 
 pytestmark = pytest.mark.timeout(300)
 SERIES = 4

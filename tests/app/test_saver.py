@@ -11,11 +11,11 @@ import pytest
 import redis
 
 from stream_app.checkpoints import CheckpointStore
+from stream_app.checkpoints.saver import CommittedCut, Saver
 from stream_app.delivery import CommitRequest, Committed
-from stream_app.parcel import TransactionCut
-from stream_app.poll_batch import Receipt
-from stream_app.rewinds import Rewinds
-from stream_app.saver import CommittedCut, Saver
+from stream_app.delivery.parcel import TransactionCut
+from stream_app.polling.poll_batch import Receipt
+from stream_app.recovery.rewinds import Rewinds
 from stream_app.settings import Limits
 from tests.app.test_cuts import AT, taken
 

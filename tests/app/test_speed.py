@@ -11,16 +11,16 @@ import torch
 from model_core.export_vectors import WorkerPath
 from model_core.exported import ExportedForecast, as_tensors
 from model_core.spec import StreamSpec
-from stream_app import speed_page
 from stream_app.errors import TidecastError
-from stream_app.speed import EAGER, FORMATS, ON_CUDA, WORKER, Cell, Record, Shapes, measure, untrained
+from stream_app.models.speed import EAGER, FORMATS, ON_CUDA, WORKER, Cell, Record, Shapes, measure, untrained
+from stream_app.pages import speed_page
 
 SMALL = Shapes(16, (2, 3), (1, 5), (WORKER, EAGER))
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("stream_app.speed.BUDGET_S", 0.0)
+    monkeypatch.setattr("stream_app.models.speed.BUDGET_S", 0.0)
 
 
 def record_of(device: str, formats: tuple[str, ...] = FORMATS) -> Record:

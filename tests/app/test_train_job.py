@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from stream_app import train_job
 from stream_app.cli import build_app
 from stream_app.errors import TidecastError
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
+from stream_app.training import train_job
 
 TICKS, SERIES, FIRST_MS = 700, ("oven.temp", "oven.load"), 1_767_225_600_000
 STEP_MS = 3_600_000

@@ -11,12 +11,12 @@ from confluent_kafka import Producer
 
 from model_core.outcomes import DriftRecord
 from model_core.shadow import ShadowScore
-from stream_app import train_job
 from stream_app.cli import main
 from stream_app.errors import TidecastError
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
-from stream_app.train_service import Pace, TrainService
+from stream_app.training import train_job
+from stream_app.training.train_service import Pace, TrainService
 from stream_app.wire import messages as wire
 from tests.app.small_bundle import small_bundle
 

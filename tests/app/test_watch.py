@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from stream_app.kafka.producing import create_topic
 from stream_app.kafka.topic_follower import TopicFollower
-from stream_app.producing import create_topic
 from stream_app.watch import WatchModel
 from stream_app.watch.view import Frame, render, short_number
 from tests.app.published import LEVELS, STEP_MS, accuracy, forecast, moment
@@ -44,7 +44,7 @@ def filled(series: int) -> WatchModel:
 def test_the_messages_of_these_tests_are_those_that_the_worker_publishes():
     from pydantic import TypeAdapter
 
-    from stream_app.wire.message_schemas import MESSAGES
+    from stream_app.schemas.message_schemas import MESSAGES
 
     TypeAdapter(MESSAGES["forecasts"]).validate_json(forecast("a", 5, ramp())[1])
     scored = {"horizon": 1, "actual": 3.0, "baselines": NAIVE, **SCORED}

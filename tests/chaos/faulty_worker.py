@@ -90,7 +90,7 @@ FAULTS: dict[str, Callable[[Any], None]] = {
 
 
 def run(arguments: list[str]) -> None:
-    from stream_app.threads import pin_threads
+    from stream_app.runtime.threads import pin_threads
 
     pin_threads()
     for name, fault in json.loads(arguments[0]).items():

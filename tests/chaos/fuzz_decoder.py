@@ -10,7 +10,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["stream_app.wire", "stream_app.dead_letters"]):
+with atheris.instrument_imports(include=["stream_app.wire", "stream_app.dead_letters.record"]):
     from tests.chaos.poison import assert_accounted
 
 CUT = b"\x00\x00"

@@ -38,15 +38,15 @@ class Place:
 
 # In the order of the story. To adapt it to renamed steps: these lines.
 PLACES = {
-    "decoded": Place("stream_app.pipeline:Pipeline._arrive", "after"),
-    "observed": Place("stream_app.pipeline:Pipeline._answer", "before"),
-    "forecast": Place("stream_app.pipeline:Pipeline._answer", "after"),
-    "begun": Place("stream_app.publisher:Publisher._begin", "after"),
-    "produced": Place("stream_app.publisher:Publisher._produce", "after"),
-    "flushed": Place("stream_app.publisher:Publisher._flush", "after"),
-    "offsets sent": Place("stream_app.publisher:Publisher._send_offsets", "after"),
-    "before commit": Place("stream_app.publisher:Publisher._commit", "before"),
-    "committed": Place("stream_app.publisher:Publisher._commit", "after"),
+    "decoded": Place("stream_app.pipeline.pipeline:Pipeline._arrive", "after"),
+    "observed": Place("stream_app.pipeline.pipeline:Pipeline._answer", "before"),
+    "forecast": Place("stream_app.pipeline.pipeline:Pipeline._answer", "after"),
+    "begun": Place("stream_app.delivery.publisher:Publisher._begin", "after"),
+    "produced": Place("stream_app.delivery.publisher:Publisher._produce", "after"),
+    "flushed": Place("stream_app.delivery.publisher:Publisher._flush", "after"),
+    "offsets sent": Place("stream_app.delivery.publisher:Publisher._send_offsets", "after"),
+    "before commit": Place("stream_app.delivery.publisher:Publisher._commit", "before"),
+    "committed": Place("stream_app.delivery.publisher:Publisher._commit", "after"),
     "before write": Place("stream_app.checkpoints.commands:PartitionKeys.write", "before"),
     "half written": Place("stream_app.checkpoints.commands:PartitionKeys.write", "after"),
     "before flip": Place("stream_app.checkpoints.commands:PartitionKeys.flip", "before"),
@@ -62,9 +62,9 @@ def moves_on(delivery: Any, request: Any) -> bool:
 # Moments at which a negative control must do harm.
 CONTROL_PLACES = {
     "outputs acknowledged": Place("stream_app.delivery.at_least_once:AtLeastOnce.send_offsets", "before", moves_on),
-    "past offsets": Place("stream_app.publisher:Publisher.past_offsets", "after"),  # of "offsets last"
+    "past offsets": Place("stream_app.delivery.publisher:Publisher.past_offsets", "after"),  # of "offsets last"
     "transaction full": Place("stream_app.delivery.exactly_once:ExactlyOnce.send_offsets", "before", moves_on),
-    "saved ahead": Place("stream_app.publisher:Publisher.saved_ahead", "after"),  # of "checkpoint last"
+    "saved ahead": Place("stream_app.delivery.publisher:Publisher.saved_ahead", "after"),  # of "checkpoint last"
 }
 
 
@@ -149,9 +149,9 @@ def without_producer_fence() -> None:
 
 def with_checkpoint_first() -> None:
     """The state goes to Redis before its outputs are committed (steps 5 and 6 swapped)."""
+    from stream_app.checkpoints.saver import CommittedCut, Saver
     from stream_app.delivery import Committed
-    from stream_app.publisher import Publisher
-    from stream_app.saver import CommittedCut, Saver
+    from stream_app.delivery.publisher import Publisher
 
     save_all = Saver._save_all
 
@@ -165,13 +165,13 @@ def with_checkpoint_first() -> None:
         return attempt
 
     Publisher.saved_ahead = lambda self: None  # type: ignore[attr-defined]  # a state is ahead of its offset now
-    wrap("stream_app.publisher:Publisher._attempt", around)
+    wrap("stream_app.delivery.publisher:Publisher._attempt", around)
     Saver._save_all = lambda self, done: None  # type: ignore[method-assign]
 
 
 def with_offsets_first() -> None:
     """At least once, but the offsets are committed before the outputs are handed over (steps 2 and 4 swapped)."""
-    from stream_app.publisher import Publisher
+    from stream_app.delivery.publisher import Publisher
 
     produce, flush, send = Publisher._produce, Publisher._flush, Publisher._send_offsets
 
@@ -209,7 +209,7 @@ def command(at: str | None = None, nth: int = 1, do: str = "kill", without: tupl
 
 
 def main() -> None:
-    from stream_app.threads import pin_threads
+    from stream_app.runtime.threads import pin_threads
 
     pin_threads()  # as the command does: before anything imports numpy
     parser = argparse.ArgumentParser()

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from stream_app.dead_letters import encode_dead_letter
+from stream_app.dead_letters.record import encode_dead_letter
 from stream_app.wire.decoded import REASONS
 from stream_app.wire.json import decode
 from tests.app.polls import NOW_MS, message, spec

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings, wait_until
 from tests.app.saved_states import saved_state

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from model_core.shadow_offsets import ShadowOffsets
 from stream_app.cli import build_app
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from tests.app.running_worker import World, wait_until
 from tests.app.saved_states import saved_state

@@ -45,8 +45,8 @@ class Left:
         """Cluster and topic have other ids than where it was written; `changes` of the header go on top."""
         from confluent_kafka.admin import AdminClient
 
+        from stream_app.runtime.startup import NotThereYet, identities
         from stream_app.settings import Settings
-        from stream_app.startup import NotThereYet, identities
 
         settings = Settings.load(self.config, {})
         admin = AdminClient({"bootstrap.servers": self.world.bootstrap})

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_app import train_job
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
+from stream_app.training import train_job
 from tests.app.forks import TIDECAST
 from tests.app.running_worker import World, wait_until
 

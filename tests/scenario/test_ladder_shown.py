@@ -19,7 +19,7 @@ from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings, wait_until
 from tests.app.small_bundle import small_bundle

@@ -33,9 +33,9 @@ from model_core.spec import StreamSpec
 from model_core.training import train
 from stream_app.cli import main
 from stream_app.errors import TidecastError
-from stream_app.learned import read_learned
-from stream_app.model_export import runner
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.export import runner
+from stream_app.models.learned import read_learned
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from stream_app.tables import read_table
 from stream_app.wire.timestamps import rfc3339

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from stream_app.cli import main
-from stream_app.logs import configure_logs
+from stream_app.observability.logs import configure_logs
 from stream_app.settings import Settings
 from stream_app.settings.secrets import redact, secrets_of
 

@@ -14,7 +14,7 @@ import pytest
 
 from model_core.bundle import Bundle
 from model_core.spec import StreamSpec
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from tests.app.small_bundle import small_bundle
 
 REPOSITORY = Path(__file__).parents[2]

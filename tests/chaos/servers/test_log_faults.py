@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from stream_app.model_registry import ModelRegistry
+from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from tests.app import forks
 from tests.app.running_worker import START_MS, STEP_MS, wait_until

@@ -1,0 +1,33 @@
+"""What the pipeline hands to the publisher: outputs, and cuts up to which everything is to count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stream_app.delivery.outbox import Outbox
+from stream_app.polling.poll_batch import Receipt, StreamPartition
+
+if TYPE_CHECKING:
+    from stream_app.checkpoints import Cut
+    from stream_app.polling.assignment import Owned
+
+
+@dataclass(frozen=True)
+class TransactionCut:
+    """Up to here everything is in the outboxes handed over so far."""
+
+    offsets: Mapping[StreamPartition, tuple[Owned, int]]
+    checkpoints: tuple[tuple[Owned, Cut], ...] = ()
+    released: tuple[Owned, ...] = ()  # let go of them after the checkpoint
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Outputs to send now, and perhaps a cut to complete after them. `rewinds`: how many had been when it was made."""
+
+    outbox: Outbox
+    cut: TransactionCut | None = None
+    rewinds: int = 0

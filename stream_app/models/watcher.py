@@ -1,0 +1,137 @@
+"""Looks for a new champion in the model registry, and for a candidate to run in the shadow; loads and tries them off
+the hot path, and offers them to the pipeline.
+
+A candidate that cannot be loaded, or was made for another configuration, is refused loudly; the model in charge serves
+on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from model_core.batches import WindowBatch
+from model_core.errors import CoreError, MissingBundle
+from model_core.ladder import REASON_NAMES, Reason
+from model_core.predictor import Predictor
+from model_core.spec import StreamSpec
+from stream_app.errors import TidecastError
+from stream_app.pipeline.forecast_batches import Loaded
+from stream_app.runtime.watching import Watcher
+
+if TYPE_CHECKING:
+    from stream_app.models.registry import ModelRegistry
+    from stream_app.observability.metrics import Metrics
+    from stream_app.settings import Settings
+
+START_TICK = 1_000_000  # any moment
+TRAINING_LOOKS = 12  # of so many looks one is at what became of training: a list of files
+log = structlog.get_logger(__name__)
+
+
+class ModelWatcher(Watcher):
+    """`offers` maps streams to champions that are ready; read by the pipeline between transactions. Where a shadow is
+    wanted, `candidates` has the newest of each stream, also when it has taken charge meanwhile."""
+
+    def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
+        super().__init__("model-watcher", settings.models.poll_interval / 1000)
+        self._streams: Mapping[str, StreamSpec] = settings.streams
+        self._device, self._strict = settings.device, settings.is_strict
+        self._registry = registry
+        self._metrics = metrics
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._attempts_max = settings.limits.model_attempts_max
+        self._said: dict[str, str] = {}  # stream → what is wrong with its registry: said once
+        self._looks = 0
+        self._shadowed = settings.models.shadow_series_max > 0
+        self.offers: dict[str, Loaded] = {}
+        self.candidates: dict[str, Loaded] = {}
+
+    def start(self) -> None:
+        self.look()  # so that the first forecast is the champion's already
+        super().start()
+
+    def look(self) -> None:
+        for stream, spec in self._streams.items():
+            try:
+                version = self._registry.champion(stream)
+                candidate = self._registry.alias(stream, "candidate") if self._shadowed else None
+                if self._looks % TRAINING_LOOKS == 0:
+                    self._metrics.show_training(stream, self._registry.attempts(stream))
+            except Exception as error:  # noqa: BLE001 - any file system may be behind the registry; serving goes on
+                self._say(stream, str(error))
+                continue
+            self._said.pop(stream, None)
+            self._find(stream, spec, version, self.offers)
+            if candidate != version:
+                self._find(stream, spec, candidate, self.candidates)
+        self._looks += 1
+
+    def _find(self, stream: str, spec: StreamSpec, version: str | None, found: dict[str, Loaded]) -> None:
+        """Puts it among those `found`, if it is another one and can be loaded."""
+        there = found.get(stream)
+        if version is None or (there is not None and there.facts.version == version):
+            return
+        for other in (self.offers, self.candidates):  # a candidate that takes charge is in memory already
+            if stream in other and other[stream].facts.version == version:
+                found[stream] = other[stream]
+                return
+        if self._attempts.get((stream, version), 0) < self._attempts_max:
+            self._try(stream, spec, version, found)
+
+    def _say(self, stream: str, error: str) -> None:
+        """Once, until it is mended or something else is wrong."""
+        if self._said.get(stream) != error:
+            self._said[stream] = error
+            log.error("model registry cannot be read, the model in charge serves on", stream=stream, error=error)
+
+    def _try(self, stream: str, spec: StreamSpec, version: str, found: dict[str, Loaded]) -> None:
+        try:
+            found[stream] = load_and_try(self._registry, stream, spec, version, self._device, self._strict)
+        except (CoreError, TidecastError, OSError, ValueError, RuntimeError) as error:
+            tries = self._attempts.get((stream, version))
+            self._attempts[stream, version] = (tries or 0) + (not isinstance(error, MissingBundle))
+            if tries is None:  # once: what is tried again is a store that may have been away
+                self._metrics.models_refused.labels(stream).inc()
+                log.error(
+                    "model refused, the one in charge serves on", stream=stream, version=version, error=str(error)
+                )
+        else:
+            event = "model offered" if found is self.offers else "candidate found"
+            log.info(event, stream=stream, version=version)
+
+
+def load_and_try(
+    registry: ModelRegistry, stream: str, spec: StreamSpec, version: str, device: str, strict: bool
+) -> Loaded:
+    """Raises when the bundle is corrupt, made for another configuration, or its model does not answer a window."""
+    bundle = registry.load(stream, version)
+    if (misfit := bundle.misfit(spec)) is not None:
+        raise TidecastError(misfit)
+    predictor = Predictor(spec, bundle, device=device, strict=strict)
+    answer = predictor.raw(ordinary_window(spec, bundle.facts().season))
+    if answer.reason[0] != Reason.OK:
+        why = REASON_NAMES[answer.reason[0]]
+        raise TidecastError(f"model {version}: expected an answer for an ordinary window, found {why}")
+    return Loaded(predictor, bundle.facts())
+
+
+def ordinary_window(spec: StreamSpec, season: int) -> WindowBatch:
+    """One full window of a sine, as a running series would have it."""
+    length, futures = spec.context_length, len(spec.future_covariates)
+    channels = 1 + len(spec.past_covariates) + futures
+    wave = np.sin(np.arange(max(length, season)) * (2 * np.pi / max(season, 2))).astype(np.float32)
+    return WindowBatch(
+        windows=np.repeat(wave[None, -length:, None], channels, axis=2),
+        known=np.zeros((1, spec.horizon, futures), np.float32),
+        season=wave[None, -season:],
+        origins=np.array([START_TICK], np.int64),
+        center=np.zeros((1, channels)),
+        scale=np.full((1, channels), float(wave.std()) or 1.0),
+        level=np.zeros(1),
+        fill=np.zeros(1, np.int8),
+        readings=np.array([10 * length], np.int64),
+    )

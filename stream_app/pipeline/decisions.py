@@ -1,0 +1,117 @@
+"""Decisions that are no function of the input log: made live and journaled, followed again in a replay.
+
+An idle partition closes; a stream goes over to another model; the clock rejects a reading; a model fails. Used by the
+pipeline's thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from model_core.bundle import ModelFacts
+from model_core.shadow_offsets import ShadowOffsets
+from stream_app.pipeline.forecast_batches import ForecastBatches, Loaded
+from stream_app.pipeline.leaving import Leaving
+from stream_app.pipeline.shadows import Shadows
+from stream_app.polling.assignment import Owned
+from stream_app.recovery.journal import Kind
+
+if TYPE_CHECKING:
+    from stream_app.observability.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Decisions:
+    """`offers`: streams → the champion that the watcher has ready."""
+
+    def __init__(
+        self,
+        forecasts: ForecastBatches,
+        offers: Mapping[str, Loaded],
+        shadows: Shadows,
+        leaving: Leaving,
+        metrics: Metrics,
+    ) -> None:
+        self._forecasts = forecasts
+        self._offers = offers
+        self._shadows = shadows
+        self._leaving = leaving
+        self._metrics = metrics
+
+    def decide(self, owned: Owned, kind: Kind, **detail: object) -> None:
+        """Note a decision that is made here and now; it leaves with the outputs it leads to."""
+        owned.commit_again()
+        self._leaving.add_decision(owned, owned.journaled.decide(owned.state.next_offset, kind, **detail))
+
+    def begin(self, owned: Owned) -> None:
+        """A partition that was restored: by which model it goes on, and what is due before its first reading."""
+        facts = self.facts(owned)
+        self._metrics.show_model(owned.at.stream, facts.name, facts.version)
+        self.follow(owned)
+
+    def follow(self, owned: Owned) -> None:
+        """Decisions of the time take effect where they did then."""
+        for decision in owned.journaled.due(owned.state.next_offset):
+            if decision.kind == "model":
+                learned = decision.detail.get("learned")
+                self._swap(owned, decision.detail["version"], learned and ShadowOffsets.from_json(learned))
+            else:
+                self._close(owned, published=decision.next_offset < owned.emit_from)
+
+    def close_idle(self, owned: Owned) -> None:
+        """At its end, without a reading for idle_timeout: what is open closes."""
+        if owned.is_live:
+            self.decide(owned, "idle_close")
+            self._close(owned, published=False)
+
+    def swap_models(self, partitions: Collection[Owned]) -> bool:
+        """Between two transactions: live partitions go over to their stream's champion. Whether any did."""
+        changed = [owned for owned in partitions if self._new_champion(owned) is not None]
+        for owned in changed:
+            offered = self._offers[owned.at.stream]
+            self._forecasts.adopt(owned.at.stream, offered)
+            name, version = offered.facts.name, offered.facts.version
+            learned = self._shadows.learned(owned, version)
+            said = {} if learned is None else {"learned": learned.to_json()}
+            self.decide(owned, "model", name=name, version=version, **said)
+            self._shadows.end(owned)
+            self._swap(owned, version, learned)
+            taken = 0 if learned is None else len(learned.series)
+            log.info("model swapped", partition=str(owned.at), model=name, version=version, learned_of_series=taken)
+        if changed:
+            self._forecasts.forget_unused({(each.at.stream, each.state.model_version) for each in partitions})
+        return bool(changed)
+
+    def has_swap(self, partitions: Iterable[Owned]) -> bool:
+        return any(self._new_champion(owned) is not None for owned in partitions)
+
+    def facts(self, owned: Owned) -> ModelFacts:
+        """Of the model in charge of a partition."""
+        return self._forecasts.load(owned.at.stream, owned.state.model_version).facts
+
+    def _new_champion(self, owned: Owned) -> Loaded | None:
+        offered = self._offers.get(owned.at.stream)
+        version = owned.state.model_version
+        if offered is None or not owned.is_live:
+            return None
+        # A model whose files are back takes charge again.
+        same = offered.facts.version == version
+        return None if same and not self._forecasts.load(owned.at.stream, version).gone else offered
+
+    def _swap(self, owned: Owned, version: str | None, learned: ShadowOffsets | None) -> None:
+        facts = self._forecasts.load(owned.at.stream, version).facts
+        owned.state.swap_model(facts, learned)
+        self._metrics.show_model(owned.at.stream, facts.name, facts.version)
+
+    def _close(self, owned: Owned, *, published: bool) -> None:
+        for seen in owned.state.close_idle():
+            outcome = owned.state.settle_and_issue(seen, self._forecasts.answer({owned: seen})[owned])
+            self._metrics.count_outcome(owned.at.stream, outcome, owned.spec)
+            if self._shadows:
+                self._shadows.follow({owned: seen})
+            if not published:
+                self._leaving.add(owned, outcome, self.facts(owned))

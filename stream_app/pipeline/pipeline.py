@@ -1,0 +1,294 @@
+"""The story of a poll batch, in order: readings become forecasts on their way out. All of it on one thread.
+
+    1 arrive   2 place in time   3 remember   4 settle   5 gather   6 forecast   7 leave   8 checkpoint
+
+`process` is what the agent calls. The steps of the numbers themselves are model_core's; here stands their order, and
+which partition, model and transaction they belong to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model_core.batches import RawForecast
+from model_core.outcomes import Observed, Outcome
+from model_core.readings import Readings
+from stream_app.dead_letters.record import MalformedShare
+from stream_app.delivery.outbox import Outbox
+from stream_app.delivery.parcel import Parcel
+from stream_app.delivery.publisher import Publisher
+from stream_app.observability.metrics import Spent
+from stream_app.observability.traces import Traces
+from stream_app.pipeline.cuts import Cuts
+from stream_app.pipeline.decisions import Decisions
+from stream_app.pipeline.forecast_batches import ForecastBatches, Loaded, model_failed_in, window_offsets
+from stream_app.pipeline.leaving import Leaving
+from stream_app.pipeline.shadows import Shadows
+from stream_app.polling.assignment import Owned
+from stream_app.polling.poll_batch import (
+    Accepted,
+    Assigned,
+    Change,
+    Lost,
+    PollBatch,
+    Released,
+    Rewound,
+    StreamPartition,
+)
+from stream_app.recovery.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
+from stream_app.wire import DecodedPoll, decoder
+
+if TYPE_CHECKING:
+    from stream_app.checkpoints import CheckpointStore, Identity
+    from stream_app.checkpoints.saver import Saver
+    from stream_app.observability.metrics import Metrics
+    from stream_app.settings import Settings
+    from stream_app.wire.framing import Schemas
+    from stream_app.wire.message_columns import MessageColumns
+    from stream_app.wire.outcomes import Writer
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The readings of one partition, and the messages of its stream that they came in."""
+
+    readings: Readings
+    messages: MessageColumns
+
+
+class Pipeline:
+    """State of the partitions that are ours, and what has not left yet."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        identities: Mapping[str, Identity],
+        forecasts: ForecastBatches,
+        offers: Mapping[str, Loaded],
+        candidates: Mapping[str, Loaded],
+        publisher: Publisher,
+        saver: Saver,
+        store: CheckpointStore,
+        metrics: Metrics,
+        hold: Callable[[StreamPartition, str], None],
+        now_ms: Callable[[], int],
+        schemas: Schemas | None = None,
+        writers: Mapping[str, Writer] | None = None,
+    ) -> None:
+        self._streams = settings.streams
+        self._decoders = {stream: decoder(spec, schemas) for stream, spec in settings.streams.items()}
+        self._identities = identities  # filled before the first poll batch
+        self._forecasts = forecasts
+        self._publisher = publisher
+        self._metrics = metrics
+        self._hold = hold
+        self._now_ms = now_ms
+        self._owned: dict[StreamPartition, Owned] = {}
+        self._traces = Traces(settings.limits.trace_lines_max)
+        self._leaving = Leaving(metrics, now_ms, {} if writers is None else writers, self._traces)
+        self._malformed: dict[StreamPartition, MalformedShare] = {}
+        self._shadows = Shadows(forecasts, candidates, self._leaving, metrics, settings.models.shadow_series_max)
+        self._decisions = Decisions(forecasts, offers, self._shadows, self._leaving, metrics)
+        self._cuts = Cuts(settings.limits, store, saver)
+        self._outbox_bytes_max = settings.limits.outbox_bytes_max
+        self._spent = Spent()
+        self._uncut = False  # something happened since the last cut
+        self._failed = False
+        self._rewinds = 0  # what is made from now on carries their number
+
+    def process(self, poll_batch: PollBatch) -> None:
+        """One poll batch, from messages to forecasts on their way to the publisher."""
+        if self._failed:
+            return  # the worker is ending: what is in memory may be half done
+        self._take_over(poll_batch)
+        for share in shares(poll_batch, self._owned):
+            arrived = self._arrive(share)  # 1
+            for observed in self._observe(arrived):  # 2 place in time, 3 remember
+                answers = self._answer(observed, share)  # 5 gather, 6 forecast
+                for owned, seen in observed.items():
+                    outcome = self._settle(owned, seen, answers[owned])  # 4
+                    self._leave(owned, outcome, share)  # 7
+                if self._shadows:
+                    with self._spent.on("shadow"):
+                        self._shadows.follow(observed)
+                self._send_when_full()
+            self._move_on(share)
+        self._close_idle(poll_batch)
+        self._send(poll_batch.change)  # 7, and 8 when its time has come
+        self._metrics.show_spent(self._spent)
+        if not self._uncut and self._decisions.swap_models(self._owned.values()):
+            self._uncut = True
+
+    def fail(self) -> None:
+        """Process no more: from here on the state in memory is not to be trusted."""
+        self._failed = True
+
+    @property
+    def is_over(self) -> bool:
+        return self._failed
+
+    def wake_at(self) -> float:
+        """When it wants a poll batch even if there are no messages (time.monotonic()). Called by the poll thread."""
+        if self._uncut:
+            return self._cuts.next_cut
+        owned = list(self._owned.values())
+        return 0.0 if self._decisions.has_swap(owned) else self._cuts.copy_due_at(owned)
+
+    # --- ownership ----------------------------------------------------------------------------------------------------
+
+    def _take_over(self, poll_batch: PollBatch) -> None:
+        change = poll_batch.change
+        if isinstance(change, Assigned):
+            self._owned |= {owned.at: owned for owned in change.partitions}
+            for owned in change.partitions:
+                self._malformed.pop(owned.at, None)
+                self._decisions.begin(owned)
+        elif isinstance(change, Lost):
+            for at in change.partitions:
+                self._owned.pop(at, None)
+        elif isinstance(change, Accepted):
+            for at in change.partitions:
+                self._malformed.pop(at, None)
+        elif isinstance(change, Rewound):
+            self._owned = {}
+            self._malformed = {}
+            self._leaving.forget()
+            self._uncut = False
+            self._rewinds = change.number
+        for at in poll_batch.ended:
+            if at in self._owned:
+                self._owned[at].reached_end = True
+
+    # --- 1 arrive -----------------------------------------------------------------------------------------------------
+
+    def _arrive(self, share: Share) -> dict[Owned, Arrived]:
+        """Messages → columns by partition, or dead letters."""
+        arrived: dict[Owned, Arrived] = {}
+        for stream, messages in share.messages.items():
+            self._traces.see(stream, messages)
+            ours = [owned for at, owned in self._owned.items() if at.stream == stream]
+            with self._spent.on("decode"):
+                poll = self._decoders[stream](
+                    self._streams[stream],
+                    messages,
+                    now_ms=self._now_ms(),
+                    replay=clock_verdicts(ours),
+                    partition_count=self._identities[stream].partition_count,
+                )
+            for letter in poll.dead_letters:
+                self._leaving.add_dead_letter(self._owned[StreamPartition(stream, letter.partition)], letter)
+            for partition, rejected in poll.clock_rejections.items():
+                self._decisions.decide(self._owned[StreamPartition(stream, partition)], "clock", rejected=rejected)
+            for partition, readings in poll.readings.items():
+                arrived[self._owned[StreamPartition(stream, partition)]] = Arrived(readings, messages)
+            self._metrics.count_decoded(stream, poll)
+            self._watch_format(stream, poll)
+        return arrived
+
+    def _watch_format(self, stream: str, poll: DecodedPoll) -> None:
+        """A partition whose messages are mostly unusable is held: somebody changed the format."""
+        for partition, flags in poll.malformed.items():
+            at = StreamPartition(stream, partition)
+            owned = self._owned[at]
+            if owned.state.next_offset < owned.emit_from:
+                continue  # replayed: a person who restarted the worker has accepted it
+            before = self._malformed.get(at, MalformedShare.of(self._streams[stream]))
+            self._malformed[at] = now = before.after(flags)
+            if now.exceeded and not before.exceeded:
+                self._hold(at, now.sentence(str(at), self._streams[stream].outputs.topic("dead_letters", stream)))
+
+    # --- 2 place in time, 3 remember ----------------------------------------------------------------------------------
+
+    def _observe(self, arrived: Mapping[Owned, Arrived]) -> Iterator[dict[Owned, Observed]]:
+        """All partitions side by side, a bounded number of windows at a time; each is settled before the next."""
+        going = {owned: owned.state.observe(each.readings) for owned, each in arrived.items()}
+        while going:
+            observed: dict[Owned, Observed] = {}
+            for owned in list(going):
+                with self._spent.on("observe"):
+                    seen = next(going[owned], None)
+                if seen is None:
+                    del going[owned]
+                else:
+                    observed[owned] = seen
+                    self._leaving.add_rejected(owned, seen.rejected, arrived[owned].readings, arrived[owned].messages)
+                    self._metrics.count_observed(owned.at.stream, seen)
+            if observed:
+                yield observed
+
+    # --- 5 gather, 6 forecast -----------------------------------------------------------------------------------------
+
+    def _answer(self, observed: Mapping[Owned, Observed], share: Share) -> dict[Owned, RawForecast | None]:
+        answers = self._forecasts.answer(observed)
+        for owned, raw in answers.items():
+            if raw is not None and owned.is_live and model_failed_in(raw):
+                # For all that follows in this share too: a replay, cut otherwise, must fail on the same windows.
+                first, end = int(window_offsets(observed[owned]).min()), share.next_offsets[owned.at]
+                owned.journaled.failed.append((first, end))
+                self._decisions.decide(owned, "model_failed", from_offset=first, to_offset=end)
+            answers[owned] = as_it_was_answered(owned, observed[owned], raw)
+        return answers
+
+    # --- 4 settle, 7 leave --------------------------------------------------------------------------------------------
+
+    def _settle(self, owned: Owned, seen: Observed, raw: RawForecast | None) -> Outcome:
+        """Cells that became ready score earlier forecasts, calibration and drift move, forecasts are issued."""
+        with self._spent.on("settle"):
+            outcome = owned.state.settle_and_issue(seen, raw)
+        self._metrics.count_outcome(owned.at.stream, outcome, owned.spec)
+        return outcome
+
+    def _leave(self, owned: Owned, outcome: Outcome, share: Share) -> None:
+        """What was not published before goes into the outbox."""
+        if share.next_offsets[owned.at] > owned.emit_from:
+            with self._spent.on("encode"):
+                self._leaving.add(owned, unpublished(outcome, owned.emit_from), self._decisions.facts(owned))
+
+    def _move_on(self, share: Share) -> None:
+        """Offsets of messages without any reading count too; then decisions of the time take effect."""
+        for at, next_offset in share.next_offsets.items():
+            owned = self._owned[at]
+            owned.state.next_offset = max(owned.state.next_offset, next_offset)
+            self._decisions.follow(owned)
+            self._uncut = True
+
+    def _close_idle(self, poll_batch: PollBatch) -> None:
+        for at in poll_batch.idle & self._owned.keys():
+            self._decisions.close_idle(self._owned[at])
+            self._uncut = True
+
+    # --- 7 leave, 8 checkpoint ----------------------------------------------------------------------------------------
+
+    def _send_when_full(self) -> None:
+        """Within a poll batch: one pack of many series, or a long gap, leads to many outputs for each input byte."""
+        if self._leaving.size_bytes >= self._outbox_bytes_max:
+            self._publisher.submit(Parcel(self._taken(), rewinds=self._rewinds))
+
+    def _taken(self) -> Outbox:
+        with self._spent.on("encode"):
+            return self._leaving.take()
+
+    def _send(self, change: Change | None) -> None:
+        """Outputs go to the publisher; a cut follows when its time has come, or partitions are let go of."""
+        now = time.monotonic()
+        if isinstance(change, Released):
+            leaving = change.partitions & self._owned.keys()
+            cut = self._cuts.take_last(self._owned, leaving, change.receipt)
+            for at in leaving:
+                del self._owned[at]
+        elif (self._uncut and self._cuts.is_due(now, self._leaving.records_since_cut)) or now >= self._cuts.copy_due_at(
+            self._owned.values()
+        ):
+            cut = self._cuts.take(self._owned, now, self._publisher.lead_s)
+        else:
+            if self._leaving and self._publisher.takes_outputs:
+                self._publisher.submit(Parcel(self._taken(), rewinds=self._rewinds))
+            return
+        outbox = self._taken()
+        self._leaving.cut()
+        self._publisher.submit(Parcel(outbox, cut, self._rewinds))
+        self._uncut = False

@@ -1,0 +1,106 @@
+"""Candidates in the shadow: each runs on the live windows of every partition, beside the model in charge.
+
+Nothing of it is published but its scores, bin by bin, into the control topic. A partition that is replayed, or whose
+model is the candidate, has none. Used by the pipeline's thread only; candidates come in from the watcher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from model_core.batches import WindowBatch
+from model_core.shadow_offsets import ShadowOffsets
+from stream_app.pipeline.forecast_batches import ForecastBatches, Loaded
+from stream_app.polling.assignment import Owned
+
+if TYPE_CHECKING:
+    from model_core.arrays import IntArray
+    from model_core.outcomes import Observed
+    from model_core.shadow import Shadow
+    from stream_app.observability.metrics import Metrics
+    from stream_app.pipeline.leaving import Leaving
+
+log = structlog.get_logger(__name__)
+
+
+class Shadows:
+    """`candidates`: streams → the candidate that the watcher has ready; empty while there is none to run."""
+
+    def __init__(
+        self,
+        forecasts: ForecastBatches,
+        candidates: Mapping[str, Loaded],
+        leaving: Leaving,
+        metrics: Metrics,
+        series_max: int,
+    ) -> None:
+        self._forecasts = forecasts
+        self._candidates = candidates
+        self._leaving = leaving
+        self._metrics = metrics
+        self._series_max = series_max
+
+    def __bool__(self) -> bool:
+        return bool(self._candidates)
+
+    def follow(self, observed: Mapping[Owned, Observed]) -> None:
+        """After the models in charge have settled all of it."""
+        going: dict[str, list[tuple[Owned, Shadow, IntArray]]] = {}
+        for owned, seen in observed.items():
+            shadow = self._shadow(owned)
+            if shadow is not None:
+                going.setdefault(owned.at.stream, []).append((owned, shadow, shadow.rows(seen)))
+        for stream, some in going.items():
+            self._settle(stream, some, observed)
+
+    def _shadow(self, owned: Owned) -> Shadow | None:
+        """The one that was there before this round; a new one begins with the next."""
+        candidate = self._candidates.get(owned.at.stream)
+        wanted = candidate.facts.version if candidate is not None and owned.is_live else None
+        if wanted == owned.state.model_version:
+            wanted = None
+        shadow = owned.shadow
+        if shadow is not None and shadow.version == wanted:
+            return shadow
+        if shadow is not None:
+            self.end(owned)
+        if candidate is not None and wanted is not None:
+            owned.shadow = owned.state.begin_shadow(candidate.facts, self._series_max)
+            log.info("shadow begins", partition=str(owned.at), version=wanted, series=len(owned.shadow))
+        return None
+
+    def _settle(
+        self, stream: str, some: list[tuple[Owned, Shadow, IntArray]], observed: Mapping[Owned, Observed]
+    ) -> None:
+        batches = []
+        for owned, _, rows in some:
+            windows = observed[owned].windows
+            if windows is not None and len(rows):
+                batches.append(windows if len(rows) == len(windows) else windows.rows(rows))
+        raw = None
+        if batches:
+            raw = self._forecasts.in_chunks(self._candidates[stream].predictor, WindowBatch.concatenate(batches))
+        first = 0
+        for owned, shadow, rows in some:
+            answers = None if raw is None or not len(rows) else raw.rows(slice(first, first + len(rows)))
+            first += len(rows)
+            for score in shadow.settle(observed[owned], rows, answers, owned.state.take_losses()):
+                self._leaving.add_shadow_score(owned, shadow, score)
+                self._metrics.count("shadow_scored", stream, by=score.scored)
+                self._metrics.shadow_ratio.labels(stream).set(score.candidate / max(score.champion, 1e-12))
+
+    def learned(self, owned: Owned, version: str | None) -> ShadowOffsets | None:
+        """What the model that takes charge has learned in the shadow; None when it did not run there."""
+        shadow = owned.shadow
+        if shadow is None or shadow.version != version:
+            return None
+        # As the journal will have it: what does not fit into a record is not taken over here either.
+        return ShadowOffsets.from_json(shadow.learned().to_json())
+
+    def end(self, owned: Owned) -> None:
+        if owned.shadow is not None:
+            owned.shadow = None
+            owned.state.end_shadow()

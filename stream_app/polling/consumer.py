@@ -1,0 +1,335 @@
+"""The poll thread: the only owner of the Kafka consumer. Every call on the consumer is made here.
+
+Turn by turn it serves the publisher's commits, listens to the client (rebalances, errors), takes what was fetched, and
+hands it on as a PollBatch through the Faust channel. It knows nothing of what is in the messages.
+
+Backpressure: a poll batch needs a credit, given back when the pipeline is done with one. Without a credit it is patient
+for a moment, then pauses all partitions and keeps polling, so that the group does not take it for dead. It never waits
+on the event loop without a deadline.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_app.delivery.commits import OffsetCommits
+from stream_app.kafka.consumer_errors import ClientMessage, raise_if_ending
+from stream_app.kafka.fetch_queue import FetchQueue
+from stream_app.polling.assignment import Assignment, Owned
+from stream_app.polling.idleness import Idleness
+from stream_app.polling.ownership import Ownership
+from stream_app.polling.partition_gauges import PartitionGauges
+from stream_app.polling.poll_batch import Change, PollBatch, StreamPartition, partitions_of
+from stream_app.recovery.rewinds import Rewinds
+from stream_app.runtime.memory import IdleTrim
+from stream_app.wire.message_columns import MessageColumns
+
+if TYPE_CHECKING:
+    from stream_app.observability.metrics import Metrics
+    from stream_app.settings import Settings
+
+LEAST_WAIT_S = 0.002
+ERRORS_AT_ONCE = 1_000
+FIRST_MESSAGE_BYTES = 1024  # before any was seen
+FIRST_POLL_MAX = 50  # messages of the first poll after partitions came; each may have twice as many as the one before
+ByStream = dict[str, MessageColumns]
+log = structlog.get_logger(__name__)
+
+
+class PollThread:
+    """`put` hands a PollBatch to the event loop and waits at most its own deadline; `on_fatal` ends the worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        consumer_properties: Mapping[str, Any],
+        assignment: Assignment,
+        commits: OffsetCommits,
+        rewinds: Rewinds,
+        metrics: Metrics,
+        put: Callable[[PollBatch], None],
+        wake_at: Callable[[], float],
+        prepare: Callable[[threading.Event], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._limits = settings.limits
+        self._poll_s = settings.limits.poll_wait / 1000  # `consume` waits all of it for a last partial batch
+        self._message_bytes = FIRST_MESSAGE_BYTES  # of a usual message, as the last poll had them
+        self._properties = dict(consumer_properties)
+        self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
+        self._streams = {topic: stream for stream, topic in self._topics.items()}
+        self._assignment = assignment
+        self._commits = commits
+        self._rewinds = rewinds
+        self._idleness = Idleness(settings.streams)
+        self._gauges = PartitionGauges(settings, metrics)
+        self._trim = IdleTrim()
+        self._poll_max = min(FIRST_POLL_MAX, self._limits.poll_batch_max)
+        self._put = put
+        self._wake_at = wake_at
+        self._prepare = prepare
+        self._on_fatal = on_fatal
+        self._credits = threading.Semaphore(self._limits.poll_queue_max)
+        self._handed_over = self._handled = 0  # poll batches with messages; each is counted by one thread
+        self._stopping = threading.Event()
+        self._discard = False
+        self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
+        self._early: ByStream = {}  # came while the pipeline was behind
+        self._errors: list[ClientMessage] = []  # what the client said since the last poll batch
+        self._owned_then: Mapping[StreamPartition, Owned] = assignment.owned  # when messages were taken last
+        self._ownership = Ownership(
+            settings,
+            assignment=assignment,
+            rewinds=rewinds,
+            metrics=metrics,
+            announce=self._announce,
+            changed=self._changed_hands,
+            serve=self._serve,
+            divert=self._divert,
+        )
+        self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
+        self._consumer: Consumer | None = None
+        self._fetched: FetchQueue | None = None
+
+    # --- called from other threads --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def hold(self, at: StreamPartition, reason: str) -> None:
+        """Read no more of a partition until a person has looked; from the pipeline's thread."""
+        self._held.put((at, reason))
+
+    def accept(self, at: StreamPartition) -> None:
+        """A person has looked: read on."""
+        self._held.put((at, None))
+
+    def held(self) -> Mapping[StreamPartition, str]:
+        """What is held now, and why."""
+        return self._ownership.holding
+
+    def handled(self, poll_batch: PollBatch) -> None:
+        """The pipeline is done with it."""
+        if poll_batch.change is None:
+            self._handled += 1
+            self._credits.release()
+
+    def stop(self, *, discard: bool, timeout_s: float) -> bool:
+        """Stop polling, release all partitions (or, with `discard`, forget them), leave the group. False: too late."""
+        self._discard = discard
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the poll thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._prepare(self._stopping)
+            if self._stopping.is_set():
+                return
+            self._consumer, self._fetched = FetchQueue.open({**self._properties, "on_commit": self._commits.on_commit})
+            ours = self._ownership
+            self._consumer.subscribe(
+                list(self._streams), on_assign=ours.on_assign, on_revoke=ours.on_revoke, on_lost=ours.on_lost
+            )
+            log.info("subscribed", topics=sorted(self._streams))
+            while not self._stopping.is_set():
+                self._turn(self._consumer)
+            ours.leave(self._consumer, discard=self._discard)
+            self._close()
+            log.info("left the group")
+        except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
+            self._on_fatal(error)
+            if self._consumer is not None:  # so that others need not wait for the session timeout
+                self._assignment.lose(list(self._assignment.owned))
+                self._close()
+
+    def _close(self) -> None:
+        assert self._consumer is not None
+        assert self._fetched is not None
+        self._fetched.close()
+        self._consumer.close()
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._serve(wait=False)
+        while not self._held.empty():
+            at, reason = self._held.get()
+            if reason is None:
+                self._ownership.accept(consumer, at)
+            else:
+                self._ownership.hold(consumer, at, reason)
+        if self._rewinds.is_asked:
+            self._early, self._errors = {}, []
+            self._ownership.rewind(consumer)
+            return
+        # A hand-over that a rewind cut short left it paused, and nothing would come to hand over again.
+        self._ownership.resume(consumer)
+        self._ownership.unpark_when_due(consumer)
+        self._listen(consumer)
+        messages, full = self._taken()
+        if self._handed_over - self._handled > 1 and not full:
+            self._early = messages  # another small batch behind one that waits would only cost more
+        else:
+            self._early = {}
+            self._hand_over_sorted(consumer, messages)
+        self._trim.turn(time.monotonic(), worked=bool(messages))
+        self._gauges.update(consumer, self._assignment.owned, self.held)
+
+    def _listen(self, consumer: Consumer) -> None:
+        """Serves the client's callbacks, a rebalance among them; what it says otherwise waits for its turn."""
+        for message in consumer.consume(ERRORS_AT_ONCE, 0):
+            if message.error() is None:
+                where = f"{message.topic()}[{message.partition()}]"
+                raise RuntimeError(f"expected what is fetched of {where} to come by the queue of its own")
+            self._errors.append(message)
+
+    def _taken(self) -> tuple[ByStream, bool]:
+        """What is early and what is fetched; whether that is as much as a poll batch may have."""
+        assert self._fetched is not None
+        changed = self._assignment.owned is not self._owned_then
+        if changed:
+            self._poll_max, self._owned_then = min(FIRST_POLL_MAX, self._limits.poll_batch_max), self._assignment.owned
+        most = self._batch_max()
+        waiting = sum(map(len, self._early.values()))
+        fetched = self._fetched.take(max(1, most - waiting), self._wait_s())
+        self._errors += fetched.errors
+        came = {self._streams[topic]: messages for topic, messages in fetched.messages.items()}
+        if changed:
+            came = self._still_ours(came)
+        for stream, messages in self._early.items():
+            came[stream] = MessageColumns.concatenate([messages, came[stream]]) if stream in came else messages
+        return came, sum(map(len, came.values())) >= most
+
+    def _batch_max(self) -> int:
+        """Messages that a poll batch may have: a pack of many readings counts for as many as its bytes."""
+        return max(1, min(self._poll_max, self._limits.poll_bytes_max // self._message_bytes))
+
+    def _wait_s(self) -> float:
+        """How long to wait for messages: not past the moment at which the pipeline wants to be woken."""
+        return min(self._poll_s, max(LEAST_WAIT_S, self._wake_at() - time.monotonic()))
+
+    def _hand_over_sorted(self, consumer: Consumer, messages: ByStream) -> None:
+        owned = self._assignment.owned
+        poll_batch = self._sorted(consumer, messages)
+        if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
+            self._hand_over(poll_batch, owned=owned)
+        if count := sum(map(len, messages.values())):
+            size = sum(int(np.maximum(some.value_bytes, 0).sum()) for some in messages.values())
+            self._message_bytes = max(1, size // count)
+            # Small at first: the outputs of a poll leave together, and after a restart somebody waits for the first.
+            self._poll_max = min(2 * self._poll_max, self._limits.poll_batch_max)
+
+    def _still_ours(self, messages: ByStream) -> ByStream:
+        """After a rebalance: some may be of partitions that went, or come twice."""
+        kept = {}
+        for stream, some in messages.items():
+            ours = np.zeros(len(some), np.bool_)
+            for at, each in self._assignment.owned.items():
+                if at.stream == stream:
+                    ours |= (some.partitions == at.partition) & (some.offsets >= each.start_offset)
+            if ours.any():
+                kept[stream] = some.where(ours).in_log_order()
+        return kept
+
+    def _sorted(self, consumer: Consumer, messages: ByStream) -> PollBatch:
+        """With what the client said meanwhile, and where the partitions stand now."""
+        errors, self._errors = self._errors, []
+        ended = frozenset(at for at in map(self._end_of, errors) if at is not None)
+        next_offsets: dict[StreamPartition, int] = {}
+        if messages:
+            # One call for all partitions, instead of one look at each message.
+            for position in consumer.position(consumer.assignment()):
+                if position.offset >= 0:
+                    next_offsets[StreamPartition(self._streams[position.topic], position.partition)] = position.offset
+        moved = self._idleness.note(next_offsets, ended)
+        paused = self._ownership.is_paused
+        idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._ownership.holding.keys()
+        return PollBatch(messages, moved, ended=ended, idle=idle)
+
+    def _end_of(self, message: ClientMessage) -> StreamPartition | None:
+        """The partition that ended. Errors the client recovers from by itself are logged, others end the worker."""
+        error = message.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            return StreamPartition(self._streams.get(message.topic(), ""), message.partition())
+        raise_if_ending(message)
+        log.warning("consumer error", error=error.str())
+        return None
+
+    def _is_at_end(self, at: StreamPartition, next_offset: int) -> bool:
+        """Asked of the broker: an idle partition and one whose broker is away look the same from here."""
+        assert self._consumer is not None
+        try:
+            _, high = self._consumer.get_watermark_offsets(
+                self._ownership.place(at), timeout=self._limits.kafka_timeout / 1000, cached=False
+            )
+        except KafkaException:
+            return False
+        return int(high) <= next_offset
+
+    # --- credits ------------------------------------------------------------------------------------------------------
+
+    def _hand_over(self, poll_batch: PollBatch, *, owned: Mapping[StreamPartition, Owned]) -> None:
+        """Put it into the channel once there is a credit; not at all when stopped, or when a rewind is asked for.
+
+        `owned`: what was ours when it was polled. What changed hands while it waited will be read again.
+        """
+        patient_until = time.monotonic() + self._limits.pause_after / 1000
+        while not self._credits.acquire(timeout=self._poll_s):
+            if self._stopping.is_set() or self._rewinds.is_asked:
+                return  # what is not handed over is not committed: it will be read again
+            self._serve(wait=False)
+            self._keep_polling(pause=time.monotonic() > patient_until)
+        if self._consumer is not None:
+            self._ownership.resume(self._consumer)
+        if owned is not self._assignment.owned:
+            now = self._assignment.owned
+            poll_batch = poll_batch.only({at for at, each in owned.items() if now.get(at) is each})
+        self._handed_over += 1
+        self._put(poll_batch)
+
+    def _keep_polling(self, *, pause: bool) -> None:
+        assert self._consumer is not None
+        if pause:
+            self._ownership.pause(self._consumer)
+        self._listen(self._consumer)
+
+    def _serve(self, *, wait: bool) -> None:
+        assert self._consumer is not None
+        self._commits.serve(self._consumer, self._assignment.owned, self._topics, wait=wait)
+
+    # --- when partitions change hands ---------------------------------------------------------------------------------
+
+    def _announce(self, change: Change) -> None:
+        """The change takes its place among the messages. It needs no credit: it must not be lost, and they are few."""
+        self._put(PollBatch(change=change))
+
+    def _changed_hands(self, taken: Sequence[StreamPartition]) -> None:
+        self._forget_early()
+        self._idleness.forget(taken)
+
+    def _forget_early(self) -> None:
+        """After partitions changed hands: keep only what waits of those that are ours still."""
+        kept = {
+            stream: messages.where(np.isin(messages.partitions, partitions_of(stream, self._assignment.owned)))
+            for stream, messages in self._early.items()
+        }
+        self._early = {stream: messages for stream, messages in kept.items() if messages}
+        ours = {(self._topics[at.stream], at.partition) for at in self._assignment.owned}
+        ended = KafkaError._PARTITION_EOF
+        self._errors = [e for e in self._errors if e.error().code() != ended or (e.topic(), e.partition()) in ours]
+
+    def _divert(self, consumer: Consumer, new: Sequence[TopicPartition]) -> None:
+        """Before these are assigned: what is fetched of them comes by the queue, as what is assigned already."""
+        assert self._fetched is not None
+        self._fetched.divert([*consumer.assignment(), *new])

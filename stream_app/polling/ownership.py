@@ -1,0 +1,222 @@
+"""Partitions that come and go, in the poll thread: which are ours, and which of those are read.
+
+Every change is announced in its place among the messages, so that it takes effect exactly between those before and
+after it. What is ours may have to wait for its state (parked) or for a person (held); all of it waits, paused, while
+the pipeline is behind. Knows nothing of messages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from stream_app.checkpoints import StoreUnavailable
+from stream_app.errors import KafkaAway
+from stream_app.polling.assignment import Assignment, Owned
+from stream_app.polling.poll_batch import Accepted, Change, StreamPartition
+from stream_app.recovery.rewinds import Rewinds
+
+if TYPE_CHECKING:
+    from stream_app.observability.metrics import Metrics
+    from stream_app.settings import Settings
+
+UNPARK_S = 1.0  # between attempts to restore partitions whose store or broker is away
+log = structlog.get_logger(__name__)
+
+
+class Serve(Protocol):
+    """Answer the publisher; `wait` inside a rebalance callback, where only a synchronous commit gets through."""
+
+    def __call__(self, *, wait: bool) -> None: ...
+
+
+class Ownership:
+    """`announce` hands a change to the pipeline; `changed` is told of every change of hands, and what is new in it;
+    `divert` of partitions that are about to be assigned."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        assignment: Assignment,
+        rewinds: Rewinds,
+        metrics: Metrics,
+        announce: Callable[[Change], None],
+        changed: Callable[[Sequence[StreamPartition]], None],
+        serve: Serve,
+        divert: Callable[[Consumer, Sequence[TopicPartition]], None],
+    ) -> None:
+        self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
+        self._streams = {topic: stream for stream, topic in self._topics.items()}
+        self._poll_s = settings.limits.poll_wait / 1000
+        self._is_transactional = settings.delivery == "exactly_once"
+        self._assignment = assignment
+        self._rewinds = rewinds
+        self._count_rewind = metrics.rewinds.inc
+        self._announce = announce
+        self._changed = changed
+        self._serve = serve
+        self._divert = divert
+        # Until a person has looked, with the reason. Replaced, never changed in place: other threads look.
+        self.holding: dict[StreamPartition, str] = {}
+        self.parked: set[StreamPartition] = set()  # assigned, paused, not restored yet
+        self.is_paused = False
+        self._unpark_at = 0.0  # time.monotonic()
+
+    # --- callbacks of a rebalance -------------------------------------------------------------------------------------
+
+    def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._take(consumer, [self._at(partition) for partition in partitions])
+
+    def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.parked.difference_update(map(self._at, partitions))
+        self._hold_no_more([self._at(partition) for partition in partitions])
+        self._release(consumer, [self._at(partition) for partition in partitions], in_callback=True)
+
+    def on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.parked.difference_update(map(self._at, partitions))
+        self._hold_no_more([self._at(partition) for partition in partitions])
+        lost = self._assignment.lose([self._at(partition) for partition in partitions])
+        self._changed(())
+        if lost.partitions:
+            self._announce(lost)
+            self._tear("partitions were lost")
+
+    # --- taking -------------------------------------------------------------------------------------------------------
+
+    def _take(self, consumer: Consumer, partitions: list[StreamPartition]) -> None:
+        """Restored, they are read from where their state ends. Where that cannot be known yet, they wait, paused."""
+        try:
+            taken = self._assignment.take(consumer, partitions)
+        except (StoreUnavailable, KafkaAway) as error:
+            self._park(consumer, partitions, str(error))
+            return
+        starts = [self._start_of(owned) for owned in taken.partitions]
+        again = [self.place(at) for at in partitions if at in self.parked]
+        if again:
+            consumer.incremental_unassign(again)
+        self.parked.difference_update(partitions)
+        self._changed(partitions)
+        self._divert(consumer, starts)
+        consumer.incremental_assign(starts)
+        if self.is_paused:
+            consumer.pause(starts)
+        else:
+            # A pause outlives the assignment, also one in which they were lost; who is held stays so through a rewind.
+            consumer.resume([start for start in starts if self._at(start) not in self.holding])
+        self._announce(taken)
+
+    def _park(self, consumer: Consumer, partitions: list[StreamPartition], reason: str) -> None:
+        if not self.parked:
+            log.warning("restoring waits", reason=reason)
+        self._unpark_at = time.monotonic() + UNPARK_S
+        new = [at for at in partitions if at not in self.parked]
+        self.parked.update(partitions)
+        places = [TopicPartition(self._topics[at.stream], at.partition, OFFSET_END) for at in new]
+        self._divert(consumer, places)
+        consumer.incremental_assign(places)
+        consumer.pause(places)
+
+    def unpark_when_due(self, consumer: Consumer) -> None:
+        """Try again to restore what waits for it."""
+        if self.parked and time.monotonic() >= self._unpark_at:
+            self._take(consumer, list(self.parked))
+
+    def rewind(self, consumer: Consumer) -> None:
+        """Once the publisher says that no transaction of before can count any more; until then nothing is read."""
+        number = self._rewinds.take()
+        if number is None:
+            self._drop(consumer)
+            return
+        self._count_rewind()
+        places = list(self._assignment.owned)
+        consumer.pause([self.place(at) for at in places])
+        self._announce(self._assignment.rewind(number, self._rewinds.reason))
+        self.parked.update(places)
+        if places:
+            self._take(consumer, list(self.parked))
+
+    # --- letting go ---------------------------------------------------------------------------------------------------
+
+    def leave(self, consumer: Consumer, *, discard: bool) -> None:
+        """All of it; `discard`: save nothing."""
+        consumer.pause(consumer.assignment())
+        if discard or self._rewinds.is_asked:
+            self._assignment.lose(list(self._assignment.owned))
+        else:
+            self._release(consumer, list(self._assignment.owned), in_callback=False)
+
+    def _release(self, consumer: Consumer, partitions: list[StreamPartition], *, in_callback: bool) -> None:
+        """Finish, commit, checkpoint, let go; past the deadline, let go without."""
+        released, deadline = self._assignment.release(partitions)
+        if not released.partitions:
+            return
+        self._announce(released)
+        while not released.receipt.is_complete() and time.monotonic() < deadline:
+            self._serve(wait=in_callback)
+            if in_callback:
+                released.receipt.wait(self._poll_s)
+            else:
+                self._drop(consumer)
+        if not self._assignment.released(released):
+            self._tear("a revocation missed its deadline")
+        self._changed(())
+
+    def _tear(self, reason: str) -> None:
+        """Partitions went away with outputs in the open transaction: none of it may count."""
+        if self._is_transactional:
+            self._rewinds.ask(reason)
+
+    def _drop(self, consumer: Consumer) -> None:
+        """Serve the client's callbacks; messages are of no use any more, they will be read again."""
+        consumer.consume(1, self._poll_s)
+
+    # --- what is read -------------------------------------------------------------------------------------------------
+
+    def hold(self, consumer: Consumer, at: StreamPartition, reason: str) -> None:
+        """Read no more of it."""
+        if self._assignment.hold(at, reason):
+            self.holding = self.holding | {at: reason}
+            consumer.pause([self.place(at)])
+
+    def accept(self, consumer: Consumer, at: StreamPartition) -> None:
+        """A person has looked: it is read on."""
+        if at in self.holding:
+            self._hold_no_more([at])
+            self._assignment.accepted(at)
+            if not self.is_paused:
+                consumer.resume([self.place(at)])
+            self._announce(Accepted(frozenset({at})))
+
+    def _hold_no_more(self, partitions: Collection[StreamPartition]) -> None:
+        self.holding = {at: reason for at, reason in self.holding.items() if at not in partitions}
+
+    def pause(self, consumer: Consumer) -> None:
+        """All of it. It throws away what the client has fetched ahead: worth it only when the wait is long."""
+        if not self.is_paused:
+            self.is_paused = True
+            consumer.pause(consumer.assignment())
+            log.info("paused", reason="the pipeline is behind")
+
+    def resume(self, consumer: Consumer) -> None:
+        if self.is_paused:
+            self.is_paused = False
+            waiting = [self.place(at) for at in self.holding.keys() | self.parked]
+            consumer.resume([place for place in consumer.assignment() if place not in waiting])
+            log.info("resumed")
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    def place(self, at: StreamPartition) -> TopicPartition:
+        """As the client calls it."""
+        return TopicPartition(self._topics[at.stream], at.partition)
+
+    def _at(self, partition: TopicPartition) -> StreamPartition:
+        return StreamPartition(self._streams[partition.topic], partition.partition)
+
+    def _start_of(self, owned: Owned) -> TopicPartition:
+        return TopicPartition(self._topics[owned.at.stream], owned.at.partition, owned.start_offset)

@@ -1,0 +1,139 @@
+"""Replay: the same readings once more, with the decisions of the time, and without what was published then.
+
+Here too what is built but never published: origins before the stream's `emit_from`. Pure functions of a poll batch, an
+outcome and the journal; the pipeline applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from model_core.arrays import BoolArray
+from model_core.batches import RawForecast
+from model_core.outcomes import Forecasts, Observed, Outcome, Scored, Summaries
+from stream_app.pipeline.forecast_batches import window_offsets, without_model
+from stream_app.polling.assignment import Owned
+from stream_app.polling.poll_batch import PollBatch, StreamPartition
+from stream_app.wire import ReplayVerdicts
+
+if TYPE_CHECKING:
+    from stream_app.wire.message_columns import MessageColumns
+
+Columns = TypeVar("Columns", Forecasts, Scored, Summaries)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a poll batch can be processed at once. Almost always all of it."""
+
+    messages: Mapping[str, MessageColumns]  # by stream
+    next_offsets: Mapping[StreamPartition, int]  # after these messages
+
+
+def shares(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Iterator[Share]:
+    """The poll batch, cut before each reading ahead of which a journaled decision takes effect.
+
+    The caller applies the decisions that are due between two shares.
+    """
+    remaining = _of_ours(poll_batch, owned)
+    while stops := _stops(remaining, owned):
+        before, after = _cut(remaining, stops)
+        yield before
+        remaining = after
+    yield remaining
+
+
+def _of_ours(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Share:
+    """Without what still arrived of partitions that were taken away."""
+    if not poll_batch.next_offsets.keys() <= owned.keys():
+        poll_batch = poll_batch.only(owned.keys())
+    return Share(poll_batch.messages, poll_batch.next_offsets)
+
+
+def _stops(share: Share, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:
+    stops = {}
+    for at, next_offset in share.next_offsets.items():
+        pending = owned[at].journaled.pending
+        if pending and pending[0].next_offset < next_offset:
+            stops[at] = max(pending[0].next_offset, owned[at].state.next_offset)
+    return stops
+
+
+def _cut(share: Share, stops: Mapping[StreamPartition, int]) -> tuple[Share, Share]:
+    before: dict[str, MessageColumns] = {}
+    after: dict[str, MessageColumns] = {}
+    for stream, messages in share.messages.items():
+        late = np.zeros(len(messages), np.bool_)
+        for at, stop in stops.items():
+            if at.stream == stream:
+                late |= (messages.partitions == at.partition) & (messages.offsets >= stop)
+        before[stream], after[stream] = messages.where(~late), messages.where(late)
+    return (
+        Share(before, {**share.next_offsets, **stops}),
+        Share(after, {at: share.next_offsets[at] for at in stops}),
+    )
+
+
+def clock_verdicts(owned: Iterable[Owned]) -> dict[int, ReplayVerdicts]:
+    """What the clock decided at the time, by partition of one stream, for readings that were judged before."""
+    verdicts = {}
+    for each in owned:
+        rejected = each.journaled.clock
+        until = max([each.emit_from, *(offset + 1 for offset, _ in rejected)])
+        if each.state.next_offset < until:
+            verdicts[each.at.partition] = ReplayVerdicts(until, frozenset(rejected))
+    return verdicts
+
+
+def as_it_was_answered(owned: Owned, observed: Observed, raw: RawForecast | None) -> RawForecast | None:
+    """Where the model failed at the time, it fails again."""
+    if raw is None or not owned.journaled.failed:
+        return raw
+    failed = np.array([owned.journaled.has_failed(offset) for offset in window_offsets(observed).tolist()], np.bool_)
+    return without_model(raw, np.flatnonzero(failed)) if failed.any() else raw
+
+
+def unpublished(outcome: Outcome, emit_from: int) -> Outcome:
+    """The part of an outcome that earlier readings did not cause."""
+
+    def kept(columns: Columns) -> Columns:
+        return _where(columns, columns.offsets >= emit_from)
+
+    return replace(
+        outcome,
+        forecasts=kept(outcome.forecasts),
+        scored=kept(outcome.scored) if outcome.scored is not None else None,
+        summaries=kept(outcome.summaries) if outcome.summaries is not None else None,
+        drift=[record for record in outcome.drift if record.offset >= emit_from],
+        deleted=tuple(deletion for deletion in outcome.deleted if deletion[0] >= emit_from),
+    )
+
+
+def since(outcome: Outcome, tick: int) -> Outcome:
+    """The part of an outcome that speaks of this tick or later ones. Deletions stay: topics may know the series."""
+    forecasts, scored, summaries = outcome.forecasts, outcome.scored, outcome.summaries
+    return replace(
+        outcome,
+        forecasts=_where(forecasts, forecasts.origins >= tick),
+        scored=_where(scored, scored.origins >= tick) if scored is not None else None,
+        summaries=_where(summaries, summaries.ticks >= tick) if summaries is not None else None,
+        drift=[record for record in outcome.drift if record.tick >= tick],
+    )
+
+
+def _where(columns: Columns, keep: BoolArray) -> Columns:
+    return (
+        columns
+        if keep.all()
+        else type(columns)(**{name: _rows(getattr(columns, name), keep) for name in vars(columns)})
+    )
+
+
+def _rows(column: Any, keep: BoolArray) -> Any:
+    if isinstance(column, list):
+        return [value for value, kept in zip(column, keep.tolist(), strict=True) if kept]
+    return column[keep] if column is not None else None

@@ -1,0 +1,190 @@
+"""Where a partition begins: its state from Redis, its offsets from Kafka, its decisions from the journal.
+
+The state knows the offset it includes (S), Kafka the one whose outputs were published (C), and S ≤ C, because state is
+saved after the commit. Reading begins at S; up to C everything is computed and nothing is sent; from C on it emits.
+With no state reading begins at the start of the log. Everything else is refused with the command that mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+
+from model_core.columns import Coming, Piece
+from model_core.partition import PartitionState
+from model_core.rebuilt import Rebuilt
+from stream_app.checkpoints import CheckpointStore, Identity, OwnerToken, Restored, StateMismatch
+from stream_app.errors import KafkaAway
+from stream_app.kafka.clients import describe_error, reader_properties
+from stream_app.pipeline.forecast_batches import ForecastBatches
+from stream_app.polling.assignment import Owned
+from stream_app.polling.poll_batch import StreamPartition
+from stream_app.recovery.journal import Decision, Journaled, read_journals
+from stream_app.recovery.rebuild import rebuild_from
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+STATES_AT_ONCE = 2  # touching new memory is half of the work, and the kernel does it in each thread
+log = structlog.get_logger(__name__)
+
+
+class Restorer:
+    """Runs in the poll thread, in the consumer's callback: other partitions wait for it, the group does not."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: CheckpointStore,
+        forecasts: ForecastBatches,
+        identities: Mapping[str, Identity],
+    ) -> None:
+        self._settings = settings
+        self._timeout_s = settings.limits.kafka_timeout / 1000
+        self._store = store
+        self._forecasts = forecasts
+        self._identities = identities
+
+    def restore(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Iterable[Owned]:
+        """TidecastError where the state does not fit the log; StoreUnavailable, KafkaAway: later."""
+        for at in partitions:
+            self._check_count(at)
+        committed = self._committed(consumer, partitions)
+        with ThreadPoolExecutor(1 + STATES_AT_ONCE, "restore") as threads:
+            journals = threads.submit(
+                read_journals, reader_properties(self._settings), self._settings.streams, partitions, self._timeout_s
+            )
+            read = list(threads.map(self._read_state, partitions))  # after a failure no other is begun
+            decisions = journals.result()
+        return [
+            self._own(consumer, at, token, restored, committed[at], decisions[at])
+            for at, (token, restored) in zip(partitions, read, strict=True)
+        ]
+
+    def _read_state(self, at: StreamPartition) -> tuple[OwnerToken, Restored[PartitionState] | None]:
+        spec = self._settings.streams[at.stream]
+
+        def build(meta: dict[str, Any], ids: list[bytes], pieces: Iterable[Piece | Coming]) -> PartitionState:
+            facts = self._forecasts.load(at.stream, meta["model_version"]).facts
+            return PartitionState.restore(spec, at.partition, meta, ids, pieces, facts)
+
+        token = self._store.acquire(at.stream, at.partition, spec, self._identities[at.stream])
+        return token, self._store.read(token, build)
+
+    def _own(
+        self,
+        consumer: Consumer,
+        at: StreamPartition,
+        token: OwnerToken,
+        restored: Restored[PartitionState] | None,
+        committed: int | None,
+        decisions: list[Decision],
+    ) -> Owned:
+        spec = self._settings.streams[at.stream]
+        first, last = self._ends(consumer, at)
+        if restored is None:
+            state, contained = PartitionState(spec, at.partition), 0
+            start, emit_from = self._without_state(at, state, committed, first, last)
+            state.next_offset = start
+        else:
+            start, emit_from = self._with_state(at, restored, committed, first)
+            state, contained = restored.state, restored.header.journal_position or 0
+        return Owned(
+            at=at,
+            spec=spec,
+            state=state,
+            token=token,
+            start_offset=start,
+            emit_from=emit_from,
+            journaled=Journaled.after(decisions, contained),
+            never_committed=committed is None,
+        )
+
+    def _check_count(self, at: StreamPartition) -> None:
+        known = self._identities[at.stream].partition_count
+        if at.partition >= known:
+            raise StateMismatch(
+                f"Expected the topic of stream {at.stream} to have {known} partitions, as at this worker's start; "
+                f"found partition {at.partition}. Keys have moved between partitions, nothing is lost: go on under a "
+                "new application_id (and output prefix), which reprocesses the log."
+            )
+
+    def _without_state(
+        self, at: StreamPartition, state: PartitionState, committed: int | None, first: int, last: int
+    ) -> tuple[int, int]:
+        """(where to begin, where to emit from); `state` is empty, and told when it will be of a part of its log."""
+        if committed is None:
+            start = first if self._settings.kafka.auto_offset_reset == "earliest" else last
+            return start, start
+        if first == 0:
+            return first, committed
+        start, emit_from = first, max(first, committed)
+        if first < committed:
+            start = rebuild_from(
+                reader_properties(self._settings),
+                state.spec.topic,
+                at.partition,
+                first=first,
+                committed=committed,
+                context_ms=state.spec.rebuild_ms,
+                timeout_s=self._timeout_s,
+            )
+        state.rebuilt = Rebuilt(emit_from, state.spec.context_length)
+        log.warning(
+            "rebuilt from what the log still has, calibration is learned anew",
+            partition=str(at),
+            first_offset=start,
+            committed=committed,
+        )
+        return start, emit_from
+
+    def _with_state(
+        self, at: StreamPartition, restored: Restored[PartitionState], committed: int | None, first: int
+    ) -> tuple[int, int]:
+        """(where to begin, where to emit from)"""
+        next_offset = restored.header.next_offset
+        options = (
+            f"`tidecast reset --stream {at.stream} --to earliest | TIMESTAMP` begins there with an empty state; "
+            f"`tidecast reset --stream {at.stream} --resume-from-state` goes on after what the state contains"
+        )
+        if committed is None or committed < next_offset:
+            found = "none" if committed is None else str(committed)
+            raise StateMismatch(
+                f"Expected the committed offset of {at} to be at least {next_offset}, as the state in Redis says; "
+                f"found {found}: the group was reset, or its offsets expired. {options}."
+            )
+        if first > next_offset:
+            raise StateMismatch(
+                f"Expected the log of {at} to reach back to offset {next_offset}, where its state ends; it begins at "
+                f"{first}: readings were deleted before they were read. {options}."
+            )
+        return next_offset, committed
+
+    def _ends(self, consumer: Consumer, at: StreamPartition) -> tuple[int, int]:
+        """(first offset, one after the last) of the log."""
+        place = TopicPartition(self._settings.streams[at.stream].topic, at.partition)
+        try:
+            first, last = consumer.get_watermark_offsets(place, timeout=self._timeout_s, cached=False)
+        except KafkaException as error:
+            raise KafkaAway(f"Expected Kafka to tell the ends of {at}, found: {describe_error(error)}.") from error
+        return int(first), int(last)
+
+    def _committed(
+        self, consumer: Consumer, partitions: Sequence[StreamPartition]
+    ) -> dict[StreamPartition, int | None]:
+        topics = {self._settings.streams[at.stream].topic: at.stream for at in partitions}
+        asked = [TopicPartition(self._settings.streams[at.stream].topic, at.partition) for at in partitions]
+        try:
+            found = consumer.committed(asked, timeout=self._timeout_s)
+        except KafkaException as error:
+            # Also while a transaction with offsets of these partitions is open: its worker was killed, perhaps.
+            raise KafkaAway(f"Expected Kafka to tell the committed offsets, found: {describe_error(error)}.") from error
+        return {
+            StreamPartition(topics[each.topic], each.partition): None if each.offset == OFFSET_INVALID else each.offset
+            for each in found
+        }
