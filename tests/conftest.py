@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from filelock import FileLock, Timeout
 
@@ -50,7 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--seed") is None:
         config.option.seed = secrets.randbelow(2**32)
-    # hypothesis takes part: the printed seed repeats its examples as well
+    # A slow machine is no failure: hypothesis has a limit of 200 ms an example otherwise.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
+    # It takes part: the printed seed repeats its examples as well.
     if config.pluginmanager.hasplugin("hypothesispytest") and config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = config.option.seed
 
