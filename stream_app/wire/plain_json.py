@@ -1,8 +1,8 @@
 """The commonest JSON messages to columns, by a loop in C: flat objects of one reading, or of a pack.
 
-All or nothing: where a message is in any way unusual (escapes, text beyond ASCII, a time that is no whole number, a
-member that is not there, …) the answer is None, and json_batch.py looks at them. What is taken here, it would take
-alike. Series ids are not made anew for each reading but looked up among those seen before.
+All or nothing: where a message is in any way unusual (escapes, text beyond ASCII, a time that is neither a whole number
+nor plain RFC 3339, a member that is not there, …) the answer is None, and json_batch.py looks at them. What is
+taken here, it would take alike. Series ids are not made anew for each reading but looked up among those seen before.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from model_core.spec import FieldMapping
 from stream_app.wire import compiled
 from stream_app.wire.columns import Names, PollColumns
 from stream_app.wire.message_columns import Bytes
-from stream_app.wire.timestamps import scale_integers
+from stream_app.wire.timestamps import bounds_and_scale
 
 NAMES_MAX = 1 << 20  # series ids remembered for a mapping of fields; with more it begins anew
 _NAMES_LEAST, _NAME_BYTES = 1 << 10, 32
@@ -38,6 +38,10 @@ class _Shape(ctypes.Structure):
         ("separator", _ADDRESS),
         ("separator_bytes", _INT),
         ("bytes_max", _INT),
+        ("multiply", _INT),
+        ("divide", _INT),
+        ("least", _INT),
+        ("most", _INT),
     ]
 
 
@@ -149,14 +153,16 @@ class PlainMessages:
             return self._columns(text, count, unit, bytes_max)
 
     def _columns(self, text: Bytes, count: int, unit: str, bytes_max: int) -> PollColumns | None:
-        self._shape.bytes_max = bytes_max
+        shape = self._shape
+        shape.bytes_max = bytes_max
+        shape.least, shape.most, shape.multiply, shape.divide = bounds_and_scale(unit)
         read = compiled.read_messages.unlocked if count > _WITH_LOCK else compiled.read_messages.keeping
         room, begun_anew = count * self._readings_a_message, False
         while True:
             block = np.empty((5, room), np.int64)
             start = address(block, np.int64)
             made = _Columns(*range(start, start + block.nbytes, block.strides[0]), room)
-            places = map(ctypes.addressof, (self._shape, self._series.table, made))
+            places = map(ctypes.addressof, (shape, self._series.table, made))
             found = read(count, address(text, np.uint8), len(text) - 1, *places)
             if found >= 0:
                 break
@@ -173,7 +179,7 @@ class PlainMessages:
         codes, times, values, messages, positions = block[:, :found]
         return PollColumns(
             self._series.texts(codes),
-            scale_integers(times, unit),
+            times,
             values.view(np.float64),
             messages,
             positions,

@@ -5,7 +5,7 @@ far outside the years 1 to 9999, so that it is told apart as out of range later.
 """
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -16,18 +16,25 @@ from model_core.arrays import FloatArray, IntArray
 Rfc3339 = Annotated[datetime, msgspec.Meta(tz=True)]
 # Years 1 to 9999, what RFC 3339 can say.
 MIN_MS, MAX_MS = -62_135_596_800_000, 253_402_300_799_999
+_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _CLAMP = 2**61
 _PER_MS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}  # (multiply, divide)
 
 
 def scale_integers(timestamps: IntArray, unit: str) -> IntArray:
     """int64 [n] in `unit` → int64 [n] ms."""
-    multiply, divide = _PER_MS[unit]
+    least, most, multiply, divide = bounds_and_scale(unit)
     if divide != 1:
         return np.floor_divide(timestamps, divide)
     if multiply == 1:
         return timestamps
-    return np.clip(timestamps, -_CLAMP // multiply, _CLAMP // multiply) * multiply
+    return np.clip(timestamps, least, most) * multiply
+
+
+def bounds_and_scale(unit: str) -> tuple[int, int, int, int]:
+    """(least, most, multiply, divide): a whole number between the first two · multiply // divide is in ms."""
+    multiply, divide = _PER_MS[unit]
+    return -_CLAMP // multiply, _CLAMP // multiply, multiply, divide
 
 
 def scale_floats(timestamps: FloatArray, unit: str) -> IntArray:
@@ -42,8 +49,7 @@ def scale_floats(timestamps: FloatArray, unit: str) -> IntArray:
 
 def from_datetimes(times: "list[datetime]") -> IntArray:
     """Aware datetimes → int64 [n] ms."""
-    seconds = np.fromiter(map(datetime.timestamp, times), np.float64, len(times))
-    return scale_floats(seconds, "s")
+    return np.fromiter(((time - _EPOCH) // _MS for time in times), np.int64, len(times))
 
 
 def from_one(timestamp: Any, unit: str) -> int | None:

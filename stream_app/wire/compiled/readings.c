@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "times.h"
+
 enum { UNUSUAL = -1, NO_ROOM = -2 };
 enum { SERIES_ID, ENTITY, TIMESTAMP, VALUE, VALUES, FIELDS };
-enum { ID_BYTES_MAX = 1024, PROBES_MAX = 64, TIME_DIGITS_MAX = 18, EXACT_DIGITS = 19, EXACT_POWER = 22, DEPTH_MAX = 8 };
+enum { ID_BYTES_MAX = 1024, PROBES_MAX = 64, EXACT_DIGITS = 19, EXACT_POWER = 22, DEPTH_MAX = 8 };
 
 // What the poll is about: the names of the fields, one behind the other, and what stands between entity and variable.
 typedef struct {
@@ -18,6 +20,7 @@ typedef struct {
     const char *separator;
     int64_t separator_bytes;
     int64_t bytes_max;  // of a message
+    Unit unit;          // of times that are numbers
 } Shape;
 
 // Series ids seen lately, each with a number, from 0 on in the order of their coming: an open hash table.
@@ -33,7 +36,7 @@ typedef struct {
 
 typedef struct {
     int64_t *codes;  // number of the series
-    int64_t *times;
+    int64_t *times;  // ms
     double *values;
     int64_t *messages;
     int64_t *positions;  // within the message
@@ -50,8 +53,6 @@ static const char *skip(const char *p) {
     return p;
 }
 
-static inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 // Behind the closing quote; NULL unless it is printable ASCII without escapes.
 static const char *read_text(const char *p, Text *text) {
     if (*p != '"') return NULL;
@@ -60,19 +61,6 @@ static const char *read_text(const char *p, Text *text) {
     if (*p != '"') return NULL;
     text->bytes = p - text->at;
     return p + 1;
-}
-
-static const char *read_time(const char *p, int64_t *time) {
-    bool negative = *p == '-';
-    p += negative;
-    const char *first = p;
-    int64_t number = 0;
-    while (is_digit(*p) && p - first <= TIME_DIGITS_MAX) number = 10 * number + (*p++ - '0');
-    int64_t digits = p - first;
-    if (!digits || digits > TIME_DIGITS_MAX || (*first == '0' && digits > 1)) return NULL;
-    if (*p == '.' || *p == 'e' || *p == 'E') return NULL;  // no whole number, perhaps
-    *time = negative ? -number : number;
-    return p;
 }
 
 // A finite number: exactly from 19 digits and a small power of ten, otherwise by the C library, which rounds correctly.
@@ -280,7 +268,7 @@ static const char *read_message(const char *p, const Shape *shape, Columns *colu
         switch (field) {
             case SERIES_ID: p = read_text(p, &id); break;
             case ENTITY: p = read_text(p, &entity); break;
-            case TIMESTAMP: p = read_time(p, &time); break;
+            case TIMESTAMP: p = read_time(p, &shape->unit, &time); break;
             case VALUE: p = read_number(p, &value); break;
             case VALUES: p = read_pack(p, shape, entity, columns, names, message, failed); break;
             default: p = skip_value(p, 0);
