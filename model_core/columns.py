@@ -14,11 +14,13 @@ import heapq
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, IntArray
+from model_core.compiled import address, runs
 from model_core.errors import LayoutMismatch
 
 BLOCK = 256
@@ -50,7 +52,7 @@ class Field:
     slots: bool = False
     group: str = HOT
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         return BLOCK * int(np.prod(self.inner, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
@@ -227,11 +229,11 @@ class Columns:
         for name, field in self.fields.items():
             if name in but:
                 continue
-            marked = (self._dirty[name][:used] & bit) != 0
-            if field.rows == 1 and not field.slots:
-                marked[:, 0] |= (self._groups[field.group][:used] & bit) != 0
-            pieces += self.copy(name, marked, GAP_BYTES_MAX // field.row_bytes)
-            self._dirty[name][:used] &= ~bit
+            dirty = self._dirty[name][:used]
+            own = field.slots or field.rows > 1
+            group = None if own else address(self._groups[field.group], np.uint8)
+            gap = GAP_BYTES_MAX // field.row_bytes
+            pieces += self._pieces(name, runs.take(dirty, group, 1 << side, gap))
         for block in np.flatnonzero(self._ids_dirty[:used] & bit).tolist():
             pieces.append(Piece("ids", block, 0, self._ids_piece(block)))
         for dirty in self._groups.values():
@@ -250,12 +252,15 @@ class Columns:
     def copy(self, name: str, marked: BoolArray, gap: int = 0) -> list[Piece]:
         """Copies of the marked rows (bool [blocks, rows]) of a field, neighbours in one piece; with up to `gap` rows
         between them, which are copied too."""
+        return self._pieces(name, runs.of(marked, gap))
+
+    def _pieces(self, name: str, found: IntArray) -> list[Piece]:
+        """Copies of runs of rows: int64 [n, 2], first and one after last of each."""
+        if not len(found):
+            return []
         rows = self.fields[name].rows
         array = self.arrays[name].reshape(-1, BLOCK, *self.fields[name].inner)
-        return [
-            Piece(name, first // rows, first % rows, array[first:last].tobytes())
-            for first, last in _runs(marked.reshape(-1), gap)
-        ]
+        return [Piece(name, first // rows, first % rows, array[first:last].tobytes()) for first, last in found.tolist()]
 
     def mark_written(self, side: int) -> None:
         """All that is in memory is what `side` holds, and what is written ahead: nothing of it is dirty."""
@@ -336,13 +341,3 @@ class Columns:
             piece.read(place)
         else:
             place[:] = piece.data
-
-
-def _runs(marked: BoolArray, gap: int) -> list[tuple[int, int]]:
-    """Consecutive marked rows as [first, last) pairs; those that lie at most `gap` rows apart are one."""
-    edges = np.flatnonzero(np.diff(marked, prepend=False, append=False))
-    if not len(edges):
-        return []
-    firsts, lasts = edges[::2], edges[1::2]
-    apart = firsts[1:] - lasts[:-1] > gap
-    return list(zip(firsts[np.append(True, apart)].tolist(), lasts[np.append(apart, True)].tolist(), strict=True))
