@@ -48,11 +48,11 @@ class Queries:
         return f"{how}{by(attribute, labels)} ({chosen})"
 
     def quantile(self, q: float, attribute: str, *labels: str) -> str:
-        """Of a histogram."""
+        """Of a histogram; nothing, instead of NaN, while nothing of it happens."""
         chosen = selector(attribute, self.matchers(attribute), suffix="_bucket", kind="histogram")
         by(attribute, labels)
         kept = ", ".join((*labels, "le"))
-        return f"histogram_quantile({q}, sum by ({kept}) (rate({chosen}[{self._window}])))"
+        return f"histogram_quantile({q}, sum by ({kept}) (rate({chosen}[{self._window}]))) >= 0"
 
     def busy(self, attribute: str, *labels: str) -> str:
         """Of a histogram of seconds: seconds a second. Of one of sizes: units a second."""

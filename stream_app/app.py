@@ -136,6 +136,8 @@ class DataPlane:
         self._failure: BaseException | None = None
         self.stopped_cleanly = True
         self.metrics = Metrics()
+        for stream in settings.streams:
+            self.metrics.begin(stream)
         self.health = Health(settings)
         self.health_server = _health_server(settings, self.metrics, self.health)
         self.channel: Any = app.channel()

@@ -208,12 +208,12 @@ ALERTS = (
     ),
     Alert(
         "TidecastModelRefused",
-        f"{M5.increase('models_refused', 'stream', window='1h')} > 0",
-        "0m",
+        f"{M5.gauge('max', 'champion_refused', 'stream')} == 1",
+        "1m",
         "ticket",
-        "A worker cannot load a model of {{ $labels.stream }}.",
+        "A worker cannot load the model of {{ $labels.stream }}.",
         "The registry cannot be read, a file is damaged, or the model does not fit the stream's settings. "
-        "The old model serves.",
+        "The model from before serves; in a worker that begins, the naive forecasts.",
         "The worker's log says which. `tidecast models show VERSION` checks its sums; train again, or roll back.",
     ),
     Alert(

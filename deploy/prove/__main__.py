@@ -23,7 +23,9 @@ STEPS: dict[str, Step] = {
     "kubernetes": kubernetes.prove,
     "alerting": alerting.prove,
     "dashboards": dashboards.prove,
-    "faults": faults.prove,
+    "faults-servers": faults.prove_servers,
+    "faults-workers": faults.prove_workers,
+    "faults-late": faults.prove_late,
 }
 FOLDER = REPOSITORY / ".tidecast" / "prove"
 PAGES = REPOSITORY / "docs" / "proofs" / "deploy"

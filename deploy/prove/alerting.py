@@ -108,8 +108,8 @@ CASES: dict[str, tuple[int, Case, list[Case]]] = {
     "TidecastModelTooOld": (120, {CREATED: constant(-8 * DAY_S)}, [{CREATED: constant(-6 * DAY_S)}]),
     "TidecastModelRefused": (
         30,
-        {'tidecast_models_refused_total{stream="s",instance="a"}': f"0x20 {constant(1)}"},
-        [{'tidecast_models_refused_total{stream="s",instance="a"}': constant(1)}],
+        {'tidecast_champion_refused{stream="s",instance="a"}': f"0x20 {constant(1)}"},
+        [{'tidecast_champion_refused{stream="s",instance="a"}': f"1x20 {constant(0)}"}],
     ),
     "TidecastTrainingGateFailing": (
         90,

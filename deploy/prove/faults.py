@@ -1,77 +1,67 @@
 """Alerts that really fire: each fault is caused in a process, the real Prometheus sees it, and the alert ends with it.
 
-Every duration of the rules, and the minute of the objective, is divided by SCALE, and nothing else is changed.
+Three steps, each with a worker of its own and under four minutes; each page says by what durations were divided.
 """
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.prometheus.alerts import LATE_S
-from deploy.prove.programs import REPOSITORY, Unproven, get
-from deploy.prove.watched import Watched
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
-SCALE = 30
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+from deploy.prove.firing import clears, fires, scaled, told
+from deploy.prove.programs import Unproven, get, wait_for
+from deploy.prove.watched import READY_S, STREAM, Watched
+
 RATE = 2_000
 MALFORMED = ("{", '{"series_id":1}', "[1,2]")
+LATE_READING = '{"series_id":"late","timestamp":0,"value":1}'  # the only fault of it is its time: it holds no partition
+BACKLOG = 110_000
 # Weeks of readings pass in a minute: what drifts in a season drifts at once.
 IN_TIME_LAPSE = {"TidecastDriftStorm"}
-FIRE_S, CLEAR_S, CALM_S = 60, 90, 25
+CALM_S = 25
+Fault = Callable[[Watched], str]
 
 
-def prove(folder: Path) -> Iterator[str]:
-    get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
-    rules = scaled((REPOSITORY / "deploy" / "prometheus" / "rules" / "tidecast.yml").read_text())
-    with Watched(folder, rules) as stage:
+def prove_servers(folder: Path) -> Iterator[str]:
+    yield from _prove(folder, 30, redis_dies, input_spoils, outputs_are_refused)
+
+
+def prove_workers(folder: Path) -> Iterator[str]:
+    yield from _prove(folder, 30, worker_is_gone, worker_is_killed_again_and_again)
+
+
+def prove_late(folder: Path) -> Iterator[str]:
+    yield from _prove(folder, 60, partition_is_held)
+
+
+def _prove(folder: Path, scale: int, *faults: Fault) -> Iterator[str]:
+    with begun(folder, scale) as stage:
         stage.begin_worker()
         stage.begin_producer(RATE)
         time.sleep(CALM_S)
         if found := stage.firing() - IN_TIME_LAPSE:
             raise Unproven(f"expected no alert while all is well, found {found}")
-        yield f"durations divided by {SCALE}; while all is well nothing fires (but drift: weeks pass in a minute)"
-        for fault in (redis_dies, input_spoils, partition_is_held, worker_is_killed_again_and_again, worker_is_gone):
+        yield f"durations divided by {scale}; while all is well nothing fires (but drift: weeks pass in a minute)"
+        for fault in faults:
             yield fault(stage)
 
 
-def scaled(rules: str) -> str:
-    """Of each `for` and each window."""
-
-    def shorter(found: re.Match[str]) -> str:
-        return f"{found[1]}{max(1, round(int(found[2]) * SECONDS[found[3]] / SCALE))}s{found[4]}"
-
-    rules = re.sub(r"(\[)(\d+)([smhd])(\])", shorter, rules)
-    rules = re.sub(r"(for: )(\d+)([smhd])()", shorter, rules)
-    return rules.replace(f"> bool {LATE_S}", f"> bool {LATE_S // SCALE}")
-
-
-def fires(stage: Watched, *alerts: str, cause: Callable[[], None] = lambda: None, within_s: float = FIRE_S) -> float:
-    """Seconds until all of them fire; `cause` goes on meanwhile."""
-    began, seen = time.monotonic(), set[str]()
-    while time.monotonic() - began < within_s:
-        cause()
-        seen |= stage.firing()
-        if seen >= set(alerts):
-            return time.monotonic() - began
-        time.sleep(0.5)
-    raise Unproven(f"expected {', '.join(alerts)} to fire within {within_s} s, found {seen}")
-
-
-def clears(stage: Watched, *alerts: str) -> float:
-    began = time.monotonic()
-    while time.monotonic() - began < CLEAR_S:
-        if not set(alerts) & stage.firing():
-            return time.monotonic() - began
-        time.sleep(0.5)
-    raise Unproven(f"expected {', '.join(alerts)} to end within {CLEAR_S} s, found {stage.firing()}")
-
-
-def told(what: str, alerts: tuple[str, ...], fired_s: float, cleared_s: float) -> str:
-    return f"{what}: {', '.join(alerts)} fires after {fired_s:.0f} s, and ends {cleared_s:.0f} s after it is over"
+@contextmanager
+def begun(folder: Path, scale: int) -> Iterator[Watched]:
+    get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
+    with Watched(folder, scaled(scale)) as stage:
+        yield stage
 
 
 def redis_dies(stage: Watched) -> str:
@@ -88,24 +78,23 @@ def input_spoils(stage: Watched) -> str:
     return told("one message in ten is malformed", alerts, fired_s, clears(stage, *alerts))
 
 
-def partition_is_held(stage: Watched) -> str:
-    alerts = ("TidecastPartitionHeld", "TidecastForecastsLate")
-    stage.send(*MALFORMED, times=20_000)
-    fired_s = fires(stage, *alerts, within_s=90)
-    stage.tidecast("dead-letters", "accept")
-    return told("a flood of malformed input, while readings go on", alerts, fired_s, clears(stage, *alerts))
+def outputs_are_refused(stage: Watched) -> str:
+    """As an operator might do: the topic of forecasts takes no messages of their size any more."""
+    alerts = ("TidecastPublishingFails",)
+    _limit(stage, "100")
+    fired_s = fires(stage, *alerts)
+    _limit(stage, None)
+    return told("Kafka refuses every forecast (max.message.bytes)", alerts, fired_s, clears(stage, *alerts))
 
 
-def worker_is_killed_again_and_again(stage: Watched) -> str:
-    alerts = ("TidecastCrashLoop",)
-
-    def again() -> None:
-        stage.end("worker", signal.SIGKILL)
-        stage.begin_worker()
-        time.sleep(1.5)  # so that Prometheus sees this one
-
-    fired_s = fires(stage, *alerts, cause=again)
-    return told("kill -9 of a worker that comes back each time", alerts, fired_s, clears(stage, *alerts))
+def _limit(stage: Watched, size: str | None) -> None:
+    """`max.message.bytes` of the topic of forecasts; None: as it was."""
+    how = AlterConfigOpType.SET if size else AlterConfigOpType.DELETE
+    entry = ConfigEntry("max.message.bytes", size, incremental_operation=how)
+    topic = ConfigResource(ResourceType.TOPIC, f"{STREAM}.forecasts", incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": stage.services.kafka_bootstrap})
+    for done in admin.incremental_alter_configs([topic]).values():
+        done.result(30)
 
 
 def worker_is_gone(stage: Watched) -> str:
@@ -115,3 +104,34 @@ def worker_is_gone(stage: Watched) -> str:
     fired_s = fires(stage, *alerts)
     stage.begin_worker()
     return told("the only worker is stopped", alerts, fired_s, clears(stage, *alerts))
+
+
+def worker_is_killed_again_and_again(stage: Watched) -> str:
+    alerts = ("TidecastCrashLoop",)
+
+    def began() -> float:
+        """When the worker that Prometheus has seen last began."""
+        found = stage.query("process_start_time_seconds")
+        return float(found[0]["value"][1]) if found else 0.0
+
+    def again() -> None:
+        before = began()
+        stage.end("worker", signal.SIGKILL)
+        stage.launch_worker()
+        wait_for(lambda: began() > before, "Prometheus sees the next worker")
+
+    fired_s = fires(stage, *alerts, cause=again)
+    cleared_s = clears(stage, *alerts)
+    wait_for(stage.is_ready, "the last worker is ready", READY_S)
+    return told("kill -9 of a worker that comes back each time", alerts, fired_s, cleared_s)
+
+
+def partition_is_held(stage: Watched) -> str:
+    alerts = ("TidecastPartitionHeld", "TidecastForecastsLate", "TidecastForecastsLateSlowly", "TidecastLagGrowing")
+    stage.send(*MALFORMED, times=20_000)
+    fires(stage, "TidecastPartitionHeld")
+    stage.send(LATE_READING, times=BACKLOG)
+    fired_s = fires(stage, *alerts)
+    stage.tidecast("dead-letters", "accept")
+    what = "a flood of malformed input, while readings go on"
+    return told(what, alerts, fired_s, clears(stage, *alerts, within_s=170))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,16 +23,20 @@ from stream_app.local_services.ports import free_port
 
 TIDECAST = Path(sys.executable).parent / "tidecast"
 DATA = REPOSITORY / "stream_app" / "data" / "uci374_appliances_26ch_10min.csv.gz"
+COMPOSE = REPOSITORY / "deploy" / "compose" / "tidecast.toml"
 STREAM = "household"
 STOP_S = 40
+READY_S = 90
 
 
 class Watched:
     """`rules` is the text of Prometheus' rules. Worker and producer are begun and ended by whoever proves."""
 
-    def __init__(self, folder: Path, rules: str) -> None:
+    def __init__(self, folder: Path, rules: str, configuration: Path = COMPOSE) -> None:
         self._programs = folder
+        self._configuration = configuration
         self._home = folder / "watched"
+        self.registry = self._home / "models"
         self._rules = rules
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.worker_port, self._prometheus_port = free_port(), free_port()
@@ -45,12 +49,12 @@ class Watched:
         self.services = LocalServices(self._home, free_ports=True, downloads=jars).__enter__()
         try:
             self.config = self._home / "tidecast.toml"
-            self.config.write_text((REPOSITORY / "deploy" / "compose" / "tidecast.toml").read_text())
+            self.config.write_text(self._configuration.read_text())
             self._environment = {
                 "TIDECAST__KAFKA__BOOTSTRAP_SERVERS": self.services.kafka_bootstrap,
                 "TIDECAST__REDIS__URL": self.services.redis_url,
                 "TIDECAST__HTTP__PORT": str(self.worker_port),
-                "TIDECAST__MODELS__REGISTRY": str(self._home / "models"),
+                "TIDECAST__MODELS__REGISTRY": str(self.registry),
                 "PATH": "/usr/bin:/bin",
             }
             self.tidecast("topics", "create", "--partitions=2", "--replication=1")
@@ -70,8 +74,12 @@ class Watched:
         return run(command, timeout_s=200)
 
     def begin_worker(self) -> None:
+        self.launch_worker()
+        wait_for(self.is_ready, "the worker is ready", READY_S)
+
+    def launch_worker(self) -> None:
+        """It may take READY_S until it is ready: after a kill -9 the group waits for the one before."""
         self.begin("worker", [str(TIDECAST), "worker", "--config", str(self.config)], self._environment)
-        wait_for(self.is_ready, "the worker is ready", 60)
 
     def is_ready(self) -> bool:
         return bool(self.ask(f"http://127.0.0.1:{self.worker_port}/readyz", {})["ready"])
@@ -82,9 +90,12 @@ class Watched:
 
     def send(self, *values: str, times: int = 1) -> None:
         """Messages as they are, to all partitions."""
-        producer = Producer({"bootstrap.servers": self.services.kafka_bootstrap})
-        for number in range(times):
-            producer.produce(STREAM, values[number % len(values)], key=str(number))
+        self.send_keyed(STREAM, ((str(number), values[number % len(values)]) for number in range(times)))
+
+    def send_keyed(self, topic: str, messages: Iterable[tuple[str, str]]) -> None:
+        producer = Producer({"bootstrap.servers": self.services.kafka_bootstrap, "partitioner": "murmur2_random"})
+        for key, value in messages:
+            producer.produce(topic, value, key=key)
             producer.poll(0)
         expect(producer.flush(30) == 0, "expected the messages to be taken")
 
@@ -113,8 +124,12 @@ class Watched:
         return list(self.ask(f"{self.prometheus}/api/v1/query", {"query": expr})["data"]["result"])
 
     def firing(self) -> set[str]:
+        return {alert for alert, _ in self.firing_of_streams()}
+
+    def firing_of_streams(self) -> set[tuple[str, str]]:
+        """(alert, stream); no stream: "" """
         alerts = self.ask(f"{self.prometheus}/api/v1/alerts", {})["data"]["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+        return {(a["labels"]["alertname"], a["labels"].get("stream", "")) for a in alerts if a["state"] == "firing"}
 
     def _variables(self) -> list[str]:
         return [f"{name}={value}" for name, value in self._environment.items()]

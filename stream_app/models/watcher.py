@@ -63,9 +63,12 @@ class ModelWatcher(Watcher):
                     self._metrics.show_training(stream, self._registry.attempts(stream))
             except Exception as error:  # noqa: BLE001 - any file system may be behind the registry; serving goes on
                 self._say(stream, str(error))
+                self._metrics.champion_refused.labels(stream).set(1)
                 continue
             self._said.pop(stream, None)
             self._find(stream, spec, version, self.offers)
+            serves = stream in self.offers and self.offers[stream].facts.version == version
+            self._metrics.champion_refused.labels(stream).set(version is not None and not serves)
             if candidate != version:
                 self._find(stream, spec, candidate, self.candidates)
         self._looks += 1

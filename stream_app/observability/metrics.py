@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from model_core.drift.alarms import NAMES as ALARMS
 from model_core.gate.attempt import Attempt
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
 from model_core.outcomes import STORMS, DriftRecord, Observed, Outcome, Summaries
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
 from stream_app.models.registry import made_at
-from stream_app.wire.decoded import DecodedPoll
+from stream_app.wire.decoded import REASONS, DecodedPoll
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
@@ -155,6 +156,12 @@ TABLE: dict[str, Metric] = {
     "models_refused": Metric(
         "counter", "tidecast_models_refused_total", "Models that could not be loaded.", ("stream",)
     ),
+    "champion_refused": Metric(
+        "gauge",
+        "tidecast_champion_refused",
+        "1 while the registry or the champion that it names cannot be read, or does not fit: another model serves.",
+        ("stream",),
+    ),
     "shadow_scored": Metric(
         "counter", "tidecast_shadow_scored_total", "Cells on which candidate and champion were scored.", ("stream",)
     ),
@@ -252,6 +259,7 @@ class Metrics:
     model_info: Gauge
     model_created: Gauge
     models_refused: Counter
+    champion_refused: Gauge
     shadow_scored: Counter
     shadow_ratio: Gauge
     training_attempts: Gauge
@@ -267,6 +275,17 @@ class Metrics:
         ProcessCollector(registry=self.registry)  # memory, CPU, files, start: process_…, as everywhere
         self._models: dict[str, tuple[str, str]] = {}  # stream → labels of its model_info
         self._counters: dict[tuple[str, ...], Counter] = {}  # attribute and labels → the counter itself
+
+    def begin(self, stream: str) -> None:
+        """What may happen all at once stands at zero before: Prometheus sees no increase in a counter that appears."""
+        self.count("models_refused", stream, by=0)
+        self.count("device_fallbacks", stream, by=0)
+        for detector in ALARMS:
+            self.count("drift_alarms", stream, detector, by=0)
+        for detector in STORMS:
+            self.count("drift_storms", stream, detector, by=0)
+        for reason in REASONS:
+            self.count("dead_letters", stream, reason, by=0)
 
     def count(self, counter: str, *labels: str, by: float = 1) -> None:
         """Add to a counter of the table. Looking it up by its labels each time would cost more than to count."""

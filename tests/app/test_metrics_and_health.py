@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import threading
 import warnings
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.prometheus.alerts import ALERTS
 from model_core.outcomes import DriftRecord, Forecasts, Observed, Outcome, Summaries
 from stream_app.errors import TidecastError
 from stream_app.observability.health import Health, HealthServer, Readiness
@@ -50,6 +52,17 @@ def test_two_workers_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.models_refused.labels("pumps").inc()
     assert sample(other, "tidecast_models_refused_total", stream="pumps") is None
+
+
+def test_what_an_alert_takes_the_increase_of_stands_at_zero_before_it_happens() -> None:
+    """Prometheus sees no increase in a series that appears: a storm of a stream's first alarms would be no news."""
+    metrics = Metrics()
+    metrics.begin("pumps")
+    asked = [expr for alert in ALERTS for expr in re.findall(r"(?:increase|rate)\((tidecast_\w+_total)", alert.expr)]
+    there = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+    assert {*asked} - there == {"tidecast_forecasts_total"}  # at any time there are some
+    assert sample(metrics, "tidecast_drift_alarms_total", stream="pumps", detector="flatline") == 0
+    assert sample(metrics, "tidecast_dead_letters_total", stream="pumps", reason="malformed") == 0
 
 
 def test_a_decoded_poll_is_counted() -> None:

@@ -70,10 +70,12 @@ def test_a_champion_without_its_manifest_is_refused_once_and_the_one_before_serv
     assert (said["version"], "manifest.json is missing" in said["error"]) == ("torn", True)
     assert watched.offered() == "old"
     assert watched.metric("tidecast_models_refused_total") == 1
+    assert watched.metric("tidecast_champion_refused") == 1
     watched.publish("whole")
     watched.registry.promote(STREAM, "whole")
     assert watched.look() == []
     assert watched.offered() == "whole"
+    assert watched.metric("tidecast_champion_refused") == 0
 
 
 def test_a_champion_that_was_changed_is_refused_once(watched: Watched) -> None:
