@@ -46,10 +46,11 @@ def prove(folder: Path) -> Iterator[str]:
             "TIDECAST__KAFKA__BOOTSTRAP_SERVERS": services.kafka_bootstrap,
             "TIDECAST__REDIS__URL": services.redis_url,
             "TIDECAST__HTTP__PORT": str(free_port()),
+            "TIDECAST__API__PORT": str(free_port()),
         }
         box = Box(folder, images, work / "models", addresses)
         yield from confined(box)
-        yield from story(box, addresses["TIDECAST__HTTP__PORT"])
+        yield from story(box, addresses["TIDECAST__HTTP__PORT"], addresses["TIDECAST__API__PORT"])
 
 
 def environment(folder: Path, variant: str) -> Path:
@@ -151,8 +152,8 @@ def confined(box: Box) -> Iterator[str]:
     yield "the cpu variant has no torch, and `tidecast train` says in a sentence which one has it"
 
 
-def story(box: Box, port: str) -> Iterator[str]:
-    """Topics, worker, readings, a model, and the end: each by the service's own command."""
+def story(box: Box, port: str, page_port: str) -> Iterator[str]:
+    """Topics, worker, readings, a model, the live page, and the end: each by the service's own command."""
     made = box.run("topics", box.of_compose("topics"))
     expect("household.forecasts" in made, f"expected topics to be created, found {made}")
     again = box.run("topics", box.of_compose("topics"))
@@ -173,6 +174,7 @@ def story(box: Box, port: str) -> Iterator[str]:
             count = wait_for(lambda: settled(f"{ask}/metrics"), "all readings are processed", 200)
             yield f"producer: {sent.strip().splitlines()[-1]} The worker has issued {count:,.0f} forecasts"
             yield from trained(box, ask)
+            yield from shown(box, page_port)
             inside = psutil.Process(worker.pid).children(recursive=True)[-1]  # bwrap itself passes no signal on
             inside.send_signal(signal.SIGTERM)
             output = worker.communicate(timeout=60)[0].decode()
@@ -196,6 +198,38 @@ def trained(box: Box, ask: str) -> Iterator[str]:
     yield "trainer: learns from the topic without a GPU in the cuda variant; the running worker takes the model up"
 
 
+def shown(box: Box, port: str) -> Iterator[str]:
+    """The service `api`: healthy, closed to whoever has no token, and up to date with what the worker has published."""
+    ask, service = f"http://127.0.0.1:{port}", SERVICES["api"]
+    words = box.command(service, box.of_compose("api"))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as api:
+        try:
+            wait_for(lambda: answers(f"{ask}/livez"), "the live page answers")
+            box.run("api", [word.replace(":9480", f":{port}") for word in service["healthcheck"]["test"][1:]])
+            token = "for-trying-out-only"
+            said = [status(f"{ask}/api/v1/streams", each) for each in (None, "a-token-that-is-another", token)]
+            expect(said == [401, 401, 200], f"expected 401 without the token and with another, 200 with it, found {said}")
+            path = f"{ask}/api/v1/streams/household/series"
+            found = wait_for(lambda: json.loads(text(path, token))["series"], "the page shows the series")
+            models = json.loads(text(f"{ask}/api/v1/streams/household/models", token))
+            expect(len(found) == 26 and models, f"expected 26 series and the model, found {len(found)} and {models}")
+            yield f"api: healthy, refuses whoever has no token, shows {len(found)} series and {len(models)} model"
+            psutil.Process(api.pid).children(recursive=True)[-1].send_signal(signal.SIGTERM)
+            output = api.communicate(timeout=30)[0].decode()
+            expect(api.returncode == 0, f"expected 0 of the page after SIGTERM, found {api.returncode}: {output[-800:]}")
+        finally:
+            if api.poll() is None:
+                api.kill()
+
+
+def status(url: str, token: str | None) -> int:
+    try:
+        text(url, token)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return 200
+
+
 def answers(url: str) -> bool:
     try:
         return bool(json.loads(text(url)))
@@ -203,8 +237,9 @@ def answers(url: str) -> bool:
         return False
 
 
-def text(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+def text(url: str, token: str | None = None) -> str:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
         return str(answer.read(), "utf-8")
 
 

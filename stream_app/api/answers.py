@@ -99,6 +99,8 @@ class DriftEvent(BaseModel):
     state: str
     statistic: Number
     threshold: Number
+    scale: Number = Field(description="Of a series: size of its errors of late over their usual size.")
+    bias: Number = Field(description="Of a series: mean of its errors of late over their size.")
     at: datetime
     since: datetime
 

@@ -98,7 +98,7 @@ class Following(threading.Thread):
             self.passed_over += follower.forget_what_is_too_old()
             self._passed_at = time.monotonic()
         if follower.trouble is not None:
-            self._say("topics", f"Kafka does not hand out a topic: {follower.trouble}")
+            self._say("topics", f"Kafka does not hand out {follower.trouble}. Does this user have Read on it?")
             follower.trouble = None
         if "start" in self._readiness.reasons:
             if follower.caught_up():
@@ -110,7 +110,10 @@ class Following(threading.Thread):
     def _found(self, follower: TopicFollower, missing: Sequence[str]) -> None:
         """The brokers have answered."""
         self._readiness.clear("kafka")
-        if missing:
+        forbidden = follower.forbidden
+        if forbidden:
+            self._say("topics", f"This user may not read {', '.join(forbidden)}: give it Read on them.")
+        elif missing:
             self._say("topics", f"Waiting for {', '.join(missing)}: `tidecast topics create` makes them.")
         else:
             self._readiness.clear("topics")

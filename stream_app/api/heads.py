@@ -47,6 +47,8 @@ class Drift(msgspec.Struct, gc=False):
     group: str | None = None
     statistic: float | None = None
     threshold: float | None = None
+    scale: float | None = None
+    bias: float | None = None
 
 
 Head = TypeVar("Head")

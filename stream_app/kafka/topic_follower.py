@@ -26,6 +26,7 @@ class TopicFollower:
         self._topics = list(topics)
         self._newest = newest
         self.trouble: str | None = None  # what a broker said of a topic instead of messages
+        self.forbidden: list[str] = []  # of the topics that are not there for us, those that we may not know of
         self._places: dict[tuple[str, int], int] = {}  # next offset to read
         self._ends: dict[tuple[str, int], int] = {}  # as they were when last asked
         self._starts: dict[tuple[str, int], int] = {}
@@ -64,7 +65,19 @@ class TopicFollower:
                 f"No answer about topics from the Kafka broker ({error.args[0].str()}). Is it running, and is the "
                 "address right (--bootstrap)?"
             ) from error
-        return [topic for topic in self._topics if topic not in known]
+        missing = [topic for topic in self._topics if topic not in known]
+        self.forbidden = [topic for topic in missing if self._is_forbidden(topic)]
+        return missing
+
+    def _is_forbidden(self, topic: str) -> bool:
+        """A list of all topics leaves out silently what a user may not describe; who asks by name is told."""
+        from confluent_kafka import KafkaError, KafkaException
+
+        try:
+            error = self._consumer.list_topics(topic, timeout=QUESTION_TIMEOUT_S).topics[topic].error
+        except KafkaException:
+            return False
+        return error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
     def refresh_ends(self) -> None:
         """Ask anew where the partitions end, for `caught_up`."""
@@ -113,7 +126,7 @@ class TopicFollower:
                 # Behind the last message there may be markers of transactions, which are never handed out.
                 self._places[message.topic(), message.partition()] = message.offset()
             else:
-                self.trouble = error.str()
+                self.trouble = f"{message.topic()}: {error.str()}"
         return came
 
     def skip_to_newest(self) -> None:

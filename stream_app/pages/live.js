@@ -1,6 +1,7 @@
 "use strict";
 /* The address says what is shown: #/stream/view/what. The API is asked anew when its events say that something changed. */
 const element = id => document.getElementById(id);
+const SIDE = .25; // of their size, from which errors count as one-sided
 const PAGE = 50, LIST_EVERY_MS = 2000, RETRY_MS = [1000, 2000, 5000, 10000];
 let token = sessionStorage.getItem("tidecast-token"), shown = {}, limit = PAGE, listening = null, listed = 0, drawn = {}, chosen = null;
 
@@ -161,11 +162,18 @@ function plot(id, figure, there) {
 /* --- the other views --- */
 
 function driftTable(events, named) {
-  const columns = ["at", ...(named ? ["of"] : []), "state", "detector", "statistic", "threshold", "since"];
+  const columns = ["at", ...(named ? ["of"] : []), "state", "detector", "statistic", "threshold", "errors", "since"];
   return table(columns, events.map(each => [
     left(when(each.at)), ...(named ? [left(each.series_id ?? each.group ?? "")] : []), left(badge(each.state)), left(each.detector),
-    left(number(each.statistic)), left(number(each.threshold)), left(when(each.since)),
+    left(number(each.statistic)), left(number(each.threshold)), left(errors(each)), left(when(each.since)),
   ]));
+}
+
+/* How a series' errors have changed: their size, and to which side of the forecasts the values fall. */
+function errors({scale, bias}) {
+  const parts = scale == null ? [] : [`${number(Number(scale.toPrecision(2)))} × usual`];
+  if (bias != null && Math.abs(bias) >= SIDE) parts.push(bias > 0 ? "values above" : "values below");
+  return parts.join(", ") || "–";
 }
 
 async function drawDrift() {

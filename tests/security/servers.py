@@ -54,6 +54,20 @@ class SecuredServers:
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.kafka.address})
 
+    def add_reader(self, user: str, password: str, *topics: str) -> None:
+        """Who may read these topics and nothing else: no group, no other topic."""
+        scram = UserScramCredentialUpsertion(
+            user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode()
+        )
+        self.admin.alter_user_scram_credentials([scram])[user].result(30)
+        literal, allow = ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+        acls = [
+            AclBinding(ResourceType.TOPIC, topic, literal, f"User:{user}", "*", AclOperation.READ, allow)
+            for topic in topics
+        ]
+        for made in self.admin.create_acls(acls).values():
+            made.result(30)
+
     def grant(self, topic: str, deployment: str, *but: str) -> None:
         """What a worker of a deployment needs, without what `but` names."""
         every, allow = ResourcePatternType.PREFIXED, AclPermissionType.ALLOW
