@@ -139,6 +139,7 @@ class DataPlane:
         for stream in settings.streams:
             self.metrics.begin(stream)
         self.health = Health(settings)
+        self.metrics.show_readiness(self.health.readiness)
         self.health_server = _health_server(settings, self.metrics, self.health)
         self.channel: Any = app.channel()
         self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")

@@ -12,6 +12,7 @@ import faust
 import structlog
 
 from stream_app.app import create_app
+from stream_app.errors import TidecastError
 from stream_app.observability.logs import configure_logs
 from stream_app.runtime.memory import few_arenas
 from stream_app.settings.secrets import secrets_of
@@ -26,6 +27,8 @@ SWITCH_S = 0.001  # the default is 5 ms
 
 def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT (exit code 0) or a failure (1). Raises SystemExit."""
+    if not settings.streams:
+        raise TidecastError("streams: expected at least one [streams.NAME] with topic and freq, found none.")
     configure_logs(settings.log_level, json=settings.log_format == "json", secrets=secrets_of(settings))
     faulthandler.enable()  # a crash in a library says where, instead of nothing
     for name in ("faust", "mode", "aiokafka"):

@@ -30,6 +30,12 @@ OVERVIEW = Dashboard(
                 one("Workers", "short", "Workers that are scraped.", Q.gauge("count", "partitions")),
                 one("Partitions", "short", "Partitions that a worker owns.", Q.gauge("sum", "partitions")),
                 one(
+                    "Waiting",
+                    "short",
+                    "Workers that are not ready; /readyz says for what they wait.",
+                    Q.gauge("sum", "not_ready"),
+                ),
+                one(
                     "Held",
                     "short",
                     "Partitions held for malformed input: `tidecast dead-letters accept`.",

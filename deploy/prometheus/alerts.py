@@ -49,6 +49,8 @@ def burning(times: float, long: str, short: str) -> str:
 
 
 FALLBACKS = 'rung!="model",reason!~"no_model|too_short"'
+# What has an alert of its own is left out, and a worker that has no partition: it is one too many.
+WAITS = 'reason!~"assignment|store|held"'
 REFUSED_IN_A_ROW = 5  # candidates
 CRONJOB = 'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}'
 
@@ -101,7 +103,8 @@ ALERTS = (
     ),
     Alert(
         "TidecastCrashLoop",
-        f"changes(process_start_time_seconds[15m]) > 2 and on (instance) {selector('partitions')}",
+        # Between two tries it is not scraped, for five minutes at last: what counts is what was seen in half an hour.
+        f"changes(process_start_time_seconds[30m]) > 2 and on (instance) last_over_time({selector('partitions')}[30m])",
         "0m",
         "page",
         "The worker {{ $labels.instance }} begins again and again.",
@@ -109,6 +112,17 @@ ALERTS = (
         "liveness probe.",
         "`kubectl logs --previous`, `kubectl describe pod` (OOMKilled?). Kafka away for longer than "
         "limits.recovery_deadline ends a worker too.",
+    ),
+    Alert(
+        "TidecastNotReady",
+        f"{M5.gauge('max', 'not_ready', 'reason', where=WAITS)} == 1",
+        "3m",
+        "page",
+        "A worker waits: {{ $labels.reason }}.",
+        "start: Kafka, Redis or a topic is missing. publisher: Kafka does not take outputs. restore: a state or an "
+        "offset cannot be read. schema registry: messages wait for their schema.",
+        "/readyz and the worker's log say what it waits for. Bring it back; nothing is lost, and the worker goes on by "
+        "itself. `tidecast doctor` looks at all of it.",
     ),
     Alert(
         "TidecastPublishingFails",

@@ -24,6 +24,7 @@ STEPS: dict[str, Step] = {
     "alerting": alerting.prove,
     "dashboards": dashboards.prove,
     "faults-servers": faults.prove_servers,
+    "faults-kafka": faults.prove_kafka,
     "faults-workers": faults.prove_workers,
     "faults-late": faults.prove_late,
 }

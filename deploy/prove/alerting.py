@@ -31,6 +31,7 @@ MODEL = 'tidecast_forecasts_total{stream="s",rung="model",reason="ok",instance="
 NAIVE = 'tidecast_forecasts_total{stream="s",rung="seasonal_naive",reason="%s",instance="a"}'
 OWNED = 'tidecast_partitions_assigned{instance="a"}'
 BEGAN = 'process_start_time_seconds{instance="a"}'
+WAITS = 'tidecast_not_ready{reason="%s",instance="a"}'
 DEAD = 'tidecast_dead_letters_total{stream="s",reason="malformed",instance="a"}'
 POLLED = 'tidecast_poll_batch_messages_sum{stream="s",instance="a"}'
 CREATED = 'tidecast_model_created_timestamp_seconds{stream="s",instance="a"}'
@@ -58,8 +59,17 @@ CASES: dict[str, tuple[int, Case, list[Case]]] = {
     "TidecastWorkersGone": (20, {READ: rising(1)}, [{OWNED: constant(4)}]),
     "TidecastCrashLoop": (
         20,
-        {BEGAN: "0x3 60x3 120x3 180x3 240x20", OWNED: constant(4)},
+        {BEGAN: "0x3 60x3 120x3 180x3 240x20", OWNED: f"{constant(4, 12)} _x20"},  # away when it is looked at
         [{BEGAN: "0x9 60x30", OWNED: constant(4)}, {BEGAN: "0x3 60x3 120x3 180x3 240x20"}],
+    ),
+    "TidecastNotReady": (
+        20,
+        {WAITS % "publisher": constant(1)},
+        [
+            {WAITS % "publisher": f"0x18 {constant(1)}"},
+            {WAITS % "assignment": constant(1)},
+            {WAITS % "start": "1x2 0x30"},
+        ],
     ),
     "TidecastPublishingFails": (
         20,

@@ -208,7 +208,9 @@ def shown(box: Box, port: str) -> Iterator[str]:
             box.run("api", [word.replace(":9480", f":{port}") for word in service["healthcheck"]["test"][1:]])
             token = "for-trying-out-only"
             said = [status(f"{ask}/api/v1/streams", each) for each in (None, "a-token-that-is-another", token)]
-            expect(said == [401, 401, 200], f"expected 401 without the token and with another, 200 with it, found {said}")
+            expect(
+                said == [401, 401, 200], f"expected 401 without the token and with another, 200 with it, found {said}"
+            )
             path = f"{ask}/api/v1/streams/household/series"
             found = wait_for(lambda: json.loads(text(path, token))["series"], "the page shows the series")
             models = json.loads(text(f"{ask}/api/v1/streams/household/models", token))
@@ -216,7 +218,9 @@ def shown(box: Box, port: str) -> Iterator[str]:
             yield f"api: healthy, refuses whoever has no token, shows {len(found)} series and {len(models)} model"
             psutil.Process(api.pid).children(recursive=True)[-1].send_signal(signal.SIGTERM)
             output = api.communicate(timeout=30)[0].decode()
-            expect(api.returncode == 0, f"expected 0 of the page after SIGTERM, found {api.returncode}: {output[-800:]}")
+            expect(
+                api.returncode == 0, f"expected 0 of the page after SIGTERM, found {api.returncode}: {output[-800:]}"
+            )
         finally:
             if api.poll() is None:
                 api.kill()

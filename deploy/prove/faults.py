@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,17 @@ BACKLOG = 110_000
 # Weeks of readings pass in a minute: what drifts in a season drifts at once.
 IN_TIME_LAPSE = {"TidecastDriftStorm"}
 CALM_S = 25
+SHORT = {"TIDECAST__LIMITS__PUBLISH_DEADLINE": "1s", "TIDECAST__LIMITS__TRANSACTION_TIMEOUT": "1s"}
 Fault = Callable[[Watched], str]
 
 
 def prove_servers(folder: Path) -> Iterator[str]:
-    yield from _prove(folder, 30, redis_dies, input_spoils, outputs_are_refused)
+    yield from _prove(folder, 30, redis_dies, input_spoils)
+
+
+def prove_kafka(folder: Path) -> Iterator[str]:
+    """Here limits.publish_deadline and limits.transaction_timeout are as much shorter as the rules."""
+    yield from _prove(folder, 30, outputs_are_not_taken, kafka_dies, more=SHORT)
 
 
 def prove_workers(folder: Path) -> Iterator[str]:
@@ -45,8 +51,8 @@ def prove_late(folder: Path) -> Iterator[str]:
     yield from _prove(folder, 60, partition_is_held)
 
 
-def _prove(folder: Path, scale: int, *faults: Fault) -> Iterator[str]:
-    with begun(folder, scale) as stage:
+def _prove(folder: Path, scale: int, *faults: Fault, more: Mapping[str, str] | None = None) -> Iterator[str]:
+    with begun(folder, scale, more) as stage:
         stage.begin_worker()
         stage.begin_producer(RATE)
         time.sleep(CALM_S)
@@ -58,9 +64,9 @@ def _prove(folder: Path, scale: int, *faults: Fault) -> Iterator[str]:
 
 
 @contextmanager
-def begun(folder: Path, scale: int) -> Iterator[Watched]:
+def begun(folder: Path, scale: int, more: Mapping[str, str] | None = None) -> Iterator[Watched]:
     get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
-    with Watched(folder, scaled(scale)) as stage:
+    with Watched(folder, scaled(scale), variables=more) as stage:
         yield stage
 
 
@@ -78,19 +84,27 @@ def input_spoils(stage: Watched) -> str:
     return told("one message in ten is malformed", alerts, fired_s, clears(stage, *alerts))
 
 
-def outputs_are_refused(stage: Watched) -> str:
-    """As an operator might do: the topic of forecasts takes no messages of their size any more."""
-    alerts = ("TidecastPublishingFails",)
-    _limit(stage, "100")
+def outputs_are_not_taken(stage: Watched) -> str:
+    """As when too few brokers are in sync: the topic of forecasts wants two copies, and there is one broker."""
+    alerts = ("TidecastPublishingFails", "TidecastNotReady")
+    _copies(stage, "2")
     fired_s = fires(stage, *alerts)
-    _limit(stage, None)
-    return told("Kafka refuses every forecast (max.message.bytes)", alerts, fired_s, clears(stage, *alerts))
+    _copies(stage, None)
+    return told("Kafka takes no forecast (min.insync.replicas)", alerts, fired_s, clears(stage, *alerts))
 
 
-def _limit(stage: Watched, size: str | None) -> None:
-    """`max.message.bytes` of the topic of forecasts; None: as it was."""
-    how = AlterConfigOpType.SET if size else AlterConfigOpType.DELETE
-    entry = ConfigEntry("max.message.bytes", size, incremental_operation=how)
+def kafka_dies(stage: Watched) -> str:
+    alerts = ("TidecastNotReady",)
+    stage.services.kafka.kill()
+    fired_s = fires(stage, *alerts)
+    stage.services.kafka.start()
+    return told("Kafka is killed", alerts, fired_s, clears(stage, *alerts))
+
+
+def _copies(stage: Watched, least: str | None) -> None:
+    """`min.insync.replicas` of the topic of forecasts; None: as it was."""
+    how = AlterConfigOpType.SET if least else AlterConfigOpType.DELETE
+    entry = ConfigEntry("min.insync.replicas", least, incremental_operation=how)
     topic = ConfigResource(ResourceType.TOPIC, f"{STREAM}.forecasts", incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": stage.services.kafka_bootstrap})
     for done in admin.incremental_alter_configs([topic]).values():

@@ -32,9 +32,11 @@ READY_S = 90
 class Watched:
     """`rules` is the text of Prometheus' rules. Worker and producer are begun and ended by whoever proves."""
 
-    def __init__(self, folder: Path, rules: str, configuration: Path = COMPOSE) -> None:
+    def __init__(
+        self, folder: Path, rules: str, configuration: Path = COMPOSE, variables: Mapping[str, str] | None = None
+    ) -> None:
         self._programs = folder
-        self._configuration = configuration
+        self._configuration, self._more = configuration, dict(variables or {})
         self._home = folder / "watched"
         self.registry = self._home / "models"
         self._rules = rules
@@ -56,6 +58,7 @@ class Watched:
                 "TIDECAST__HTTP__PORT": str(self.worker_port),
                 "TIDECAST__MODELS__REGISTRY": str(self.registry),
                 "PATH": "/usr/bin:/bin",
+                **self._more,
             }
             self.tidecast("topics", "create", "--partitions=2", "--replication=1")
             self._begin_prometheus()

@@ -23,7 +23,8 @@ _client_log.propagate = False
 
 def _on_error(error: Any) -> None:
     """Connection troubles the client recovers from by itself; what it cannot comes back from the call."""
-    log.debug("kafka client", error=error.str())
+    if structlog.is_configured():  # a command prints its result, and what has failed as one sentence
+        log.debug("kafka client", error=error.str())
 
 
 def _shared(settings: Settings, role: str) -> dict[str, Any]:

@@ -208,7 +208,8 @@ def topic_partitions(topic: str, client: Mapping[str, Any]) -> int | None:
     except KafkaException as error:
         raise TidecastError(
             f"No Kafka broker answered at {client.get('bootstrap.servers')} within {BROKER_TIMEOUT_S:.0f} s "
-            f"({error.args[0].str()}). Start one (tidecast services up) or name the right address (--bootstrap)."
+            f"({error.args[0].str()}). Start one (tidecast services up), or name the right address: "
+            "--bootstrap, or kafka.bootstrap_servers in the file of --config."
         ) from error
     return len(topics[topic].partitions) if topic in topics else None
 

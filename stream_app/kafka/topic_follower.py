@@ -24,6 +24,7 @@ class TopicFollower:
         from confluent_kafka import Consumer
 
         self._topics = list(topics)
+        self._address = client.get("bootstrap.servers")
         self._newest = newest
         self.trouble: str | None = None  # what a broker said of a topic instead of messages
         self.forbidden: list[str] = []  # of the topics that are not there for us, those that we may not know of
@@ -62,8 +63,8 @@ class TopicFollower:
                 self._consumer.incremental_assign([TopicPartition(topic, partition, start)])
         except KafkaException as error:
             raise TidecastError(
-                f"No answer about topics from the Kafka broker ({error.args[0].str()}). Is it running, and is the "
-                "address right (--bootstrap)?"
+                f"No answer about topics from a Kafka broker at {self._address} ({error.args[0].str()}). Is it "
+                "running, and is the address right: --bootstrap, or kafka.bootstrap_servers in the configuration?"
             ) from error
         missing = [topic for topic in self._topics if topic not in known]
         self.forbidden = [topic for topic in missing if self._is_forbidden(topic)]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.kafka.producing import topic_partitions
 from stream_app.schemas.registry import schemas_of
 from stream_app.wire import decoder
 
@@ -40,12 +39,17 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
     """TidecastError when the topic is not there, is empty, or the broker stops answering."""
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+    from stream_app.kafka.admin import Admin
     from stream_app.kafka.clients import describe_error, reader_properties
 
     decode = decoder(spec, schemas_of(settings))
     properties = reader_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
-    partitions = topic_partitions(spec.topic, settings.kafka.properties("admin"))
-    if partitions is None:
+    admin = Admin(settings)
+    try:
+        known = admin.list_topics(timeout=settings.limits.kafka_timeout / 1000).topics
+    except KafkaException as failure:
+        raise admin.failure(failure) from failure
+    if spec.topic not in known:
         raise TidecastError(
             f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. Produce "
             "readings first (tidecast produce), or train from a file (--file)."
@@ -53,7 +57,7 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
     consumer = Consumer(properties | {"group.id": f"{settings.application_id}.train"})
     try:
         places, ends = {}, {}
-        for partition in range(partitions):
+        for partition in known[spec.topic].partitions:
             at = TopicPartition(spec.topic, partition)
             places[partition], ends[partition] = consumer.get_watermark_offsets(at, timeout=QUESTION_TIMEOUT_S)
         started = dict(places)
@@ -76,7 +80,7 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
             if time.monotonic() - heard > QUIET_S_MAX:
                 raise TidecastError(f"The broker sent nothing of {spec.topic!r} for {QUIET_S_MAX:.0f} s; try again.")
             if messages:
-                decoded = decode(spec, messages, now_ms=time.time_ns() // 1_000_000, partition_count=partitions)
+                decoded = decode(spec, messages, now_ms=time.time_ns() // 1_000_000, partition_count=len(places))
                 done = sum(min(places[p], ends[p]) - started[p] for p in places)
                 yield Portion(decoded.readings, len(decoded.dead_letters), done, total)
     except KafkaException as error:

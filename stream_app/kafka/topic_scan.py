@@ -28,6 +28,7 @@ class TopicScan:
     def __init__(self, settings: Settings, topic: str) -> None:
         self.topic = topic
         self._timeout_s = settings.limits.kafka_timeout / 1000
+        self._servers = settings.kafka.properties("consumer")["bootstrap.servers"]
         self._consumer = Consumer(reader_properties(settings) | {"enable.partition.eof": True})
 
     def __enter__(self) -> TopicScan:
@@ -91,5 +92,6 @@ class TopicScan:
 
     def _failed(self, error: KafkaException) -> TidecastError:
         return TidecastError(
-            f"Reading {self.topic} failed: {describe_error(error)}. Is Kafka running, and its address right?"
+            f"Reading {self.topic} failed: {describe_error(error)}. Is Kafka running, and {self._servers} its address "
+            "(kafka.bootstrap_servers)?"
         )

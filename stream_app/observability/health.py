@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 STOP_WAIT_S = 1.0  # for requests that are being answered
 
 
+# Names of reasons, as the metric tidecast_not_ready has them; that of a held partition goes on with the partition.
+BLOCKING = ("start", "assignment", "store", "schema registry", "restore", "publisher", "held")
+
+
 class Readiness:
     """A set of named reasons why the worker is not ready. Ready when it is empty. Safe to use from any thread."""
 
@@ -45,6 +49,11 @@ class Readiness:
     def reasons(self) -> dict[str, str]:
         with self._lock:
             return dict(self._reasons)
+
+    def is_blocked(self, name: str) -> bool:
+        """By a reason of that name, or one that begins with it."""
+        with self._lock:
+            return any(each == name or each.startswith(f"{name} ") for each in self._reasons)
 
     @property
     def is_ready(self) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Literal
 
@@ -21,6 +22,7 @@ from model_core.outcomes import STORMS, DriftRecord, Observed, Outcome, Summarie
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
 from stream_app.models.registry import made_at
+from stream_app.observability.health import BLOCKING, Readiness
 from stream_app.wire.decoded import REASONS, DecodedPoll
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -102,6 +104,9 @@ TABLE: dict[str, Metric] = {
         "counter", "tidecast_checkpoint_failures_total", "Checkpoints that Redis did not take."
     ),
     "state_bytes": Metric("gauge", "tidecast_state_bytes", "Bytes of state in memory.", ("stream", "partition")),
+    "not_ready": Metric(
+        "gauge", "tidecast_not_ready", "1 while the worker waits, as /readyz says: for what.", ("reason",)
+    ),
     "series": Metric("gauge", "tidecast_series", "Series in the state.", ("stream", "partition")),
     "partitions": Metric("gauge", "tidecast_partitions_assigned", "Partitions that this worker owns."),
     "replaying": Metric(
@@ -245,6 +250,7 @@ class Metrics:
     checkpoint_bytes: Counter
     checkpoint_failures: Counter
     state_bytes: Gauge
+    not_ready: Gauge
     series: Gauge
     partitions: Gauge
     replaying: Gauge
@@ -286,6 +292,11 @@ class Metrics:
             self.count("drift_storms", stream, detector, by=0)
         for reason in REASONS:
             self.count("dead_letters", stream, reason, by=0)
+
+    def show_readiness(self, readiness: Readiness) -> None:
+        """Looked up when somebody asks for the metrics."""
+        for name in BLOCKING:
+            self.not_ready.labels(name).set_function(partial(readiness.is_blocked, name))
 
     def count(self, counter: str, *labels: str, by: float = 1) -> None:
         """Add to a counter of the table. Looking it up by its labels each time would cost more than to count."""

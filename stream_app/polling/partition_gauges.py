@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 EVERY_S = 1.0
+ASK_S = 0.1  # how long the poll thread waits for the end of a held partition
 
 
 class PartitionGauges:
@@ -44,9 +45,9 @@ class PartitionGauges:
         waiting = held()
         for at, each in owned.items():
             self._metrics.held.labels(at.stream, str(at.partition)).set(at in waiting)
-            self._show(consumer, at, each)
+            self._show(consumer, at, each, is_held=at in waiting)
 
-    def _show(self, consumer: Consumer, at: StreamPartition, owned: Owned) -> None:
+    def _show(self, consumer: Consumer, at: StreamPartition, owned: Owned, *, is_held: bool) -> None:
         labels, state = (at.stream, str(at.partition)), owned.state
         self._metrics.series.labels(*labels).set(len(state.columns))
         self._metrics.state_bytes.labels(*labels).set(
@@ -56,8 +57,9 @@ class PartitionGauges:
         watermark_ms = state.watermark_ms
         if watermark_ms is not None:
             self._metrics.watermark_delay.labels(*labels).set(time.time() - watermark_ms / 1000)
-        try:  # from what the last fetch said, without asking the broker
-            _, last = consumer.get_watermark_offsets(TopicPartition(self._topics[at.stream], at.partition), cached=True)
+        place = TopicPartition(self._topics[at.stream], at.partition)
+        try:  # from what the last fetch said, without asking the broker; what is held is not fetched
+            _, last = consumer.get_watermark_offsets(place, ASK_S, cached=not is_held)
         except KafkaException:
             return
         if last >= 0:

@@ -64,8 +64,8 @@ class Reset:
 
     def to(self, target: Literal["earliest"] | int) -> list[Moved]:
         """Readings from there on are forecast again; earlier ones only rebuild the state."""
-        self._refuse_running_workers()
         partitions = self._partitions()
+        self._refuse_running_workers()
         first = self._offsets(partitions, OffsetSpec.earliest())
         found = first if target == "earliest" else self._offsets(partitions, OffsetSpec.for_timestamp(target))
         end = self._offsets(partitions, OffsetSpec.latest())
@@ -76,8 +76,9 @@ class Reset:
 
     def resume_from_state(self) -> list[Moved]:
         """Go on after what the state contains, whatever the group says. The state stays."""
+        partitions = self._partitions()
         self._refuse_running_workers()
-        offsets = {each: self._saved_offset(each) for each in self._partitions()}
+        offsets = {each: self._saved_offset(each) for each in partitions}
         known = {each: offset for each, offset in offsets.items() if offset is not None}
         if not known:
             raise TidecastError(

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.prometheus.alerts import ALERTS
 from model_core.outcomes import DriftRecord, Forecasts, Observed, Outcome, Summaries
 from stream_app.errors import TidecastError
-from stream_app.observability.health import Health, HealthServer, Readiness
+from stream_app.observability.health import BLOCKING, Health, HealthServer, Readiness
 from stream_app.observability.logs import configure_logs
 from stream_app.observability.metrics import TABLE, Metrics
 from stream_app.settings import Settings
@@ -256,3 +256,27 @@ def test_exceptions_and_warnings_stay_on_their_line(lines: Any) -> None:
     failed, warned = lines()
     assert "ValueError: first\nsecond" in failed["exception"]
     assert warned["logger"] == "py.warnings"
+
+
+def test_what_a_worker_waits_for_is_a_metric_as_long_as_it_does() -> None:
+    """Else nobody would be told that Kafka is away: every other number stands still."""
+    metrics, health = Metrics(), Health(Settings())
+    metrics.show_readiness(health.readiness)
+
+    def waits() -> set[str]:
+        return {name for name in BLOCKING if sample(metrics, "tidecast_not_ready", reason=name)}
+
+    assert waits() == {"start", "assignment"}
+    health.started()
+    health.assigned(1)
+    assert waits() == set()
+    health.publishing_fails("no broker")
+    health.held("tides[0]", "malformed")
+    assert waits() == {"publisher", "held"}
+    blocks = (health.store_away, health.registry_away, health.restore_waits, health.waiting)
+    for block in blocks:
+        block("away")
+    health.assigned(0)
+    assert waits() == set(BLOCKING)
+    assert {name for name in BLOCKING if not health.readiness.is_blocked(name)} == set()
+    assert {each.partition(" ")[0] for each in health.readiness.reasons} == {each.split(" ")[0] for each in BLOCKING}
