@@ -126,6 +126,14 @@ def _health_server(settings: Settings, metrics: Metrics, health: Health) -> Heal
     return HealthServer(settings.http.host, settings.http.port, metrics.registry, health.readiness, facts=facts)
 
 
+def _metrics(settings: Settings, health: Health) -> Metrics:
+    metrics = Metrics()
+    for stream in settings.streams:
+        metrics.begin(stream)
+    metrics.show_readiness(health.readiness)
+    return metrics
+
+
 class DataPlane:
     """The parts of one worker."""
 
@@ -135,11 +143,8 @@ class DataPlane:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failure: BaseException | None = None
         self.stopped_cleanly = True
-        self.metrics = Metrics()
-        for stream in settings.streams:
-            self.metrics.begin(stream)
         self.health = Health(settings)
-        self.metrics.show_readiness(self.health.readiness)
+        self.metrics = _metrics(settings, self.health)
         self.health_server = _health_server(settings, self.metrics, self.health)
         self.channel: Any = app.channel()
         self.pipeline_thread = ThreadPoolExecutor(1, "pipeline")

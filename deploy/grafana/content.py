@@ -29,12 +29,7 @@ OVERVIEW = Dashboard(
             (
                 one("Workers", "short", "Workers that are scraped.", Q.gauge("count", "partitions")),
                 one("Partitions", "short", "Partitions that a worker owns.", Q.gauge("sum", "partitions")),
-                one(
-                    "Waiting",
-                    "short",
-                    "Workers that are not ready; /readyz says for what they wait.",
-                    Q.gauge("sum", "not_ready"),
-                ),
+                one("Waiting", "short", "Workers that are not ready; /readyz says why.", Q.gauge("sum", "not_ready")),
                 one(
                     "Held",
                     "short",

@@ -5,7 +5,7 @@ of their own; nothing is shared between two `Metrics`.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -396,22 +396,3 @@ def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hist
         return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
     kind = Counter if metric.kind == "counter" else Gauge
     return kind(metric.name, metric.help, metric.labels, registry=registry)
-
-
-def metrics_document(table: Mapping[str, Metric] = TABLE) -> str:
-    """docs/METRICS.md."""
-    lines = [
-        "# Metrics",
-        "",
-        "Served at `/metrics` in Prometheus' text format. Base units; no label grows with the number of series.",
-        "Beside them stand the usual `process_…` metrics: memory, CPU, open files, start.",
-        "This page is made from the table in `stream_app/observability/metrics.py` by "
-        "`python -m stream_app.documents`.",
-        "",
-        "| metric | type | labels | what it says |",
-        "|---|---|---|---|",
-    ]
-    for metric in table.values():
-        labels = ", ".join(f"`{label}`" for label in metric.labels)
-        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
-    return "\n".join(lines) + "\n"
