@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.prove import alerting, compose, containers, dashboards, faults, kubernetes
+from deploy.prove import alerting, compose, containers, dashboards, faults, kubernetes, scanned
 from deploy.prove.programs import REPOSITORY, Unproven
 
 Step = Callable[[Path], Iterator[str]]
 STEPS: dict[str, Step] = {
     "compose": compose.prove,
     "containers": containers.prove,
+    "checkov": scanned.prove,
     "kubernetes": kubernetes.prove,
     "alerting": alerting.prove,
     "dashboards": dashboards.prove,
