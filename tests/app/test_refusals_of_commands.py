@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
-from stream_app import producing
 from stream_app.cli import main
-from stream_app.kafka import topic_follower
+from stream_app.kafka import producing, topic_follower
 from tests.conftest import REPOSITORY
 
 NOBODY = "127.0.0.1:9"
@@ -45,6 +45,7 @@ WITHOUT_BROKER = {
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producing, "BROKER_TIMEOUT_S", 0.5)
     monkeypatch.setattr(topic_follower, "QUESTION_TIMEOUT_S", 0.5)
+    structlog.reset_defaults()  # as in a process of its own: another test may have set up a worker's log
 
 
 def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path, text: str | None, *words: str) -> str:
