@@ -74,13 +74,13 @@ class _AvroPoll(FramedPoll):
         self._reader_schema = reader_schema
         self._documents: dict[int, Any] = {}  # a poll that is halved decodes each message once
 
-    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
+    def together(self, indices: IntArray, *, begun: bool) -> PollColumns | None:
         """Flat records of one reading each, all with a name and a number; None for anything else."""
         fields = self._spec.fields
         if any("." in getattr(fields, name) for name in _SIMPLE):
             return None
         try:
-            documents = [self._document(*each) for each in zip(indices.tolist(), values, strict=True)]
+            documents = [self._document(*each) for each in zip(indices.tolist(), self.values(indices), strict=True)]
             if any(type(document) is not dict for document in documents):
                 return None
             series_ids = [document[fields.series_id] for document in documents]

@@ -12,7 +12,7 @@ from stream_app.wire.columns import PollColumns
 from stream_app.wire.decoded import DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.json_batch import decode_together
 from stream_app.wire.json_message import read_message
-from stream_app.wire.message_columns import Bytes, joined_values
+from stream_app.wire.message_columns import Bytes, of_lines
 from stream_app.wire.one_message import OneMessage
 from stream_app.wire.plain_json import plain_messages
 from stream_app.wire.poll import Poll, chosen
@@ -39,13 +39,14 @@ class JsonPoll(Poll):
             return None
         return reader.columns(joined, count, self._spec.timestamp_unit, self._spec.reading_bytes_max)
 
-    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
-        plain = None if begun else self.at_once(joined_values(values), len(values))
+    def together(self, indices: IntArray, *, begun: bool) -> PollColumns | None:
+        lines = self.lines(indices)
+        plain = None if begun else self.at_once(of_lines(lines), len(indices))
         if plain is not None:
             return plain
         return decode_together(
             self._spec,
-            values,
+            lines,
             self._messages.value_bytes[indices],
             keys=lambda: chosen(self._messages.keys, indices),
             record_ms=lambda: self._messages.record_ms[indices],

@@ -63,26 +63,26 @@ def _get_or_unset(get: Callable[[Any], Any], document: Any) -> Any:
 
 def decode_together(
     spec: StreamSpec,
-    values: Sequence[bytes],
+    lines: bytes,
     lengths: IntArray,
     *,
     keys: Callable[[], Sequence[bytes | None]],
     record_ms: Callable[[], IntArray],
 ) -> PollColumns | None:
-    """Readings of m messages (all with a value), or None when any of them needs a closer look.
+    """Readings of m messages with a newline between each two, or None when any of them needs a closer look.
 
-    `lengths` of the values, int64 [m]. `keys` and `record_ms` (Kafka's timestamps, int64 [m]) are asked for where
+    `lengths` of the messages, int64 [m]. `keys` and `record_ms` (Kafka's timestamps, int64 [m]) are asked for where
     messages carry none of their own.
     """
     typed = _typed(spec.fields)
     if typed is None:
         return None
     try:
-        joined, lengths = joined_lines(values, lengths)
+        proven, lengths = proven_lines(lines, lengths)
         longest = int(lengths.max())
-        plain = longest <= SERIES_ID_BYTES_MAX and _plain(joined)
-        documents = typed.decode_lines(joined)
-        if len(documents) != len(values):
+        plain = longest <= SERIES_ID_BYTES_MAX and _plain(proven)
+        documents = typed.decode_lines(proven)
+        if len(documents) != len(lengths):
             return None
         return _Batch(spec, typed, keys, record_ms, plain).columns(documents)
     except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, Unusual):
@@ -93,37 +93,41 @@ class Unusual(Exception):
     """Something in these messages wants the plain steps of json_message.py."""
 
 
-def joined_lines(values: Sequence[bytes], lengths: IntArray) -> tuple[bytes, IntArray]:
+def proven_lines(lines: bytes, lengths: IntArray) -> tuple[bytes, IntArray]:
     """The messages as lines, each of which is proven to be one document or to fail, and the length of each.
 
     Raises Unusual when that cannot be proven, or one is nested too deep.
     """
-    joined, lengths = _joined(values, lengths)
-    if int(lengths.max()) > NESTING_MAX and any(
-        nested_too_deep(values[index]) for index in _with_many_brackets(joined, lengths)
-    ):
+    proven, lengths = _bracketed_lines(lines, lengths)
+    if int(lengths.max()) > NESTING_MAX and any(map(nested_too_deep, _with_many_brackets(proven, lengths))):
         raise Unusual
-    return joined, lengths
+    return proven, lengths
 
 
-def _joined(values: Sequence[bytes], lengths: IntArray) -> tuple[bytes, IntArray]:
-    joined = b"\n".join(values)
-    if _bracketed(np.frombuffer(joined, np.uint8), lengths):
-        if not joined.isascii():
-            joined.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
-        return joined, lengths
-    stripped = [value.strip(WHITE) for value in values]
+def _bracketed_lines(lines: bytes, lengths: IntArray) -> tuple[bytes, IntArray]:
+    if _bracketed(np.frombuffer(lines, np.uint8), lengths):
+        if not lines.isascii():
+            lines.decode()  # msgspec does not look into texts it skips; what is no UTF-8 is no JSON
+        return lines, lengths
+    stripped = [value.strip(WHITE) for value in _cut(lines, lengths, np.arange(len(lengths)))]
     shorter = np.fromiter(map(len, stripped), np.int64, len(stripped))
     if (shorter == lengths).all():
         raise Unusual
-    return _joined(stripped, shorter)
+    return _bracketed_lines(b"\n".join(stripped), shorter)
 
 
-def _with_many_brackets(joined: bytes, lengths: IntArray) -> list[int]:
+def _cut(lines: bytes, lengths: IntArray, indices: IntArray) -> list[bytes]:
+    """The messages at these indices."""
+    ends = np.cumsum(lengths + 1) - 1
+    borders = zip((ends - lengths)[indices].tolist(), ends[indices].tolist(), strict=True)
+    return [lines[start:end] for start, end in borders]
+
+
+def _with_many_brackets(lines: bytes, lengths: IntArray) -> list[bytes]:
     """Messages with more opening brackets than may be nested: those that could be too deep."""
-    opening = np.flatnonzero((np.frombuffer(joined, np.uint8) | 32) == ord("{"))  # `[` and `{` differ in that bit
-    ends = np.cumsum(lengths + 1)
-    return np.flatnonzero(np.diff(np.searchsorted(opening, ends), prepend=0) > NESTING_MAX).tolist()
+    opening = np.flatnonzero((np.frombuffer(lines, np.uint8) | 32) == ord("{"))  # `[` and `{` differ in that bit
+    counts = np.diff(np.searchsorted(opening, np.cumsum(lengths + 1)), prepend=0)
+    return _cut(lines, lengths, np.flatnonzero(counts > NESTING_MAX))
 
 
 def _bracketed(text: AnyArray, lengths: IntArray) -> bool:
@@ -137,9 +141,9 @@ def _bracketed(text: AnyArray, lengths: IntArray) -> bool:
     return bool((opening & closing).all())
 
 
-def _plain(joined: bytes) -> bool:
+def _plain(lines: bytes) -> bool:
     """Whether no text in it can hold a control character: they come escaped, as DEL, or beyond ASCII."""
-    return joined.isascii() and b"\\" not in joined and b"\x7f" not in joined
+    return lines.isascii() and b"\\" not in lines and b"\x7f" not in lines
 
 
 class _Batch:

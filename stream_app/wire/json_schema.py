@@ -16,7 +16,7 @@ from stream_app.wire.framing import HEADER_BYTES, FramedPoll, Schemas
 from stream_app.wire.json_batch import decode_together
 from stream_app.wire.json_message import read_message
 from stream_app.wire.json_text import WHITE
-from stream_app.wire.message_columns import joined_values
+from stream_app.wire.message_columns import of_lines
 from stream_app.wire.one_message import Fault, OneMessage
 from stream_app.wire.plain_json import plain_messages
 from stream_app.wire.poll import chosen
@@ -41,16 +41,17 @@ def _decode(
 class _JsonSchemaPoll(FramedPoll):
     kind = "JSON"
 
-    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
+    def together(self, indices: IntArray, *, begun: bool) -> PollColumns | None:
+        values = self.values(indices)
         if any(isinstance(self.schema_of(*each), Fault) for each in zip(indices.tolist(), values, strict=True)):
             return None
-        bodies = [value[HEADER_BYTES:] for value in values]
+        lines = b"\n".join(value[HEADER_BYTES:] for value in values)
         reader = plain_messages(self._spec.fields, self._spec.entity_separator)
         unit, bytes_max = self._spec.timestamp_unit, self._spec.reading_bytes_max
-        plain = None if reader is None else reader.columns(joined_values(bodies), len(bodies), unit, bytes_max)
+        plain = None if reader is None else reader.columns(of_lines(lines), len(values), unit, bytes_max)
         return plain or decode_together(
             self._spec,
-            bodies,
+            lines,
             self._messages.value_bytes[indices] - HEADER_BYTES,
             keys=lambda: chosen(self._messages.keys, indices),
             record_ms=lambda: self._messages.record_ms[indices],

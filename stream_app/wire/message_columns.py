@@ -36,9 +36,9 @@ def of_bytes(text: bytes) -> Bytes:
     return np.frombuffer(text, np.uint8)
 
 
-def joined_values(values: Sequence[bytes]) -> Bytes:
-    """As MessageColumns.joined has them."""
-    return of_bytes(b"\n".join(values) + b"\0")
+def of_lines(lines: bytes) -> Bytes:
+    """As MessageColumns.joined has values, from values with a newline between each two."""
+    return of_bytes(lines + b"\0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,10 +41,10 @@ class Poll(ABC):
         return None
 
     @abstractmethod
-    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
+    def together(self, indices: IntArray, *, begun: bool) -> PollColumns | None:
         """Messages that have a key where one is needed, and a value; None where any needs a closer look.
 
-        `values` are those of the messages at `indices`; `begun`: `at_once` has looked at them.
+        `begun`: `at_once` has looked at them.
         """
 
     @abstractmethod
@@ -54,6 +54,17 @@ class Poll(ABC):
     def deletes(self, value: bytes) -> bool:
         """Whether it says what a null value says."""
         return value.strip(WHITE) == b"null"
+
+    # --- what formats ask for ---
+
+    def values(self, indices: IntArray) -> list[bytes]:
+        """Of messages that have one."""
+        return chosen(self._messages.values, indices)
+
+    def lines(self, indices: IntArray) -> bytes:
+        """The same with a newline between each two: of a whole poll, as it came from C, without cutting it up first."""
+        joined = self._messages.joined if len(indices) == len(self._messages) else None
+        return b"\n".join(self.values(indices)) if joined is None else joined[:-1].tobytes()
 
     # --- what is the same for all ---
 
@@ -129,8 +140,7 @@ class Poll(ABC):
         """Together when that can be done, else halves, in the end one by one. `begun`: they are not all plain."""
         if not len(indices):
             return PollColumns.concatenate([])
-        values = chosen(self._messages.values, indices)
-        together = self.together(indices, values, begun=begun)
+        together = self.together(indices, begun=begun)
         if together is not None:
             return PollColumns(
                 together.series_ids,
@@ -142,13 +152,14 @@ class Poll(ABC):
         if len(indices) > ONE_BY_ONE:
             middle = len(indices) // 2
             return PollColumns.concatenate([self._columns(indices[:middle]), self._columns(indices[middle:])])
-        return self._one_by_one(indices.tolist(), values, chosen(self._messages.keys, indices))
+        return self._one_by_one(indices)
 
-    def _one_by_one(self, indices: list[int], values: list[bytes], keys: list[bytes | None]) -> PollColumns:
+    def _one_by_one(self, indices: IntArray) -> PollColumns:
         found = OneMessage()
         messages: list[int] = []
         times: list[int] = []
-        for index, value, key in zip(indices, values, keys, strict=True):
+        keys = chosen(self._messages.keys, indices)
+        for index, value, key in zip(indices.tolist(), self.values(indices), keys, strict=True):
             if self.deletes(value):
                 self._delete(index, key)
                 continue

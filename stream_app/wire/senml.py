@@ -29,8 +29,9 @@ def decode(
 
 
 class _SenmlPoll(Poll):
-    def together(self, indices: IntArray, values: list[bytes], *, begun: bool) -> PollColumns | None:
-        return decode_packs(values, self._messages.value_bytes[indices], lambda: self._messages.record_ms[indices])
+    def together(self, indices: IntArray, *, begun: bool) -> PollColumns | None:
+        lengths = self._messages.value_bytes[indices]
+        return decode_packs(self.lines(indices), lengths, lambda: self._messages.record_ms[indices])
 
     def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:
         return read_pack(self._spec, value, key, record_ms)

@@ -3,7 +3,7 @@
 Base fields are carried forward as columns: the place of the last record that set one, and nothing from before the pack.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from stream_app.wire.columns import PollColumns
-from stream_app.wire.json_batch import Unusual, joined_lines
+from stream_app.wire.json_batch import Unusual, proven_lines
 from stream_app.wire.senml_pack import RELATIVE_BELOW_S, VERSION_MAX
 from stream_app.wire.series_ids import fault_of
 from stream_app.wire.timestamps import scale_floats
@@ -40,12 +40,15 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _decode_lines = msgspec.json.Decoder(list[_Record]).decode_lines
 
 
-def decode_packs(values: Sequence[bytes], lengths: IntArray, record_ms: Callable[[], IntArray]) -> PollColumns | None:
-    """Readings of m packs, or None when any of them needs a closer look. `lengths` of the values, int64 [m]."""
+def decode_packs(lines: bytes, lengths: IntArray, record_ms: Callable[[], IntArray]) -> PollColumns | None:
+    """Readings of m packs with a newline between each two, or None when any of them needs a closer look.
+
+    `lengths` of the packs, int64 [m].
+    """
     try:
-        joined, _ = joined_lines(values, lengths)
-        packs = _decode_lines(joined)
-        return _columns(packs, record_ms) if len(packs) == len(values) else None
+        proven, _ = proven_lines(lines, lengths)
+        packs = _decode_lines(proven)
+        return _columns(packs, record_ms) if len(packs) == len(lengths) else None
     except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, Unusual):
         return None
 
