@@ -172,19 +172,19 @@ def _seconds(call: Call, clock: Callable[[], float]) -> tuple[float, int]:
     return statistics.median(taken), len(taken)
 
 
-def untrained(spec: StreamSpec) -> Bundle:
-    """A ridge of the stream's shapes with random weights."""
+def untrained(spec: StreamSpec, version: str = "untrained", weight: float = 0.05) -> Bundle:
+    """A ridge of the stream's shapes with random weights of this standard deviation; NaN answers nothing finite."""
     facts, rng = ModelFacts.none(spec), np.random.default_rng(SEED)
     calendar = calendar_of(spec.grid, calendar_features(spec), spec.holidays)
     shapes = {
         WINDOW_WEIGHT: (window_width(spec.context_length, 0), spec.horizon),
         TARGET_WEIGHT: (calendar.width, spec.horizon),
     }
-    weights = {name: rng.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
+    weights = {name: (rng.normal(0, 1, shape) * weight).astype(np.float32) for name, shape in shapes.items()}
     return Bundle.sealed(
         {BASE: facts.base, SERIES_TABLES: facts.series_tables, **weights},
         model="ridge",
-        version="untrained",
+        version=version,
         created_at="1970-01-01T00:00:00Z",
         **Manifest.of_stream(spec),
         season=facts.season,

@@ -19,9 +19,9 @@ from stream_app.cli import main
 from stream_app.doctor import Severity, examine
 from stream_app.doctor.models import look_at_models
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings
-from tests.app.small_bundle import small_bundle
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def healthy(services, tmp_path_factory, request) -> Iterator[World]:
     assert worker.stop() == 0
     spec = Settings.load(config, {}).streams["tides"]
     registry = ModelRegistry(str(folder / "models"))
-    fresh = small_bundle(spec, "m1", 0.1)
+    fresh = untrained(spec, "m1", 0.1)
     registry.publish("tides", fresh, {})
     registry.promote("tides", "m1")
     yield world
@@ -231,7 +231,7 @@ def test_models_that_are_missing_old_broken_or_of_another_shape_are_found(tmp_pa
     )
     settings = Settings.load(path, {})
     registry, spec = ModelRegistry(f"{tmp_path}/models"), settings.streams["tides"]
-    bundle = small_bundle(spec, "m1", 0.1)
+    bundle = untrained(spec, "m1", 0.1)
     made = datetime.fromisoformat(bundle.manifest.created_at)
     assert of_models(settings, made) == (Severity.WARNING, "no champion: the naive forecasts answer")
     registry.publish("tides", bundle, {})

@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 
 from model_core.gate.attempt import Attempt
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.models.watcher import TRAINING_LOOKS, ModelWatcher
 from stream_app.observability.metrics import Metrics
 from stream_app.settings import Settings
-from tests.app.small_bundle import small_bundle
 
 STREAM = "tides"
 
@@ -32,7 +32,7 @@ class Watched:
 
     def publish(self, version: str) -> Path:
         """Its folder."""
-        self.registry.publish(STREAM, small_bundle(self.settings.streams[STREAM], version, 0.1), {})
+        self.registry.publish(STREAM, untrained(self.settings.streams[STREAM], version, 0.1), {})
         return self.folder / "versions" / version
 
     def put_in_charge(self, version: str) -> None:

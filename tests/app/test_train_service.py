@@ -14,11 +14,11 @@ from model_core.shadow import ShadowScore
 from stream_app.cli import main
 from stream_app.errors import TidecastError
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from stream_app.training import train_job
 from stream_app.training.train_service import Pace, TrainService
 from stream_app.wire import messages as wire
-from tests.app.small_bundle import small_bundle
 
 STREAM, DAY_MS = "tides", 86_400_000
 
@@ -58,7 +58,7 @@ class Trainer:
         self.trained = 0
 
     def publish(self, version: str, *, passed: bool) -> None:
-        self.registry.publish(STREAM, small_bundle(self.spec, version, 0.1), {"passed": passed})
+        self.registry.publish(STREAM, untrained(self.spec, version, 0.1), {"passed": passed})
 
     def say(self, *records: tuple[bytes, bytes], at: float | None = None) -> None:
         for key, value in records:

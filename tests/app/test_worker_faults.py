@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app import forks
 from tests.app.running_worker import World, readings, wait_until
 from tests.app.saved_states import same_state, saved_state
-from tests.app.small_bundle import small_bundle
 
 if TYPE_CHECKING:
     from stream_app.local_services import LocalServices
@@ -130,7 +130,7 @@ def promote(world: World, config: Path, version: str, *, weight: float = 0.1) ->
     """Any model that fits; what it says does not matter here."""
     spec = Settings.load(config, {}).streams["tides"]
     registry = ModelRegistry(str(world.folder / "models"))
-    registry.publish("tides", small_bundle(spec, version, weight), {})
+    registry.publish("tides", untrained(spec, version, weight), {})
     registry.promote("tides", version)
 
 

@@ -13,10 +13,10 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings, wait_until
 from tests.app.saved_states import saved_state
-from tests.app.small_bundle import small_bundle
 from tests.chaos.faulty_worker import start
 
 SERIES = 3
@@ -43,7 +43,7 @@ def promote(world: World, config: Path, version: str, spoil: Callable[[Path], No
     """
     spec = Settings.load(config, {}).streams["tides"]
     models, whole = world.folder / "models", world.folder / f"whole-{version}"
-    registry(world).publish("tides", small_bundle(spec, version, 0.1), {})
+    registry(world).publish("tides", untrained(spec, version, 0.1), {})
     shutil.copytree(models, whole)
     ModelRegistry(str(whole)).promote("tides", version)
     spoil(models / "tides" / "versions" / version)

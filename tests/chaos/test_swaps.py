@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from model_core.shadow_offsets import ShadowOffsets
 from stream_app.cli import build_app
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app.running_worker import World, wait_until
 from tests.app.saved_states import saved_state
-from tests.app.small_bundle import small_bundle
 from tests.chaos.checker import Published
 from tests.chaos.disturbed import PATIENT_S, Disturbed
 from tests.chaos.saved import differences
@@ -76,7 +76,7 @@ def test_a_shadow_a_promotion_and_a_rollback_under_way_lose_nothing_and_are_repl
     spec = Settings.load(run.config("one"), {}).streams["tides"]
     registry = ModelRegistry(str(world.folder / "models"))
     for number, version in enumerate(("first", "second")):
-        registry.publish("tides", small_bundle(spec, version, 0.05 * (1 + number)), {})
+        registry.publish("tides", untrained(spec, version, 0.05 * (1 + number)), {})
     tidecast(run, "models", "promote", "first")
     worker = run.start("one")
     in_charge(run, "first")

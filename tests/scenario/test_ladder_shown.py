@@ -20,9 +20,9 @@ from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings, wait_until
-from tests.app.small_bundle import small_bundle
 
 HOUR_MS, START = 3_600_000, 1000
 LENGTH, SEASON, TICKS = 24, 6, 240
@@ -41,7 +41,7 @@ class Shown:
         self.values = 20 + 3 * np.sin(2 * np.pi * ticks / SEASON + np.arange(3)) + rng.normal(0, 0.3, (TICKS, 3))
         for tick in range(TICKS):
             self.values[tick, 0] = spoil(tick, self.values[tick, 0])
-        self.bundle = small_bundle(SPEC, "m1", 0.05)
+        self.bundle = untrained(SPEC, "m1", 0.05)
         self.state = PartitionState(SPEC, 0, self.bundle.facts())
         self.predictor = Predictor(SPEC, self.bundle, device="cpu")
         self.forecasts: dict[str, dict[int, tuple[str, str]]] = {}
@@ -191,7 +191,7 @@ def promoted(world: World, config: Path) -> Path:
     """The folder of a model that is in charge."""
     registry = ModelRegistry(str(world.folder / "models"))
     spec = Settings.load(config, {}).streams["tides"]
-    registry.publish("tides", small_bundle(spec, "m1", 0.05), {})
+    registry.publish("tides", untrained(spec, "m1", 0.05), {})
     registry.promote("tides", "m1")
     return world.folder / "models" / "tides" / "versions" / "m1"
 

@@ -15,7 +15,7 @@ import pytest
 from model_core.bundle import Bundle
 from model_core.spec import StreamSpec
 from stream_app.models.registry import ModelRegistry
-from tests.app.small_bundle import small_bundle
+from stream_app.models.speed import untrained
 
 REPOSITORY = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -86,7 +86,7 @@ def test_loading_a_model_runs_no_code_that_came_with_it(tmp_path: Path) -> None:
     global _listens
     spec = StreamSpec(topic="t", freq="10min", context_length=8, horizon=2)
     registry = ModelRegistry(str(tmp_path))
-    registry.publish("tides", small_bundle(spec, "m1", 0.1), {})
+    registry.publish("tides", untrained(spec, "m1", 0.1), {})
     registry.load("tides", "m1")  # what is imported on the way is imported now
     objects = io.BytesIO()
     np.save(objects, np.array([io.BytesIO], dtype=object), allow_pickle=True)

@@ -12,11 +12,11 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app import forks
 from tests.app.running_worker import START_MS, STEP_MS, wait_until
 from tests.app.saved_states import saved_state
-from tests.app.small_bundle import small_bundle
 from tests.chaos.broken_world import (
     IMPATIENT,
     PATIENT_S,
@@ -121,7 +121,7 @@ def test_forecasts_of_a_rebuilt_state_see_the_same_windows_and_say_for_one_conte
     config = world.configure()
     spec = Settings.load(config, {}).streams["tides"]
     registry = ModelRegistry(str(world.folder / "models"))
-    registry.publish("tides", small_bundle(spec, "first", 0.1), {})
+    registry.publish("tides", untrained(spec, "first", 0.1), {})
     registry.promote("tides", "first")
     worker = world.start(config)
     worker.wait_for("model swapped", PATIENT_S)
