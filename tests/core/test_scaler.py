@@ -3,6 +3,8 @@
 import statistics
 
 import numpy as np
+import pytest
+from river import stats
 
 from model_core.columns import Columns
 from model_core.scaler import FIELDS, half_life_decay, read_scaler, update_scaler
@@ -22,6 +24,21 @@ def test_without_forgetting_it_is_mean_and_population_deviation(rng: np.random.G
     mean, spread, _ = read_scaler(state, np.array([0]))
     np.testing.assert_allclose(mean, statistics.fmean(values), rtol=1e-12)
     np.testing.assert_allclose(spread, statistics.pstdev(values), rtol=1e-7)
+
+
+@pytest.mark.parametrize("half_life", [20.0, 1e12])
+def test_forgetting_is_rivers_mean_and_variance_of_values_weighted_by_age(
+    half_life: float, rng: np.random.Generator
+) -> None:
+    """A value twice a half-life younger weighs twice as much: river is given weights that grow instead of ones that fade."""
+    mean, variance, state = stats.Mean(), stats.Var(ddof=0), columns()
+    for tick, value in enumerate(rng.normal(50, 3, 400).tolist()):
+        update_scaler(state, np.array([0]), np.array([value]), half_life_decay(half_life), 1.0)
+        for statistic in (mean, variance):
+            statistic.update(value, 2.0 ** (tick / half_life))
+    found, spread, _ = read_scaler(state, np.array([0]))
+    np.testing.assert_allclose(found, mean.get(), rtol=1e-12)
+    np.testing.assert_allclose(spread**2, variance.get(), rtol=1e-10)
 
 
 def test_many_series_at_once_are_what_each_alone_is(rng: np.random.Generator) -> None:
