@@ -21,7 +21,7 @@ COVARIATE_CLIP = 8.0  # standard deviations; an extreme covariate must not carry
 # Roughness of a window is log(rms step / standard deviation): 0.35 for white noise, -4 and less for a smooth trend.
 ROUGHNESS_MIN, ROUGHNESS_MAX, ROUGHNESS_MIDDLE = -4.0, 1.0, 1.5
 RECENT = 3  # newest observed cells that decide, together, whether a series left its distribution
-OUTLIER_SCALES, SPREAD_RATIO_MAX = 8.0, 5.0
+OUTLIER_SCALES, SPREAD_RATIO_MAX, SPREAD_RATIO_MIN = 8.0, 5.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -135,5 +135,5 @@ def _suspicious(
         newest, enough = library.take(raw, recent.clip(min=0)), (recent >= 0).all(axis=1)
     outside = (xp.abs(library.float64(newest) - center[:, None]) / safe[:, None] > OUTLIER_SCALES).all(axis=1) & enough
     ratio = spread / safe
-    strange = (ratio > SPREAD_RATIO_MAX) | (ratio < 1 / SPREAD_RATIO_MAX)
+    strange = (ratio > SPREAD_RATIO_MAX) | (ratio < SPREAD_RATIO_MIN)
     return known & (outside | strange)

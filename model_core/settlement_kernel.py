@@ -155,7 +155,7 @@ class SettlementKernel:
         self._address = ctypes.addressof(struct)
         self._found = Found()
         struct.K, struct.Q, struct.H, struct.I = self._horizons, len(levels.levels), spec.horizon, self._intervals
-        struct.median, struct.every, struct.rate = levels.median, spec.forecast_every, spec.calibration_rate
+        struct.median, struct.every, self._rate = levels.median, spec.forecast_every, spec.calibration_rate
         struct.whole, struct.demand = spec.aggregate == "count", spec.is_demand
         struct.span_turns = -(-spec.horizon // spec.forecast_every)
         slots = slots_of_horizons(spec)
@@ -185,10 +185,14 @@ class SettlementKernel:
         spread: FloatArray,
         scored_spread: FloatArray,
     ) -> None:
-        """Residual tables [3 + N, H, Q] and [3 + N, K, Q] with their widths [3 + N, H, 1] and [3 + N, K, 1]."""
+        """Residual tables [3 + N, H, Q] and [3 + N, K, Q] with their widths [3 + N, H, 1] and [3 + N, K, 1].
+
+        Misses far ahead come in rows, since neighbours share most of their way: beyond a season offsets follow less.
+        """
         struct = self._struct
         struct.trained = facts.version is not None
         struct.season, struct.decay, struct.slow_decay = facts.season, decay, decay ** (1 / SLOW_SEASONS)
+        self._keep(np.float64, rates=self._rate * np.minimum(1.0, np.sqrt(facts.season / self._kept["horizons"])))
         struct.threshold, struct.far_threshold = facts.cusum_threshold, facts.horizon_threshold
         self._keep(np.float64, tables=tables, spread=spread, scored_tables=scored, scored_spread=scored_spread)
 

@@ -39,12 +39,12 @@ typedef struct {
     int64_t G;                                          // levels of a model's own distribution; demand only
     const double *fine_levels;                          // [G]
     int64_t span_turns;                                 // forecasts whose spans of H overlap
-    double rate;                                        // by which a miss moves an offset
     double unit_floor_share, unit_winsor, drift_slack, drift_winsor;
 
     // The model in charge.
     int64_t trained;                // there is one
     int64_t season;                 // ticks
+    const double *rates;            // [K], by which a miss moves an offset
     double decay, slow_decay;       // of running means, of those over a long time
     double threshold, far_threshold;  // of the CUSUMs
     const double *tables, *spread;  // [3 + N, H, Q], [3 + N, H]

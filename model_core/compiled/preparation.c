@@ -18,6 +18,7 @@ enum fill { FORWARD, INTERPOLATE, ZERO };  // FILL_CODES
 #define RECENT 3
 #define OUTLIER_SCALES 8.0
 #define SPREAD_RATIO_MAX 5.0
+#define SPREAD_RATIO_MIN 0.01  // a calm window is one like others, one that has stopped is not
 
 // What comes out of a row beside its target.
 typedef struct {
@@ -111,7 +112,7 @@ static int is_suspicious(const float *window, int64_t length, int64_t width, dou
         outside += fabs((double)value - center) / scale > OUTLIER_SCALES;
     }
     double ratio = spread / scale;
-    return (found == RECENT && outside == RECENT) || ratio > SPREAD_RATIO_MAX || ratio < 1.0 / SPREAD_RATIO_MAX;
+    return (found == RECENT && outside == RECENT) || ratio > SPREAD_RATIO_MAX || ratio < SPREAD_RATIO_MIN;
 }
 
 // windows float32 [n, L, 1 + C], center and scale float64 [n, 1 + C], fill int8 [n] → target float32 [n, L],

@@ -212,7 +212,7 @@ static void learn_offsets(const Settlement *s, int64_t column, int64_t rung, con
         const bool above = y > (double)quantiles[i];
         const bool held = above ? quantiles[i] >= upper : quantiles[i] <= lower;
         const bool counts = y != (double)quantiles[i] && !held;
-        const double step = counts ? s->rate * ((double)above - (1.0 - s->levels[i])) : 0.0;
+        const double step = counts ? s->rates[entry->k] * ((double)above - (1.0 - s->levels[i])) : 0.0;
         moved[i] = clipped((double)offsets[i] + step, -OFFSET_MAX, OFFSET_MAX);
         s->cohort_above[cohort + i] += above && counts;
         s->cohort_counted[cohort + i] += counts;
@@ -229,7 +229,7 @@ static void learn_levels(const Settlement *s, int64_t column, const Entry *entry
     const int64_t cohort = entry->k * s->Q;
     for (int64_t i = 0; i < s->Q; i++) {
         const bool above = entry->at[MODEL] > (double)quantiles[i];
-        const double moved = (double)offsets[i] + s->rate * ((double)above - (1.0 - s->levels[i]));
+        const double moved = (double)offsets[i] + s->rates[entry->k] * ((double)above - (1.0 - s->levels[i]));
         offsets[i] = (float)clipped(moved, -LEVEL_SHIFT_MAX, LEVEL_SHIFT_MAX);
         s->cohort_above[cohort + i] += above;
         s->cohort_counted[cohort + i]++;
@@ -369,11 +369,12 @@ void phase_c_close(int64_t rungs, const Settlement *s) {
     }
     for (int64_t start = s->demand ? s->K * s->Q : 0; start < size; start += s->Q) {
         double *offsets = s->cohort_offsets + start;
+        const double rate = s->rates[start / s->Q % s->K];
         for (int64_t i = 0; i < s->Q; i++) {
             int64_t *above = s->cohort_above + start + i, *counted = s->cohort_counted + start + i;
             if (*counted) {
                 const double share = (double)*above / (double)*counted;
-                offsets[i] = clipped(offsets[i] + s->rate * (share - (1.0 - s->levels[i])), -OFFSET_MAX, OFFSET_MAX);
+                offsets[i] = clipped(offsets[i] + rate * (share - (1.0 - s->levels[i])), -OFFSET_MAX, OFFSET_MAX);
             }
             *above = *counted = 0;
         }

@@ -321,7 +321,7 @@ class Judge(DriftJudge):
                     above = stands > q
                     if stands == q or (q <= lower and not above) or (q >= upper and above):
                         continue
-                    step = self.set.rate * (above - (1.0 - level))
+                    step = self.rate(k) * (above - (1.0 - level))
                     moved[i] = max(-OFFSET_MAX, min(OFFSET_MAX, moved[i] + step))
                     self.above[rung][k][i] += above
                     self.counted[rung][k][i] += 1
@@ -330,6 +330,10 @@ class Judge(DriftJudge):
                     median = self.shown(of, quantiles)[self.median]
                     self.learn_unit(units[rung], value - median, of.unit_floor)
         of.units = units
+
+    def rate(self, k: int) -> float:
+        """Beyond a season a miss moves an offset by less, as the root of how many seasons it is."""
+        return self.set.rate * min(1.0, math.sqrt(self.set.season / self.set.horizons[k]))
 
     def learn_unit(self, unit: Mean, residual: float, floor: float) -> None:
         size = abs(residual)
@@ -352,7 +356,7 @@ class Judge(DriftJudge):
                     continue
                 for i, level in enumerate(self.set.levels):
                     if counted[i]:
-                        step = self.set.rate * (above[i] / counted[i] - (1.0 - level))
+                        step = self.rate(k) * (above[i] / counted[i] - (1.0 - level))
                         offsets[i] = max(-OFFSET_MAX, min(OFFSET_MAX, offsets[i] + step))
                 self.cohort[rung][k] = self.rising(offsets, rung, k)
                 self.above[rung][k], self.counted[rung][k] = [0] * len(above), [0] * len(above)

@@ -65,6 +65,16 @@ def test_a_quantile_moves_by_the_rate_times_its_miss() -> None:
     np.testing.assert_allclose(learner.offsets(), expected, rtol=1e-6)
 
 
+def test_four_seasons_ahead_a_quantile_moves_by_half_of_that() -> None:
+    learner = Learner(horizon=16)  # scored 1, 2, 3, 6, 12 and 16 ahead, a season has 4 ticks
+    rows = len(learner.spec.scored_horizons)
+    learner.learn_of(np.full(1, 4.5), np.broadcast_to(ISSUED.astype(np.float32), (1, rows, 3, 9)))
+    offsets = learner.columns.flat("offsets")[0, Rung.LAST_VALUE].astype(np.float64)
+    of_rate = [1.0, 1.0, 1.0, np.sqrt(4 / 6), np.sqrt(4 / 12), 0.5]
+    np.testing.assert_allclose(offsets, np.outer(of_rate, offsets[0]), rtol=1e-6)
+    assert (offsets[0] != 0).all()
+
+
 def test_an_actual_value_on_the_quantile_teaches_it_nothing() -> None:
     learner = Learner()
     learner.learn([5.0], ISSUED)

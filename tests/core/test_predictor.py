@@ -147,17 +147,18 @@ def test_a_model_that_raises_fails_its_rows_and_nothing_else(rng, error):
     assert np.isfinite(raw.locations[:, Rung.LAST_VALUE]).all()
 
 
-def test_three_newest_cells_far_out_or_another_spread_are_suspicious(rng):
+def test_three_newest_cells_far_out_a_wide_spread_and_none_are_suspicious_but_a_calm_one_is_not(rng):
     spec = make_spec()
-    batch = make_batch(rng, 5)
+    batch = make_batch(rng, 7)
     batch.windows[...] = rng.normal(0, 1, batch.windows.shape)
     batch.center[...], batch.scale[...] = 0.0, 1.0
     batch.windows[1, -3:, 0] = 9.0
     batch.windows[2, -2:, 0] = 9.0
-    batch.scale[3] = 7.0
+    batch.scale[3] = 1 / 7
+    batch.scale[5:, 0] = 70.0, 150.0
     batch.windows[4, -4:-1, 0], batch.windows[4, -1, 0] = 9.0, np.nan
     raw = Predictor(spec, make_bundle(rng, spec), device="cpu").raw(batch)
-    assert raw.suspicious.tolist() == [False, True, False, True, True]
+    assert raw.suspicious.tolist() == [False, True, False, True, True, False, True]
 
 
 def test_a_scale_that_is_not_known_yet_makes_nothing_suspicious(rng):

@@ -30,7 +30,7 @@ def test_without_forgetting_it_is_mean_and_population_deviation(rng: np.random.G
 def test_forgetting_is_rivers_mean_and_variance_of_values_weighted_by_age(
     half_life: float, rng: np.random.Generator
 ) -> None:
-    """A value twice a half-life younger weighs twice as much: river is given weights that grow instead of ones that fade."""
+    """A value that is a half-life younger weighs twice as much: river gets weights that grow, not ones that fade."""
     mean, variance, state = stats.Mean(), stats.Var(ddof=0), columns()
     for tick, value in enumerate(rng.normal(50, 3, 400).tolist()):
         update_scaler(state, np.array([0]), np.array([value]), half_life_decay(half_life), 1.0)
