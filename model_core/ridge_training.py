@@ -86,7 +86,7 @@ class RidgeTraining:
         self.stride = max(1, -(-origins * len(windows) // rows_max))
         self._chunk_rows = max(64, CHUNK_BYTES // (8 * self.design.width))
         self._absent_whole = spec.horizon * columns**2 * 8 > ABSENT_BYTES_MAX
-        self._steps = _typical_steps(windows, season)
+        self._steps = typical_steps(windows, season)
         self._squared, self._constants = squared, constants
         spreads = windows.spreads() if spreads is None else spreads
         self._spreads = np.where(spreads > 0, spreads, np.inf)
@@ -195,7 +195,7 @@ def _loss(weights: Weights, every: list[_Rows], squared: bool) -> float:
     return total / max(count, 1)
 
 
-def _typical_steps(windows: TrainingWindows, season: int) -> FloatArray:
+def typical_steps(windows: TrainingWindows, season: int) -> FloatArray:
     """float64 [S], mean |y_t − y_{t−m}| of each series; infinite (no weight) where it never moves."""
     cells = windows.target_cells().astype(np.float64)
     change = np.abs(cells[:, season:] - cells[:, :-season])

@@ -166,6 +166,12 @@ class StreamSpec(Strict):
     calibration_rate: float = setting(
         0.005, "rebuild", "Step of the interval tracker; .02 and more is unstable under delayed labels.", gt=0, lt=0.02
     )
+    model: Literal["ridge", "patch_mixer", "auto"] = setting(
+        "ridge",
+        "restart",
+        "What `tidecast train` fits: ridge, patch_mixer (ridge and a small network that corrects it; training takes "
+        "two to three times as long), or auto: the network where it errs 2 % less. Demand has a model of its own.",
+    )
     corrector_steps: int = setting(
         0,
         "rebuild",

@@ -23,17 +23,19 @@ from model_core.gate.attempt import Attempt
 from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
 from model_core.gate.speed import Clock
 from model_core.ladder import Rung
-from model_core.models import DEMAND
+from model_core.mixer_training import fit_mixer
+from model_core.models import DEMAND, PATCH_MIXER, RIDGE
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
 from model_core.residuals import Run, Tables, learn_tables, run, run_series
-from model_core.ridge_training import Choice, RidgeTraining
+from model_core.ridge_training import Choice, RidgeTraining, typical_steps
 from model_core.season_search import SeasonSearch, find_season
 from model_core.spec import StreamSpec
 
 SLICE_SHARE_MIN, SLICE_SHARE_MAX = 0.15, 0.25  # of the origins, by time: each of the two newest spans
 FIT_SHARE = 0.7  # of what is older
 ORIGINS_MIN = 64  # a shorter history teaches nothing
+NETWORK_GAIN_MIN = 0.02  # of the absolute error, by which a network must be better than ridge alone to be taken
 HORIZONS_MIN = 8  # and each span must be longer than the targets that reach across its end
 
 Progress = Callable[[str, float], None]  # (what is being done, share of the whole that is done)
@@ -89,7 +91,7 @@ def train(
     """
     windows = TrainingWindows(spec, history)
     spans = split(windows, first_model=champion is None)
-    work = _Training(windows, spans, version, created_at, device, progress)
+    work = _Training(windows, spans, version, created_at, device, progress, seed)
     work.tell("looking for a season", 0.0)
     season = find_season(windows.target_cells(), spec)
     sums, choice, errors = work.learn(season)
@@ -114,6 +116,7 @@ def train(
     )
     work.tell("fitting on everything", 0.85)
     sums = sums + work.ridge.sums(spans.earlier - spec.horizon, spans.end)
+    work.renew_network(season, sums, choice, spans.end)
     every = errors + late
     tables = learn_tables(every, spec, windows.series_ids)
     limits = learn_limits(every, tables, spec, season.ticks, windows.series_ids, false_alarms_per_million, seed)
@@ -145,13 +148,21 @@ class _Training:
     """The steps, with what they share."""
 
     def __init__(
-        self, windows: TrainingWindows, spans: Spans, version: str, created_at: str, device: str, progress: Progress
+        self,
+        windows: TrainingWindows,
+        spans: Spans,
+        version: str,
+        created_at: str,
+        device: str,
+        progress: Progress,
+        seed: int,
     ) -> None:
         self.windows, self.spans, self.spec = windows, spans, windows.spec
-        self._version, self._created_at, self._device = version, created_at, device
+        self._version, self._created_at, self._device, self._seed = version, created_at, device, seed
         self.tell = progress
         self.ridge: RidgeTraining
         self.demand: dict[str, AnyArray] = {}  # tensors of what answers for intermittent demand
+        self.network: dict[str, AnyArray] = {}  # of what corrects ridge; none: ridge alone
         # Of every run the same: the errors of all of them are pooled.
         self._series = run_series(windows, max(spans.earlier - spans.validation, spans.end - spans.earlier))
 
@@ -172,13 +183,43 @@ class _Training:
         none = ModelFacts.none(spec)
         nothing = Tables(none.base, (), np.zeros((0, *none.base.shape)))
         model = self.bundle(season, sums, choice, nothing, None)
-        predictor = Predictor(spec, model, device=self._device)
-        return sums, choice, self.run(predictor, season, spans.validation, spans.earlier - spec.horizon)
+        errors = self._run_there(season, model)
+        if spec.model != "ridge" and not spec.is_demand:
+            self._fit_network(season, sums, choice, spans.validation - spec.horizon)
+            mixed = self._run_there(season, self.bundle(season, sums, choice, nothing, None))
+            if spec.model == "patch_mixer" or self._errs_less(season, mixed, errors):
+                return sums, choice, mixed
+            self.network = {}
+        return sums, choice, errors
+
+    def _run_there(self, season: SeasonSearch, model: Bundle) -> Run:
+        """Of the validation span."""
+        predictor = Predictor(self.spec, model, device=self._device)
+        return self.run(predictor, season, self.spans.validation, self.spans.earlier - self.spec.horizon)
+
+    def _errs_less(self, season: SeasonSearch, one: Run, other: Run) -> bool:
+        """By absolute error in typical steps of the series, as penalty and prior are chosen; by enough."""
+        steps = typical_steps(self.windows, season.ticks)[one.series][:, None]
+        first, second = (np.abs(each.residuals[:, :, Rung.MODEL]) / steps for each in (one, other))
+        return bool(np.nanmean(first) < (1.0 - NETWORK_GAIN_MIN) * np.nanmean(second))
+
+    def _fit_network(self, season: SeasonSearch, sums: Sums, choice: Choice, end: int) -> None:
+        """On top of the ridge of these sums, from the windows whose origin is before `end`."""
+        self.tell("fitting the network", 0.3)
+        span = (self.spans.fit, end)
+        ridge = self.ridge.solve(sums, choice)
+        self.network = fit_mixer(self.windows, ridge, season.ticks, span, self._seed)
+
+    def renew_network(self, season: SeasonSearch, sums: Sums, choice: Choice, end: int) -> None:
+        """The same again, where there is a network: `sums` have grown."""
+        if self.network:
+            self._fit_network(season, sums, choice, end)
 
     def try_out(self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables) -> tuple[Sums, Bundle]:
         """Fit on the two spans that do not decide: (sums of both, model)."""
         spans, horizon = self.spans, self.spec.horizon
         sums = sums + self.ridge.sums(spans.validation - horizon, spans.earlier - horizon)
+        self.renew_network(season, sums, choice, spans.earlier - horizon)
         return sums, self.bundle(season, sums, choice, tables, None)
 
     def run(self, predictor: Predictor, season: SeasonSearch, first: int, last: int) -> Run:
@@ -189,8 +230,8 @@ class _Training:
         tensors: dict[str, AnyArray] = {BASE: tables.base, SERIES_TABLES: tables.own[:, Rung.MODEL]}
         limits = limits or Limits(GAUSSIAN_CUSUM_THRESHOLD, None, float("nan"), STORM_SHARE_MIN)
         return Bundle.sealed(
-            tensors | self.ridge.solve(sums, choice) | self.demand,
-            model=DEMAND if spec.is_demand else "ridge",
+            tensors | self.ridge.solve(sums, choice) | self.demand | self.network,
+            model=DEMAND if spec.is_demand else PATCH_MIXER if self.network else RIDGE,
             version=self._version,
             created_at=self._created_at,
             **Manifest.of_stream(spec),

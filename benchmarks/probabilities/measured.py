@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.probabilities.streamed import Served
+from benchmarks.probabilities.streamed import Rows, Served
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.quantiles import Levels
+
+NAIVE = ("seasonal naive", "last value")  # in the order of Served.baselines
 
 
 def coverage_by_level(served: Served) -> FloatArray:
@@ -56,6 +58,19 @@ def ratios(served: Served, counted: int, count: int) -> tuple[FloatArray, IntArr
         rival = np.nanmean(served.baselines[mine & after][:, :, chosen[column]], axis=0)
         found[column], by_horizon[column] = own.mean() / rival.mean(), own / rival
     return found, chosen, np.exp(np.log(by_horizon).mean(axis=0))
+
+
+def against_points(rows: Rows, served: Served, counted: int, chosen: IntArray, season: int) -> FloatArray:
+    """[S]: pinball / that of the chosen naive forecast as a mere point, half its absolute error; scored horizons."""
+    horizons, found = np.array(served.spec.scored_horizons), np.empty(len(chosen))
+    after = served.scored_origins >= counted
+    for column, mine in enumerate(_by_series(served.scored_series, len(chosen))):
+        origins = served.scored_origins[mine & after][:, None]
+        back = -(-horizons // season) * season - horizons if NAIVE[chosen[column]] == "seasonal naive" else 0
+        cells = rows.cells[:, column]
+        point = np.abs(cells[origins + horizons] - cells[origins - back]) / 2
+        found[column] = np.nanmean(served.scored[mine & after], axis=0).mean() / np.nanmean(point, axis=0).mean()
+    return found
 
 
 def _by_series(series: IntArray, count: int) -> list[BoolArray]:

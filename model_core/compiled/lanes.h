@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define LANES 8
+#define ABREAST 4  // rows side by side, so that one row's additions need not wait for each other
 
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float))));
 
@@ -17,6 +18,15 @@ static inline Lanes lanes_at(const float *from) {
     Lanes lanes;
     memcpy(&lanes, from, sizeof lanes);
     return lanes;
+}
+
+// features [rows, width] times eight columns of weights.
+static inline void multiply(int rows, int64_t width, const float *features, const float *weights, Lanes *sums) {
+    for (int row = 0; row < rows; row++) sums[row] = (Lanes){0};
+    for (int64_t i = 0; i < width; i++) {
+        Lanes weight = lanes_at(weights + i * LANES);
+        for (int row = 0; row < rows; row++) sums[row] += features[row * width + i] * weight;
+    }
 }
 
 static inline float sum_of(const float *values, int64_t count) {

@@ -3,8 +3,6 @@
 
 #include "lanes.h"
 
-#define ROWS 4  // side by side, so that one row's additions need not wait for each other
-
 // L context, R newest cells that roughness multiplies, C covariates, H outputs, K calendar columns, F known covariates.
 typedef struct {
     int64_t length, recent, covariates, horizon, calendar, known;
@@ -32,22 +30,13 @@ static void features_of(
         for (int64_t h = 0; h < ridge->horizon; h++) *out++ = known[h * ridge->known + f];
 }
 
-// features [rows, width] times eight columns of weights.
-static inline void multiply(int rows, int64_t width, const float *features, const float *weights, Lanes *sums) {
-    for (int row = 0; row < rows; row++) sums[row] = (Lanes){0};
-    for (int64_t i = 0; i < width; i++) {
-        Lanes weight = lanes_at(weights + i * LANES);
-        for (int row = 0; row < rows; row++) sums[row] += features[row * width + i] * weight;
-    }
-}
-
 static void put_products(const Ridge *ridge, int rows, const float *features, float *out) {
     int64_t width = width_of(ridge), horizon = ridge->horizon;
     for (int64_t first = 0; first < horizon; first += LANES) {
         const float *weights = ridge->window_weights + first * width;
-        Lanes sums[ROWS];
-        if (rows == ROWS) {
-            multiply(ROWS, width, features, weights, sums);
+        Lanes sums[ABREAST];
+        if (rows == ABREAST) {
+            multiply(ABREAST, width, features, weights, sums);
         } else {
             for (int row = 0; row < rows; row++) multiply(1, width, features + row * width, weights, sums + row);
         }
@@ -83,8 +72,8 @@ void ridge_answer(
     int64_t horizon = ridge->horizon, length = ridge->length, width = width_of(ridge);
     for (int64_t origin = 0; origin < origins; origin++)
         dates_of(ridge, calendar + origin * horizon * ridge->calendar, dates + origin * horizon);
-    for (int64_t first = 0; first < rows; first += ROWS) {
-        int count = rows - first < ROWS ? (int)(rows - first) : ROWS;
+    for (int64_t first = 0; first < rows; first += ABREAST) {
+        int count = rows - first < ABREAST ? (int)(rows - first) : ABREAST;
         for (int i = 0; i < count; i++) {
             int64_t row = first + i;
             const float *seen = covariates + row * length * ridge->covariates;

@@ -7,15 +7,17 @@ from model_core.errors import CorruptBundle
 from model_core.libraries import Array, Library
 from model_core.model_inputs import ModelInputs
 from model_core.models.intermittent import Intermittent
+from model_core.models.patch_mixer import PatchMixer
 from model_core.models.ridge import Ridge
 from model_core.spec import StreamSpec
 
-DEMAND = "demand"
+DEMAND, RIDGE, PATCH_MIXER = "demand", "ridge", "patch_mixer"
 # What a model is: inputs of B windows → float32 [B, H], centred and scaled as the inputs are.
 Model = Callable[[ModelInputs], Array]
 
 MODELS: dict[str, Callable[[Mapping[str, AnyArray], Library], Model]] = {
-    "ridge": Ridge.from_tensors,
+    RIDGE: Ridge.from_tensors,
+    PATCH_MIXER: PatchMixer.from_tensors,
     DEMAND: Ridge.from_tensors,  # of windows that are intermittent another one speaks: build_demand
 }
 

@@ -19,7 +19,7 @@ from model_core.model_inputs import ModelInputs
 
 ROUGH_LAGS = 36  # newest cells that roughness interacts with
 WINDOW_WEIGHT, TARGET_WEIGHT = "ridge.window", "ridge.target"
-_LANES, _ROWS = 8, 4  # as in compiled/lanes.h and ridge.c
+_LANES, _ROWS = 8, 4  # as in compiled/lanes.h
 _UNLOCKED_FROM = 500_000  # multiplications, about 100 µs: worth letting others have the interpreter's lock
 _answer = Kernel("ridge_answer", [*[ARRAY] * 6, INT, *[ARRAY] * 4])
 

@@ -9,13 +9,14 @@ import pytest
 from benchmarks.probabilities import page
 from benchmarks.probabilities.injected import KINDS, PHASE_TICKS, coverage_after, inject
 from benchmarks.probabilities.measured import (
+    against_points,
     coverage_by_level,
     coverage_error,
     coverage_of_series,
     mean_pinball,
     ratios,
 )
-from benchmarks.probabilities.streamed import NOTHING_CAME, Rows, serve
+from benchmarks.probabilities.streamed import NOTHING_CAME, Rows, Served, serve
 from benchmarks.probabilities.weight import bytes_by_part
 from model_core.spec import StreamSpec
 
@@ -99,6 +100,27 @@ def test_coverage_of_a_season_is_that_of_its_targets(rng: np.random.Generator) -
     assert coverage_after(served, injected, kind, 3, 3, SEASON) == pytest.approx(np.mean(hits))
 
 
+def test_a_rival_as_a_point_costs_half_its_absolute_error() -> None:
+    rng = np.random.default_rng(3)
+    rows = Rows("r", ("a", "b"), 0, rng.normal(size=(60, 2)).cumsum(axis=0))
+    spec = SPEC.model_copy(update={"horizon": 6})
+    origins = np.tile(np.arange(20, 50), 2)
+    series, count = np.repeat([0, 1], 30), len(spec.scored_horizons)
+    nothing = np.zeros((0, 6))
+    scored = rng.uniform(1, 2, (60, count))
+    made = Served(spec, *[nothing] * 6, series, origins, scored, np.ones((60, count, 2)))
+    found = against_points(rows, made, 25, np.array([0, 1]), SEASON)
+    for column in range(2):
+        own, rival = [], []
+        for row in np.flatnonzero((series == column) & (origins >= 25)).tolist():
+            for k, h in enumerate(spec.scored_horizons):
+                at = int(origins[row])
+                seen = at if column else at + h - SEASON * -(-h // SEASON)
+                own.append(scored[row, k])
+                rival.append(0.5 * abs(rows.cells[at + h, column] - rows.cells[seen, column]))
+        assert found[column] == pytest.approx(sum(own) / sum(rival))
+
+
 def test_every_byte_of_a_series_belongs_to_a_part() -> None:
     parts = bytes_by_part(SPEC)
     assert all(weight > 0 for weight in parts.values())
@@ -121,11 +143,11 @@ def test_the_page_says_what_was_asked_and_missed(tmp_path: Path) -> None:
         (folder / f"ETTh1-{horizon}.json").write_text(json.dumps(saved))
     kept = {"ratio": 0.7, "coverage": 0.76}
     good = {"ratio": 0.69, "worst_ratio": 0.7, "coverage": [0.76, 0.76], "ratio_by_horizon": {"1": 0.7}}
-    good |= {"channels": {"c": kept | {"rival": "last value"}}}
+    good |= {"against_points": 0.6, "channels": {"c": kept | {"rival": "last value"}}}
     bad = good | {"ratio": 0.71, "channels": {"c": {"ratio": 1.01, "coverage": 0.75, "rival": "last value"}}}
-    (folder / "appliances.json").write_text(json.dumps({"with the corrector": good, "without": bad}))
+    (folder / "appliances.json").write_text(json.dumps(dict.fromkeys(page.WAYS, good) | {page.WAYS[-1]: bad}))
     told = [line for line in page.section(tmp_path, lambda _head, _lines: "").splitlines() if line.startswith("Missed")]
     assert told == [
         "Missed: ETTh1 24 has a coverage error of 0.0260; ETTh1 96 loses 1.10 % of pinball to offsets that never move.",
-        "Missed without it: the ratio (.710); c (a ratio of 1.010); the coverage of c (.750).",
+        "Missed by ridge, without: the ratio (.710); c (a ratio of 1.010); the coverage of c (.750).",
     ]
