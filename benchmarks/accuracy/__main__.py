@@ -2,58 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.accuracy.figures import SETS, gift_eval, long_horizon, sampled_rivals, save
 from benchmarks.accuracy.page import write_page
-from benchmarks.accuracy.protocol import HORIZONS_ALL, Ett, NoData
-from benchmarks.stage import REPOSITORY, machine
+from benchmarks.accuracy.protocol import HORIZONS_ALL, Ett
+from benchmarks.figures_in_turn import Benchmark, run
+from benchmarks.stage import machine
 
-CELLS = {f"{name}-{horizon}": (name, horizon) for name in SETS for horizon in HORIZONS_ALL}
-NAMES = [*CELLS, *(f"{name}-rivals" for name in SETS), "gift"]
-UNUSABLE = 2
-
-
-def main() -> int:
-    chosen = _arguments()
-    if chosen.data is None:
-        print("accuracy: name the folder of ETTh1.csv.gz and ETTh2.csv.gz with --data or TIDECAST_ETT", file=sys.stderr)
-        return UNUSABLE
-    torch.set_num_threads(1)  # threads that wait for one another would count as work
-    raw = chosen.out / "accuracy"
-    try:
-        for name in chosen.only or NAMES:
-            began = time.monotonic()
-            if name in CELLS:
-                of, horizon = CELLS[name]
-                found = long_horizon(Ett.read(chosen.data, of), horizon, raw)
-            elif name == "gift":
-                found = gift_eval(Ett.read(chosen.data, "ETTh1"), raw)
-            else:
-                found = sampled_rivals(Ett.read(chosen.data, name.removesuffix("-rivals")), raw)
-            save(raw / f"{name}.json", found | {"machine": machine()})
-            print(f"{name}: {found.get('scores') or found.get('table') or 'done'}, {time.monotonic() - began:.0f} s")
-    except NoData as error:
-        print(f"accuracy: {error}", file=sys.stderr)
-        return UNUSABLE
-    print(write_page(chosen.out))
-    return 0
+# Of each cell the data set, and what is measured on it and left in a folder of raw figures.
+CELLS: dict[str, tuple[str, Callable[[Ett, Path], dict[str, Any]]]] = {
+    **{
+        f"{name}-{horizon}": (name, lambda data, raw, horizon=horizon: long_horizon(data, horizon, raw))
+        for name in SETS
+        for horizon in HORIZONS_ALL
+    },
+    **{f"{name}-rivals": (name, sampled_rivals) for name in SETS},
+    "gift": ("ETTh1", gift_eval),
+}
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    folder = os.environ.get("TIDECAST_ETT")
-    parser.add_argument("--data", type=Path, default=folder and Path(folder), help="folder of ETTh1/2.csv.gz")
-    parser.add_argument("--only", nargs="+", choices=NAMES, metavar="CELL", help=", ".join(NAMES))
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs", help="where ACCURACY.md goes (docs)")
-    return parser.parse_args()
+def measure(cell: str, data: Path, docs: Path) -> object:
+    name, of = CELLS[cell]
+    raw = docs / "accuracy"
+    found = of(Ett.read(data, name), raw)
+    save(raw / f"{cell}.json", found | {"machine": machine()})
+    return found.get("scores") or found.get("table") or "done"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    torch.set_num_threads(1)  # threads that wait for one another would count as work
+    figures = {cell: partial(measure, cell) for cell in CELLS}
+    folder = "ETTh1.csv.gz and ETTh2.csv.gz"
+    sys.exit(run(Benchmark("accuracy", __doc__, folder, "TIDECAST_ETT", figures, write_page)))

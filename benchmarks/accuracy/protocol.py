@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures_in_turn import NoData
 from model_core.arrays import FloatArray, IntArray
 from model_core.dataset import CellHistory, TrainingWindows
 from model_core.spec import StreamSpec
@@ -27,10 +28,6 @@ TRAIN_END, VALIDATION_END, TEST_END = 12 * MONTH, 16 * MONTH, 20 * MONTH
 TEST_WINDOWS = {96: 2785, 192: 2689, 336: 2545, 720: 2161}
 HORIZONS_ALL = tuple(TEST_WINDOWS)
 HOUR_MS = 3_600_000
-
-
-class NoData(Exception):
-    """The folder does not hold the data; the message says what was looked for."""
 
 
 class ClosedPart(Exception):

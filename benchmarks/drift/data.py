@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures_in_turn import NoData
 from benchmarks.stage import REPOSITORY
 from model_core.backtest import steps
 from model_core.bundle import Bundle
@@ -25,10 +26,6 @@ from model_core.training import train
 
 HOUR_MS = 3_600_000
 UCI = REPOSITORY / "stream_app" / "data"
-
-
-class NoData(Exception):
-    """The folder does not hold what is measured; the text says what is missing."""
 
 
 @dataclass(frozen=True)

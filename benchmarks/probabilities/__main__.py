@@ -5,10 +5,7 @@ DIR holds ett/ETTh1.csv.gz, ett/ETTh2.csv.gz and demo/uci374_appliances_26ch_10m
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,9 +15,9 @@ import torch
 
 from benchmarks.accuracy.figures import SETS, save
 from benchmarks.accuracy.page import write_page
-from benchmarks.accuracy.protocol import NoData
+from benchmarks.figures_in_turn import Benchmark, run
 from benchmarks.probabilities import figures
-from benchmarks.stage import REPOSITORY, machine
+from benchmarks.stage import machine
 
 FIGURES: dict[str, Callable[[Path], dict[str, Any]]] = {
     **{
@@ -32,36 +29,15 @@ FIGURES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "injections": figures.injections,
     "bytes": lambda _data: figures.weights(),
 }
-UNUSABLE = 2
 
 
-def main() -> int:
-    chosen = _arguments()
-    if chosen.data is None:
-        print("probabilities: name the folder of ett/ and demo/ with --data or TIDECAST_DATA", file=sys.stderr)
-        return UNUSABLE
-    torch.set_num_threads(1)
-    try:
-        for name in chosen.only or FIGURES:
-            began = time.monotonic()
-            found = FIGURES[name](chosen.data)
-            save(chosen.out / "accuracy" / figures.FOLDER / f"{name}.json", found | {"machine": machine()})
-            print(f"{name}: {found}, {time.monotonic() - began:.0f} s")
-    except NoData as error:
-        print(f"probabilities: {error}", file=sys.stderr)
-        return UNUSABLE
-    print(write_page(chosen.out))
-    return 0
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.probabilities", description=__doc__)
-    folder = os.environ.get("TIDECAST_DATA")
-    parser.add_argument("--data", type=Path, default=folder and Path(folder), help="folder of ett/ and demo/")
-    parser.add_argument("--only", nargs="+", choices=list(FIGURES), metavar="FIGURE", help=", ".join(FIGURES))
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs", help="where ACCURACY.md goes (docs)")
-    return parser.parse_args()
+def measure(figure: str, data: Path, docs: Path) -> dict[str, Any]:
+    found = FIGURES[figure](data)
+    save(docs / "accuracy" / figures.FOLDER / f"{figure}.json", found | {"machine": machine()})
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    torch.set_num_threads(1)
+    each = {figure: partial(measure, figure) for figure in FIGURES}
+    sys.exit(run(Benchmark("probabilities", __doc__, "ett/ and demo/", "TIDECAST_DATA", each, write_page)))

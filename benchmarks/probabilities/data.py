@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy.protocol import TEST_END, Ett, NoData
+from benchmarks.accuracy.protocol import TEST_END, Ett
+from benchmarks.figures_in_turn import NoData
 from benchmarks.probabilities.streamed import Rows
 
 APPLIANCES = "uci374_appliances_26ch_10min.csv.gz"
