@@ -85,13 +85,14 @@ class FetchQueue:
         self._diverted = np.array(queues, np.int64)
         self._forward()
 
-    def take(self, most: int, timeout_s: float) -> Fetched:
-        """Waits so long for so many messages, and gives what there is then."""
+    def take(self, most: int, timeout_s: float, gather_s: float) -> Fetched:
+        """Waits so long for a message, then for as many as come along; gives what there is then."""
         if self._pointers.shape[1] < most:
             self._pointers = np.empty((2, most), np.int64)
         self._forward()
         pointers = address(self._pointers, np.int64)
-        count = compiled.take.unlocked(most, self._queue, round(timeout_s * 1000), pointers)
+        waits = round(timeout_s * 1000), round(gather_s * 1000)
+        count = compiled.take.unlocked(most, self._queue, *waits, pointers)
         if count <= 0:
             return Fetched({}, [])
         try:

@@ -16,31 +16,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.kafka.consumer_errors import ClientMessage, raise_if_ending
-from stream_app.kafka.fetch_queue import FetchQueue
 from stream_app.polling.assignment import Assignment, Owned
 from stream_app.polling.idleness import Idleness
+from stream_app.polling.intake import ByStream, Intake
 from stream_app.polling.ownership import Ownership
 from stream_app.polling.partition_gauges import PartitionGauges
-from stream_app.polling.poll_batch import Change, PollBatch, StreamPartition, partitions_of
+from stream_app.polling.poll_batch import Change, PollBatch, StreamPartition
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.runtime.memory import IdleTrim
-from stream_app.wire.message_columns import MessageColumns
 
 if TYPE_CHECKING:
     from stream_app.observability.metrics import Metrics
     from stream_app.settings import Settings
 
 LEAST_WAIT_S = 0.002
-ERRORS_AT_ONCE = 1_000
-FIRST_MESSAGE_BYTES = 1024  # before any was seen
-FIRST_POLL_MAX = 50  # messages of the first poll after partitions came; each may have twice as many as the one before
-ByStream = dict[str, MessageColumns]
 log = structlog.get_logger(__name__)
 
 
@@ -62,8 +56,7 @@ class PollThread:
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._limits = settings.limits
-        self._poll_s = settings.limits.poll_wait / 1000  # `consume` waits all of it for a last partial batch
-        self._message_bytes = FIRST_MESSAGE_BYTES  # of a usual message, as the last poll had them
+        self._poll_s = settings.limits.poll_wait / 1000
         self._properties = dict(consumer_properties)
         self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
         self._streams = {topic: stream for stream, topic in self._topics.items()}
@@ -73,7 +66,6 @@ class PollThread:
         self._idleness = Idleness(settings.streams)
         self._gauges = PartitionGauges(settings, metrics)
         self._trim = IdleTrim()
-        self._poll_max = min(FIRST_POLL_MAX, self._limits.poll_batch_max)
         self._put = put
         self._wake_at = wake_at
         self._prepare = prepare
@@ -83,9 +75,7 @@ class PollThread:
         self._stopping = threading.Event()
         self._discard = False
         self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
-        self._early: ByStream = {}  # came while the pipeline was behind
-        self._errors: list[ClientMessage] = []  # what the client said since the last poll batch
-        self._owned_then: Mapping[StreamPartition, Owned] = assignment.owned  # when messages were taken last
+        self._intake = Intake(settings, assignment)
         self._ownership = Ownership(
             settings,
             assignment=assignment,
@@ -94,11 +84,10 @@ class PollThread:
             announce=self._announce,
             changed=self._changed_hands,
             serve=self._serve,
-            divert=self._divert,
+            divert=self._intake.divert,
         )
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._consumer: Consumer | None = None
-        self._fetched: FetchQueue | None = None
 
     # --- called from other threads --------------------------------------------------------------------------------
 
@@ -138,7 +127,7 @@ class PollThread:
             self._prepare(self._stopping)
             if self._stopping.is_set():
                 return
-            self._consumer, self._fetched = FetchQueue.open({**self._properties, "on_commit": self._commits.on_commit})
+            self._consumer = self._intake.open({**self._properties, "on_commit": self._commits.on_commit})
             ours = self._ownership
             self._consumer.subscribe(
                 list(self._streams), on_assign=ours.on_assign, on_revoke=ours.on_revoke, on_lost=ours.on_lost
@@ -157,8 +146,7 @@ class PollThread:
 
     def _close(self) -> None:
         assert self._consumer is not None
-        assert self._fetched is not None
-        self._fetched.close()
+        self._intake.close()
         self._consumer.close()
 
     def _turn(self, consumer: Consumer) -> None:
@@ -170,50 +158,20 @@ class PollThread:
             else:
                 self._ownership.hold(consumer, at, reason)
         if self._rewinds.is_asked:
-            self._early, self._errors = {}, []
+            self._intake.forget()
             self._ownership.rewind(consumer)
             return
         # A hand-over that a rewind cut short left it paused, and nothing would come to hand over again.
         self._ownership.resume(consumer)
         self._ownership.unpark_when_due(consumer)
-        self._listen(consumer)
-        messages, full = self._taken()
+        self._intake.listen(consumer)
+        messages, full = self._intake.take(self._wait_s())
         if self._handed_over - self._handled > 1 and not full:
-            self._early = messages  # another small batch behind one that waits would only cost more
+            self._intake.keep(messages)  # another small batch behind one that waits would only cost more
         else:
-            self._early = {}
             self._hand_over_sorted(consumer, messages)
         self._trim.turn(time.monotonic(), worked=bool(messages))
         self._gauges.update(consumer, self._assignment.owned, self.held)
-
-    def _listen(self, consumer: Consumer) -> None:
-        """Serves the client's callbacks, a rebalance among them; what it says otherwise waits for its turn."""
-        for message in consumer.consume(ERRORS_AT_ONCE, 0):
-            if message.error() is None:
-                where = f"{message.topic()}[{message.partition()}]"
-                raise RuntimeError(f"expected what is fetched of {where} to come by the queue of its own")
-            self._errors.append(message)
-
-    def _taken(self) -> tuple[ByStream, bool]:
-        """What is early and what is fetched; whether that is as much as a poll batch may have."""
-        assert self._fetched is not None
-        changed = self._assignment.owned is not self._owned_then
-        if changed:
-            self._poll_max, self._owned_then = min(FIRST_POLL_MAX, self._limits.poll_batch_max), self._assignment.owned
-        most = self._batch_max()
-        waiting = sum(map(len, self._early.values()))
-        fetched = self._fetched.take(max(1, most - waiting), self._wait_s())
-        self._errors += fetched.errors
-        came = {self._streams[topic]: messages for topic, messages in fetched.messages.items()}
-        if changed:
-            came = self._still_ours(came)
-        for stream, messages in self._early.items():
-            came[stream] = MessageColumns.concatenate([messages, came[stream]]) if stream in came else messages
-        return came, sum(map(len, came.values())) >= most
-
-    def _batch_max(self) -> int:
-        """Messages that a poll batch may have: a pack of many readings counts for as many as its bytes."""
-        return max(1, min(self._poll_max, self._limits.poll_bytes_max // self._message_bytes))
 
     def _wait_s(self) -> float:
         """How long to wait for messages: not past the moment at which the pipeline wants to be woken."""
@@ -224,28 +182,11 @@ class PollThread:
         poll_batch = self._sorted(consumer, messages)
         if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
             self._hand_over(poll_batch, owned=owned)
-        if count := sum(map(len, messages.values())):
-            size = sum(int(np.maximum(some.value_bytes, 0).sum()) for some in messages.values())
-            self._message_bytes = max(1, size // count)
-            # Small at first: the outputs of a poll leave together, and after a restart somebody waits for the first.
-            self._poll_max = min(2 * self._poll_max, self._limits.poll_batch_max)
-
-    def _still_ours(self, messages: ByStream) -> ByStream:
-        """After a rebalance: some may be of partitions that went, or come twice."""
-        kept = {}
-        for stream, some in messages.items():
-            ours = np.zeros(len(some), np.bool_)
-            for at, each in self._assignment.owned.items():
-                if at.stream == stream:
-                    ours |= (some.partitions == at.partition) & (some.offsets >= each.start_offset)
-            if ours.any():
-                kept[stream] = some.where(ours).in_log_order()
-        return kept
+        self._intake.handed_over(messages)
 
     def _sorted(self, consumer: Consumer, messages: ByStream) -> PollBatch:
         """With what the client said meanwhile, and where the partitions stand now."""
-        errors, self._errors = self._errors, []
-        ended = frozenset(at for at in map(self._end_of, errors) if at is not None)
+        ended = frozenset(at for at in map(self._end_of, self._intake.take_said()) if at is not None)
         next_offsets: dict[StreamPartition, int] = {}
         if messages:
             # One call for all partitions, instead of one look at each message.
@@ -302,7 +243,7 @@ class PollThread:
         assert self._consumer is not None
         if pause:
             self._ownership.pause(self._consumer)
-        self._listen(self._consumer)
+        self._intake.listen(self._consumer)
 
     def _serve(self, *, wait: bool) -> None:
         assert self._consumer is not None
@@ -315,21 +256,5 @@ class PollThread:
         self._put(PollBatch(change=change))
 
     def _changed_hands(self, taken: Sequence[StreamPartition]) -> None:
-        self._forget_early()
+        self._intake.only_ours()
         self._idleness.forget(taken)
-
-    def _forget_early(self) -> None:
-        """After partitions changed hands: keep only what waits of those that are ours still."""
-        kept = {
-            stream: messages.where(np.isin(messages.partitions, partitions_of(stream, self._assignment.owned)))
-            for stream, messages in self._early.items()
-        }
-        self._early = {stream: messages for stream, messages in kept.items() if messages}
-        ours = {(self._topics[at.stream], at.partition) for at in self._assignment.owned}
-        ended = KafkaError._PARTITION_EOF
-        self._errors = [e for e in self._errors if e.error().code() != ended or (e.topic(), e.partition()) in ours]
-
-    def _divert(self, consumer: Consumer, new: Sequence[TopicPartition]) -> None:
-        """Before these are assigned: what is fetched of them comes by the queue, as what is assigned already."""
-        assert self._fetched is not None
-        self._fetched.divert([*consumer.assignment(), *new])

@@ -12,8 +12,12 @@ void forward(int64_t count, void **queues, void *target) {
     for (int64_t i = 0; i < count; i++) kafka.queue_forward(queues[i], target);
 }
 
-int64_t take(int64_t most, void *queue, int64_t timeout_ms, Message **messages) {
-    return kafka.consume_batch_queue(queue, (int)timeout_ms, messages, (size_t)most);
+// Waits so long for the first message, and `gather_ms` for those that come along with it.
+int64_t take(int64_t most, void *queue, int64_t timeout_ms, int64_t gather_ms, Message **messages) {
+    int64_t first = kafka.consume_batch_queue(queue, (int)timeout_ms, messages, 1);
+    if (first < 1 || most < 2) return first;
+    int64_t more = kafka.consume_batch_queue(queue, (int)gather_ms, messages + 1, (size_t)most - 1);
+    return more < 0 ? first : first + more;
 }
 
 static int64_t header_bytes(const void *headers) {
