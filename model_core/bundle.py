@@ -5,6 +5,7 @@ nothing that could run.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -74,6 +75,7 @@ class Manifest(Strict):
     cusum_threshold: float
     false_alarms_per_million: float | None  # of both CUSUMs, measured at their thresholds; None: too little to learn
     horizon_threshold: float = GAUSSIAN_CUSUM_THRESHOLD
+    level_threshold: float | None = None  # None: too little to learn it, levels are not watched
     storm_share: float = STORM_SHARE_MIN  # of series alarming within a season, above which it is a storm
     series: tuple[str, ...]  # series with a table of their own, in the order of its rows
     training: Training
@@ -125,6 +127,7 @@ class ModelFacts:
     series_tables: FloatArray  # float64 [N, H, Q], model rung only, for series with >= 500 residuals
     cusum_threshold: float
     horizon_threshold: float = GAUSSIAN_CUSUM_THRESHOLD
+    level_threshold: float = math.inf
     storm_share: float = STORM_SHARE_MIN
 
     @classmethod
@@ -212,6 +215,7 @@ class Bundle:
             series_tables=self.tensors[SERIES_TABLES],
             cusum_threshold=manifest.cusum_threshold,
             horizon_threshold=manifest.horizon_threshold,
+            level_threshold=math.inf if manifest.level_threshold is None else manifest.level_threshold,
             storm_share=manifest.storm_share,
         )
 

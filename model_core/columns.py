@@ -47,7 +47,7 @@ class Field:
     dtype: Any
     rows: int = 1
     inner: tuple[int, ...] = ()
-    fill: float = 0
+    fill: Any = 0
     ahead: bool = False
     slots: bool = False
     group: str = HOT
@@ -77,6 +77,14 @@ class Coming:
     row: int
     length: int
     read: Callable[[memoryview], None]
+
+
+def beginning(dtype: Any, **values: Any) -> Any:
+    """The fill value of a field whose cells are structs: zeros but for these members."""
+    made = np.zeros(1, dtype)
+    for name, value in values.items():
+        made[name] = value
+    return made[0]
 
 
 class Columns:
@@ -109,7 +117,7 @@ class Columns:
     @property
     def layout(self) -> str:
         """Identity of what the bytes of a snapshot mean: names, types, shapes and order of the fields."""
-        shape = [(f.name, np.dtype(f.dtype).str, f.rows, list(f.inner), f.ahead, BLOCK) for f in self.fields.values()]
+        shape = [(f.name, _kind(f.dtype), f.rows, list(f.inner), f.ahead, BLOCK) for f in self.fields.values()]
         return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -341,3 +349,8 @@ class Columns:
             piece.read(place)
         else:
             place[:] = piece.data
+
+
+def _kind(dtype: Any) -> Any:
+    of = np.dtype(dtype)
+    return of.str if of.names is None else of.descr

@@ -115,7 +115,7 @@ class DriftRecord:
 
     series_id: str | None  # None: `group` says whom it is about
     group: str | None
-    detector: str  # cusum | cusum_horizon | missing | flatline; storm | outage; of reports also pit | scale | …
+    detector: str  # cusum | cusum_horizon | level | missing | flatline; storm | outage; of reports also pit | scale | …
     statistic: float
     threshold: float
     state: str  # ok | warning | drift

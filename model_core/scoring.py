@@ -7,6 +7,7 @@ running mean of |y_t − y_{t−m}| as its scale (Hyndman and Koehler 2006). com
 import numpy as np
 
 from model_core.columns import Field
+from model_core.compiled import phase_c
 from model_core.ladder import TRACKED_RUNGS
 from model_core.quantiles import Levels
 from model_core.spec import StreamSpec
@@ -27,8 +28,9 @@ def scoring_fields(spec: StreamSpec) -> tuple[Field, ...]:
         # Of the tracked rungs and of what was issued: running pinball, updates. One update a tick.
         Field("loss", np.float64, inner=(TRACKED_RUNGS + 1, 2), group=SCORED),
         Field("error", np.float64, group=SCORED),  # running mean |error| of the point
-        # Running mean |y_t − y_{t−m}|, updates. It changes at ticks for which no forecast waits as well.
-        Field("season_change", np.float64, inner=(2,), slots=True),
+        # Running mean |y_t − y_{t−m}| and the season that is under way (drift/level.py): they change with each cell,
+        # whether a forecast waits for it or not.
+        Field("season_state", phase_c.SEASON, slots=True),
         Field("coverage", np.float64, inner=(intervals,), group=SCORED),
         Field("scored", np.int64, group=SCORED),  # forecasts scored at some horizon
         *results,

@@ -15,7 +15,7 @@ from model_core.bundle import ModelFacts
 from model_core.calibration import UNIT_FLOOR, WINSOR, Calibration, calibration_fields
 from model_core.columns import Columns, Field
 from model_core.corrector import Corrector, corrector_fields
-from model_core.drift import cusum
+from model_core.drift import cusum, level
 from model_core.drift.watch import DriftWatch, drift_fields
 from model_core.ladder import LADDER_FIELDS
 from model_core.outcomes import DriftRecord, Forecasts, Observed, Outcome, Scored, Summaries, Wave, WaveKind
@@ -64,7 +64,8 @@ class Settlement:
         self._columns = columns
         self._quiet = quiet
         levels = Levels(spec)
-        constants = Constants(UNIT_FLOOR, WINSOR, cusum.DRIFT_SLACK, cusum.WINSOR)
+        of_level = (level.SLACK, level.WINSOR, level.decay(), level.SEASONS_MIN)
+        constants = Constants(UNIT_FLOOR, WINSOR, cusum.DRIFT_SLACK, cusum.WINSOR, *of_level)
         self._kernel = SettlementKernel(spec, columns, levels, constants)
         self.calibration = Calibration(spec, columns, levels, facts, self._kernel)
         self.drift = DriftWatch(columns, levels, partition, spec.report_ticks, facts)

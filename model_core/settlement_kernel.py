@@ -15,6 +15,7 @@ from model_core.batches import RawForecast, WindowBatch
 from model_core.bundle import ModelFacts
 from model_core.columns import Columns
 from model_core.compiled import address, phase_c
+from model_core.drift import level
 from model_core.drift.ratios import SLOW_SEASONS
 from model_core.ladder import ISSUING, TRACKED_RUNGS
 from model_core.ledger import slots_of_horizons
@@ -32,6 +33,10 @@ class Constants:
     unit_winsor: float
     drift_slack: float
     drift_winsor: float
+    level_slack: float
+    level_winsor: float
+    level_decay: float  # a season
+    level_seasons: float  # from which a level is judged
 
 
 class Answers:
@@ -194,6 +199,7 @@ class SettlementKernel:
         struct.season, struct.decay, struct.slow_decay = facts.season, decay, decay ** (1 / SLOW_SEASONS)
         self._keep(np.float64, rates=self._rate * np.minimum(1.0, np.sqrt(facts.season / self._kept["horizons"])))
         struct.threshold, struct.far_threshold = facts.cusum_threshold, facts.horizon_threshold
+        struct.level_threshold = facts.level_threshold
         self._keep(np.float64, tables=tables, spread=spread, scored_tables=scored, scored_spread=scored_spread)
 
     def take_cohort(self, offsets: FloatArray, above: IntArray, counted: IntArray, totals: FloatArray) -> None:
@@ -220,7 +226,8 @@ class SettlementKernel:
         if "corrector_width" in columns.arrays:
             struct.widths = address(columns.flat("corrector_width"), np.float32)
             struct.moved = address(columns.flat("corrector_moved"), np.float64)
-        struct.season_change_marks = address(columns.touched("season_change"), np.uint8)
+        struct.season_state_marks = address(columns.touched("season_state"), np.uint8)
+        struct.level_marks = address(columns.touched_group(level.GROUP), np.uint8)
         struct.scored_marks = address(columns.touched_group(SCORED), np.uint8)
         struct.issuing_marks = address(columns.touched_group(ISSUING), np.uint8)
         self._growths = columns.growths

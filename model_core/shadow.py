@@ -174,7 +174,7 @@ class Shadow:
             there = np.flatnonzero(np.isfinite(candidate))
             if not len(there):
                 continue  # with forecast_every most ticks have nothing waiting
-            step = self._columns.flat("season_change")[ours.columns[there], 0]
+            step = self._columns.flat("season_state")["change"][ours.columns[there]]
             theirs = champion[self._own[wave.columns] != _NONE][there]
             both = np.isfinite(theirs) & (step > 0)
             there, step = there[both], step[both]

@@ -203,6 +203,15 @@ class StreamSpec(Strict):
             raise ValueError("timezone: only day grids (freq = 1d) are local; leave it out for smaller steps")
         if self.lower_bound is not None and self.upper_bound is not None and self.lower_bound >= self.upper_bound:
             raise ValueError(f"lower_bound {self.lower_bound} must be below upper_bound {self.upper_bound}")
+        bounds = {"lower_bound": self.lower_bound} | {
+            f"overrides: {r.match}: lower_bound": r.lower_bound for r in self.overrides
+        }
+        for where, bound in bounds.items():
+            if self.is_demand and bound is not None and bound < 0:
+                raise ValueError(
+                    f"{where} {bound}: demand (aggregate {self.aggregate}) is never below 0; what can be negative is "
+                    "no demand, give it a stream with another aggregate"
+                )
         both = set(self.past_covariates) & set(self.future_covariates)
         if both or set(self.targets) & (set(self.past_covariates) | set(self.future_covariates)):
             raise ValueError(f"targets, past_covariates and future_covariates must not share variables {sorted(both)}")

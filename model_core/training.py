@@ -119,7 +119,7 @@ def train(
     work.renew_network(season, sums, choice, spans.end)
     every = errors + late
     tables = learn_tables(every, spec, windows.series_ids)
-    limits = learn_limits(every, tables, spec, season.ticks, windows.series_ids, false_alarms_per_million, seed)
+    limits = learn_limits(every, tables, spec, season.ticks, windows, false_alarms_per_million, seed)
     bundle = work.bundle(season, sums, choice, tables, limits)
     work.tell("done", 1.0)
     return Trained(bundle, verdict, _report(bundle, season, windows, spans, verdict, choice))
@@ -228,7 +228,7 @@ class _Training:
     def bundle(self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables, limits: Limits | None) -> Bundle:
         spec, windows = self.spec, self.windows
         tensors: dict[str, AnyArray] = {BASE: tables.base, SERIES_TABLES: tables.own[:, Rung.MODEL]}
-        limits = limits or Limits(GAUSSIAN_CUSUM_THRESHOLD, None, float("nan"), STORM_SHARE_MIN)
+        limits = limits or Limits(GAUSSIAN_CUSUM_THRESHOLD, None, None, float("nan"), STORM_SHARE_MIN)
         return Bundle.sealed(
             tensors | self.ridge.solve(sums, choice) | self.demand | self.network,
             model=DEMAND if spec.is_demand else PATCH_MIXER if self.network else RIDGE,
@@ -239,6 +239,7 @@ class _Training:
             season_found=season.found,
             cusum_threshold=limits.near,
             horizon_threshold=limits.far or GAUSSIAN_CUSUM_THRESHOLD,
+            level_threshold=limits.level,
             storm_share=limits.storm_share,
             false_alarms_per_million=None if np.isnan(limits.alarms_per_million) else limits.alarms_per_million,
             series=tables.series,
@@ -290,6 +291,7 @@ def _report(
         },
         "cusum_threshold": manifest.cusum_threshold,
         "horizon_threshold": manifest.horizon_threshold,
+        "level_threshold": manifest.level_threshold,
         "storm_share": manifest.storm_share,
         "false_alarms_per_million": manifest.false_alarms_per_million,
         "constant_series": verdict.constant_series,

@@ -20,7 +20,7 @@ def measure(data: Path, part: str) -> list[dict[str, Any]]:
     if part == "false_alarms":
         return [false_alarms(data, name, rate, seed) for rate, seed in RUNS for name in SETS]
     if part == "delays":
-        return [row for name in ("ETTh1", "ETTh2", "UCI 374") for row in delays(data, name)]
+        return [row for name in SETS for row in delays(data, name)]
     return [labelled(data, name) for name in NAB]
 
 

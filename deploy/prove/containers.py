@@ -189,12 +189,18 @@ def story(box: Box, port: str, page_port: str) -> Iterator[str]:
 
 
 def trained(box: Box, ask: str) -> Iterator[str]:
-    """One round of the trainer's loop, ended by its sleep."""
-    words = box.of_compose("trainer")
-    once = [*words[:-1], words[-1].replace("while :; do ", "").replace('sleep "$EVERY_S"; done', 'echo "$EVERY_S s"')]
-    said = box.run("trainer", once)
-    expect("takes charge" in said and "900 s" in said, f"expected a model that takes charge, found {said[-800:]}")
-    wait_for(lambda: 'model="ridge"' in text(f"{ask}/metrics"), "the worker has taken up the model")
+    """The service begins with a training, since there is no model yet; then it waits, until it is told to stop."""
+    with subprocess.Popen(
+        box.command(SERVICES["trainer"], box.of_compose("trainer")), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as trainer:
+        try:
+            wait_for(lambda: 'model="ridge"' in text(f"{ask}/metrics"), "the worker has taken up the model", 240)
+            psutil.Process(trainer.pid).children(recursive=True)[-1].send_signal(signal.SIGTERM)
+            output = trainer.communicate(timeout=60)[0].decode()
+            expect(trainer.returncode == 0, f"expected exit code 0 after SIGTERM, found {trainer.returncode}: {output}")
+        finally:
+            if trainer.poll() is None:
+                trainer.kill()
     yield "trainer: learns from the topic without a GPU in the cuda variant; the running worker takes the model up"
 
 

@@ -60,7 +60,7 @@ _HEAD_BYTES = object.__basicsize__
 _word_at = ctypes.c_int64.from_address
 
 
-def address(array: AnyArray, dtype: type[np.generic]) -> int:
+def address(array: AnyArray, dtype: Any) -> int:
     """Where a contiguous array of this type begins. The caller keeps the array alive, and lets nobody resize it."""
     assert array.dtype == dtype, f"expected {dtype}, found {array.dtype}"
     assert array.flags.c_contiguous, "expected a contiguous array"

@@ -5,9 +5,7 @@
 
 #include "phase_c.h"
 
-enum { UP, DOWN, SIDES };                                         // of a CUSUM
-enum { MEAN_ERROR, SQUARE_NOW, SQUARE_USUAL, RATIO_UPDATES, RATIOS };  // of `ratios`
-enum { QUIET_AGAIN, NEAR_ALARM, FAR_ALARM, MISSING_RUN, FLAT_RUN };  // model_core/drift/alarms.py: Said
+enum { QUIET_AGAIN, NEAR_ALARM, FAR_ALARM, MISSING_RUN, FLAT_RUN, LEVEL_CHANGE };  // model_core/drift/alarms.py: Said
 
 // A residual to be looked at: in units, without its winsor.
 typedef struct {
@@ -20,41 +18,47 @@ static inline double unit_of(const Settlement *s, int64_t column, int64_t rung) 
 }
 
 // One step of both sides (Page 1954): g⁺ = max(0, g⁺ + z − k). Returns the larger.
-static inline double cusum_step(const Settlement *s, double *g, double z) {
-    z = clipped(z, -s->drift_winsor, s->drift_winsor);
-    g[UP] = larger(0.0, g[UP] + z - s->drift_slack);
-    g[DOWN] = larger(0.0, g[DOWN] - z - s->drift_slack);
+static inline double page_step(double *g, double z, double slack, double winsor) {
+    z = clipped(z, -winsor, winsor);
+    g[UP] = larger(0.0, g[UP] + z - slack);
+    g[DOWN] = larger(0.0, g[DOWN] - z - slack);
     return larger(g[UP], g[DOWN]);
+}
+
+static inline double cusum_step(const Settlement *s, double *g, double z) {
+    return page_step(g, z, s->drift_slack, s->drift_winsor);
+}
+
+// An alarm of any detector starts both CUSUMs anew, and rests for a season.
+static inline void begin_rest(const Settlement *s, Drift *of, int64_t tick) {
+    for (int64_t i = 0; i < SIDES; i++) of->cusum[i] = of->ahead[i] = 0.0;
+    of->rest = tick + s->season;
+    of->alarms++;
 }
 
 // Two CUSUMs, of one-step residuals and of those a whole horizon ahead; an alarm of either starts both anew, and both
 // rest for a season. Returns what there is to tell, QUIET_AGAIN when a rest is over, −1 for nothing.
 static inline int64_t cusum_watch(const Settlement *s, int64_t column, int64_t tick, Residual near, Residual far,
                                   double *statistic) {
-    double *g = s->cusum + column * SIDES, *ahead = s->cusum_horizon + column * SIDES;
-    int64_t *rest = s->cusum_rest + column;
-    if (tick <= *rest) return -1;
-    int64_t said = *rest != NO_ALARM ? QUIET_AGAIN : -1;
-    *rest = NO_ALARM;
-    if (near.there && (*statistic = cusum_step(s, g, near.z)) > s->threshold) said = NEAR_ALARM;
+    Drift *of = s->drift + column;
+    if (tick <= of->rest) return -1;
+    int64_t said = of->rest != NO_ALARM ? QUIET_AGAIN : -1;
+    of->rest = NO_ALARM;
+    if (near.there && (*statistic = cusum_step(s, of->cusum, near.z)) > s->threshold) said = NEAR_ALARM;
     if (far.there) {
-        const double of_far = cusum_step(s, ahead, far.z);
+        const double of_far = cusum_step(s, of->ahead, far.z);
         if (of_far > s->far_threshold && said != NEAR_ALARM) {
             said = FAR_ALARM;
             *statistic = of_far;
         }
     }
-    if (said > QUIET_AGAIN) {
-        for (int64_t i = 0; i < SIDES; i++) g[i] = ahead[i] = 0.0;
-        *rest = tick + s->season;
-        s->cusum_alarms[column]++;
-    }
+    if (said > QUIET_AGAIN) begin_rest(s, of, tick);
     return said;
 }
 
 // Running mean of the one-step residual and its mean squares, of now and over a long time; winsorised as the unit's.
 static inline void learn_ratios(const Settlement *s, int64_t column, double residual, double unit) {
-    double *of = s->ratios + column * RATIOS;
+    double *of = s->drift[column].ratios;
     const double size = s->unit_winsor * unit;
     const double r = of[RATIO_UPDATES] >= 1.0 ? clipped(residual, -size, size) : residual;
     of[MEAN_ERROR] = updated_mean(of[MEAN_ERROR], of[RATIO_UPDATES], r, s->decay);

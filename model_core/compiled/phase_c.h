@@ -21,6 +21,28 @@ enum { HORIZONS_MAX = 16 };                         // more than StreamSpec.scor
 #define NO_ALARM INT64_MIN  // model_core/drift/cusum.py
 #define OFFSET_MAX 5.0      // of an offset, in spreads of its table
 
+enum { UP, DOWN, SIDES };                                              // of a CUSUM
+enum { MEAN_ERROR, SQUARE_NOW, SQUARE_USUAL, RATIO_UPDATES, RATIOS };  // of `ratios`
+
+// What changes with each cell, waited for or not.
+typedef struct {
+    double change, updates;  // running mean |y_t − y_{t−m}|
+    double sum;              // of the cells of the season that is under way
+    int64_t cells, number;   // how many, and which season (tick / m)
+} Season;
+
+// What the detectors of errors keep (model_core/drift/cusum.py, ratios.py).
+typedef struct {
+    double cusum[SIDES], ahead[SIDES];  // of one step, of a whole horizon
+    int64_t rest, alarms;               // resting up to this tick, NO_ALARM: not resting; how many there were
+    double ratios[RATIOS];
+} Drift;
+
+// What changes with a season (model_core/drift/level.py).
+typedef struct {
+    double reference, square, seasons, g[SIDES];
+} Level;
+
 // K scored horizons, Q levels, H steps of the horizon, I central intervals, N series with tables of their own.
 typedef struct {
     // The stream.
@@ -40,13 +62,14 @@ typedef struct {
     const double *fine_levels;                          // [G]
     int64_t span_turns;                                 // forecasts whose spans of H overlap
     double unit_floor_share, unit_winsor, drift_slack, drift_winsor;
+    double level_slack, level_winsor, level_decay, level_seasons;
 
     // The model in charge.
     int64_t trained;                // there is one
     int64_t season;                 // ticks
     const double *rates;            // [K], by which a miss moves an offset
     double decay, slow_decay;       // of running means, of those over a long time
-    double threshold, far_threshold;  // of the CUSUMs
+    double threshold, far_threshold, level_threshold;  // of the CUSUMs
     const double *tables, *spread;  // [3 + N, H, Q], [3 + N, H]
     const double *scored_tables;    // [3 + N, K, Q]: at the scored horizons
     const double *scored_spread;    // [3 + N, K]
@@ -67,13 +90,12 @@ typedef struct {
     const int32_t *base_row;
     double *loss;  // [4, 2]
     double *error;
-    double *season_change;  // [2]
-    double *coverage;       // [max(I, 1)]
+    Season *season_state;
+    double *coverage;  // [max(I, 1)]
     int64_t *scored;
-    double *cusum, *cusum_horizon;  // [2] each
-    int64_t *cusum_rest, *cusum_alarms;
-    double *ratios;  // [3]
-    float *pit;      // [Q + 1]
+    Drift *drift;
+    Level *level;
+    float *pit;  // [Q + 1]
     int8_t *run_state;
     int64_t *resting_until;
     int8_t *naive_rung;
@@ -87,8 +109,8 @@ typedef struct {
     float *issued_mean;  // demand only
 
     // What of them has changed, [blocks] or [blocks, rows].
-    uint8_t *season_change_marks, *scored_marks, *issuing_marks, *issued_marks, *issued_rung_marks, *results_marks,
-        *issued_mean_marks;
+    uint8_t *season_state_marks, *level_marks, *scored_marks, *issuing_marks, *issued_marks, *issued_rung_marks,
+        *results_marks, *issued_mean_marks;
 
     double *table, *sorted;  // [Q] each, room for the arithmetic of one row
 

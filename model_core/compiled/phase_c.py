@@ -10,19 +10,33 @@ from model_core.compiled import ARRAY, INT, REAL, Kernel
 
 HORIZONS_MAX = 16
 
+# Structs of phase_c.h that lie in columns.
+SEASON = np.dtype(
+    [(name, np.float64) for name in ("change", "updates", "sum")] + [("cells", np.int64), ("number", np.int64)]
+)
+DRIFT = np.dtype(
+    [
+        *((name, np.float64, (2,)) for name in ("cusum", "ahead")),
+        *((name, np.int64) for name in ("rest", "alarms")),
+        ("ratios", np.float64, (4,)),
+    ]
+)
+LEVEL = np.dtype([*((name, np.float64) for name in ("reference", "square", "seasons")), ("g", np.float64, (2,))])
+
 # Fields of the columns, of one row and of many.
-ONE_ROW: dict[str, type[np.generic]] = {
+ONE_ROW: dict[str, Any] = {
     "role": np.int8,
     "bounds": np.float64,
     "offsets": np.float32,
     **dict.fromkeys(("unit", "unit_floor"), np.float64),
     "calibrated": np.int8,
     "base_row": np.int32,
-    **dict.fromkeys(("loss", "error", "season_change", "coverage"), np.float64),
+    **dict.fromkeys(("loss", "error"), np.float64),
+    "season_state": SEASON,
+    "coverage": np.float64,
     "scored": np.int64,
-    **dict.fromkeys(("cusum", "cusum_horizon"), np.float64),
-    **dict.fromkeys(("cusum_rest", "cusum_alarms"), np.int64),
-    "ratios": np.float64,
+    "drift": DRIFT,
+    "level": LEVEL,
     "pit": np.float32,
     "run_state": np.int8,
     "resting_until": np.int64,
@@ -50,13 +64,14 @@ class Settlement(ctypes.Structure):
         ("fine_levels", ARRAY),
         ("span_turns", INT),
         *_members("unit_floor_share unit_winsor drift_slack drift_winsor", REAL),
+        *_members("level_slack level_winsor level_decay level_seasons", REAL),
         *_members("trained season", INT),
         ("rates", ARRAY),
-        *_members("decay slow_decay threshold far_threshold", REAL),
+        *_members("decay slow_decay threshold far_threshold level_threshold", REAL),
         *_members("tables spread scored_tables scored_spread", ARRAY),
         *_members("cohort_offsets cohort_above cohort_counted cohort_totals cohort_hits cohort_scored", ARRAY),
         *_members(" ".join([*ONE_ROW, *MANY_ROWS]), ARRAY),
-        *_members("season_change_marks scored_marks issuing_marks", ARRAY),
+        *_members("season_state_marks level_marks scored_marks issuing_marks", ARRAY),
         *_members("issued_marks issued_rung_marks results_marks issued_mean_marks table sorted", ARRAY),
         *_members("widths moved", ARRAY),
     ]

@@ -7,7 +7,7 @@ void phase_c_scores(int64_t rows, const Settlement *s, const int64_t *index, dou
                     double *pinball, double *skill) {
     for (int64_t row = 0; row < rows; row++) {
         const int64_t column = index[row];
-        const double *loss = loss_of(s, column, ISSUED), *change = s->season_change + 2 * column;
+        const double *loss = loss_of(s, column, ISSUED), *change = &s->season_state[column].change;
         const bool known = loss[1] > 0.0;
         double naive = INFINITY;
         for (int64_t r = SEASONAL_NAIVE; r <= LAST_VALUE; r++) {

@@ -1,7 +1,7 @@
 // Cells that settle meet what was issued for them: scores, drift, offsets and units move, one series at a time.
 
 #include "demand.h"
-#include "drift.h"
+#include "level.h"
 
 // What Python has to tell, as rows of the wave: CUSUMs that turned, forecasts whose last target has settled, series
 // whose season is over.
@@ -15,7 +15,7 @@ typedef struct {
 
 // The forecasts that can wait for one tick: which of the scored horizons, and where they lie.
 typedef struct {
-    int64_t tick, count;
+    int64_t tick, season, count;  // `season`: its number
     int64_t k[HORIZONS_MAX], slot[HORIZONS_MAX], result[HORIZONS_MAX];
 } Due;
 
@@ -34,6 +34,7 @@ typedef struct {
 
 static void find_due(const Settlement *s, int64_t tick, Due *due) {
     due->tick = tick;
+    due->season = floor_div(tick, s->season);
     due->count = 0;
     for (int64_t k = 0; k < s->K; k++) {
         const int64_t origin = tick - s->horizons[k];
@@ -151,6 +152,12 @@ static double standardised(const Settlement *s, int64_t column, double y, const 
     return (y - entry->median) / (unit_of(s, column, entry->rung) * spread);
 }
 
+// At most once a row: who has just alarmed rests.
+static void tell_turned(Found *found, int64_t row, int64_t said, double statistic) {
+    const int64_t i = found->turned++;
+    found->turned_rows[i] = row, found->statistic[i] = statistic, found->said[i] = (int8_t)said;
+}
+
 // The detectors take the cell. Returns whether a decision is under way (above h/2): the unit keeps its value meanwhile.
 static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, const Entry *entries, int64_t count,
                   int64_t row, Found *found) {
@@ -169,14 +176,11 @@ static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, c
         const int64_t table = table_of(s, column, last->rung) * s->K + last->k;
         far.z = standardised(s, column, y, last, s->scored_spread[table]);
     }
-    const double *g = s->cusum + column * SIDES;
+    const double *g = s->drift[column].cusum;
     const bool deciding = near.there && larger(g[UP], g[DOWN]) > s->threshold / 2.0;
     double statistic = larger(g[UP], g[DOWN]);
     const int64_t said = cusum_watch(s, column, tick, near, far, &statistic);
-    if (said >= 0) {
-        const int64_t i = found->turned++;
-        found->turned_rows[i] = row, found->statistic[i] = statistic, found->said[i] = (int8_t)said;
-    }
+    if (said >= 0) tell_turned(found, row, said, statistic);
     return deciding;
 }
 
@@ -322,13 +326,19 @@ void phase_c_settle(int64_t rows, const Settlement *s, Found *found, const int64
         if (found->lost) found->lost[row] = NAN;
         if (s->role[column] != 0) continue;  // a covariate
         if (isfinite(change[row])) {
-            double *mean = s->season_change + 2 * column;
-            mean[0] = updated_mean(mean[0], mean[1], change[row], s->decay);
-            mean[1] += 1.0;
-            mark(s->season_change_marks, column);
+            Season *season = s->season_state + column;
+            season->change = updated_mean(season->change, season->updates, change[row], s->decay);
+            season->updates += 1.0;
+            mark(s->season_state_marks, column);
         }
         // All cells of a wave mostly settle the same tick; with forecast_every most ticks have nothing waiting.
         if (due.count < 0 || ticks[row] != due.tick) find_due(s, ticks[row], &due);
+        double statistic = 0.0;
+        if (level_watch(s, column, due.tick, due.season, values[row], &statistic)) {
+            begin_rest(s, s->drift + column, due.tick);
+            mark(s->scored_marks, column);
+            tell_turned(found, row, LEVEL_CHANGE, statistic);
+        }
         if (due.count) settle_cell(s, column, values[row], &due, row, found);
     }
 }

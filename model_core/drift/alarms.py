@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model_core.arrays import AnyArray, FloatArray, IntArray
-from model_core.columns import Columns, Field
+from model_core.columns import Columns, Field, beginning
 from model_core.drift.ratios import ratios
 from model_core.drift.storm import STORM_SHARE_MIN, Storm
 from model_core.outcomes import OUTAGE, STORM, DriftRecord
@@ -26,6 +26,7 @@ class Said(IntEnum):
     CUSUM_HORIZON = 2
     MISSING = 3
     FLATLINE = 4
+    LEVEL = 5
 
 
 NAMES = tuple(said.name.lower() for said in Said)
@@ -41,12 +42,10 @@ KINDS = (FORECASTS, DATA)
 NOTHING, HELD, TOLD, SUPPRESSED = range(4)  # what has become of the newest alarm
 NEVER = np.iinfo(np.int64).min
 GROUP = "alarms"  # of what only an alarm changes
-FIELDS = (
-    Field("alarm_tick", np.int64, inner=(2,), fill=NEVER, group=GROUP),  # of the newest one, by kind
-    Field("alarm_fate", np.int8, inner=(2,), group=GROUP),
-    Field("alarm_said", np.int8, inner=(2,), group=GROUP),
-    Field("alarm_facts", np.float64, inner=(2, 2), group=GROUP),  # statistic, threshold
-)
+# The newest one. One field, since each is a command of Redis for each checkpoint that has an alarm. Facts: statistic,
+# threshold.
+ALARM = np.dtype([("tick", np.int64), ("facts", np.float64, (2,)), ("fate", np.int8), ("said", np.int8)])
+FIELDS = (Field("alarm", ALARM, inner=(2,), fill=beginning(ALARM, tick=NEVER), group=GROUP),)  # by kind
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class Alarms:
 
     def hear(self, kind: Kind, heard: Heard) -> list[DriftRecord]:
         """Hold alarms; that a series is quiet again is told at once, if it was told that it was not."""
-        flat, place, index = self._columns.flat, kind.place, heard.columns
-        fate = flat("alarm_fate")
+        newest, place, index = self._columns.flat("alarm"), kind.place, heard.columns
+        fate = newest["fate"]
         quiet = heard.said == Said.QUIET_AGAIN
         over = np.flatnonzero(quiet & (fate[index, place] == TOLD))
         fate[index[quiet], place] = NOTHING
@@ -84,9 +83,9 @@ class Alarms:
         alarms = index[~quiet]
         if len(alarms):
             fate[alarms, place] = HELD
-            flat("alarm_tick")[alarms, place] = heard.ticks[~quiet]
-            flat("alarm_said")[alarms, place] = heard.said[~quiet]
-            flat("alarm_facts")[alarms, place] = heard.facts[~quiet]
+            newest["tick"][alarms, place] = heard.ticks[~quiet]
+            newest["said"][alarms, place] = heard.said[~quiet]
+            newest["facts"][alarms, place] = heard.facts[~quiet]
             self._held[place] = True
         self._columns.touch_hot(index, GROUP)
         return records
@@ -101,7 +100,8 @@ class Alarms:
 
     def _close(self, kind: Kind, storm: Storm, tick: int, cause: int, season: int) -> list[DriftRecord]:
         used, place = self._columns.used, kind.place
-        held = np.flatnonzero(self._columns.flat("alarm_fate")[:used, place] == HELD)
+        newest = self._columns.flat("alarm")
+        held = np.flatnonzero(newest["fate"][:used, place] == HELD)
         self._held[place] = False
         if not len(held) and storm.since is None:  # what was held is quiet again
             return []
@@ -117,11 +117,10 @@ class Alarms:
         if len(held):
             singly = storm.since is None
             storm.suppressed += 0 if singly else len(held)
-            self._columns.flat("alarm_fate")[held, place] = TOLD if singly else SUPPRESSED
+            newest["fate"][held, place] = TOLD if singly else SUPPRESSED
             self._columns.touch_hot(held, GROUP)
             for column in held.tolist() if singly else ():
-                facts = self._columns.flat("alarm_facts")[column, place]
-                at = int(self._columns.flat("alarm_tick")[column, place])
+                facts, at = newest["facts"][column, place], int(newest["tick"][column, place])
                 records.append(self._record(column, kind, "drift", facts, at, cause))
         return records
 
@@ -130,7 +129,7 @@ class Alarms:
         this one has not would make the share depend on the polls."""
         used = self._columns.used
         there = self._columns.flat("scored")[:used] > 0
-        recent = self._columns.flat("alarm_tick")[:used, place] > tick - season
+        recent = self._columns.flat("alarm")["tick"][:used, place] > tick - season
         return int((recent & there).sum()), int(there.sum())
 
     def share(self, kind: Kind, tick: int, season: int) -> float:
@@ -138,7 +137,7 @@ class Alarms:
         return alarming / max(series, 1)
 
     def _record(self, column: int, kind: Kind, state: str, facts: FloatArray, tick: int, offset: int) -> DriftRecord:
-        name, detector = self._columns.ids[column], NAMES[self._columns.flat("alarm_said")[column, kind.place]]
+        name, detector = self._columns.ids[column], NAMES[self._columns.flat("alarm")["said"][column, kind.place]]
         scale, bias = ratios(self._columns, np.array([column]))
         of = (detector, float(facts[0]), float(facts[1]), state, tick, tick, offset)
         return DriftRecord(name, None, *of, float(scale[0]), float(bias[0]))
@@ -152,5 +151,5 @@ class Alarms:
         """After the columns."""
         if snapshot is not None:
             self.storms = tuple(Storm(since, suppressed or 0) for since, suppressed in snapshot)
-        held = self._columns.flat("alarm_fate")[: self._columns.used] == HELD
+        held = self._columns.flat("alarm")["fate"][: self._columns.used] == HELD
         self._held = held.any(axis=0).tolist()

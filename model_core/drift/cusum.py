@@ -10,16 +10,13 @@ residuals is under way (above h/2). compiled/drift.h takes the steps.
 
 import numpy as np
 
-from model_core.columns import Field
+from model_core.columns import Field, beginning
+from model_core.compiled.phase_c import DRIFT
 from model_core.scoring import SCORED
 
 DRIFT_SLACK = 0.5  # k
 WINSOR = 4.0  # residuals beyond this many units count as this much
 NO_ALARM = np.iinfo(np.int64).min
 
-FIELDS = (
-    Field("cusum", np.float64, inner=(2,), group=SCORED),  # of one step: g⁺, g⁻
-    Field("cusum_horizon", np.float64, inner=(2,), group=SCORED),
-    Field("cusum_rest", np.int64, fill=NO_ALARM, group=SCORED),  # resting up to this tick; NO_ALARM: not resting
-    Field("cusum_alarms", np.int64, group=SCORED),
-)
+# Beside them what ratios.py keeps: all of it changes together.
+FIELDS = (Field("drift", DRIFT, group=SCORED, fill=beginning(DRIFT, rest=NO_ALARM)),)

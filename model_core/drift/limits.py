@@ -11,7 +11,9 @@ import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, FloatArray
 from model_core.calibration import WINSOR as UNIT_WINSOR
+from model_core.dataset import TrainingWindows
 from model_core.drift.cusum import DRIFT_SLACK, WINSOR
+from model_core.drift.level_limits import learn_level
 from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.grid import DAY_MS
 from model_core.ladder import Rung
@@ -23,15 +25,17 @@ NEAR_MIN, FAR_MIN = 2_000, 400  # residuals from which a threshold is learned
 PATHS, STEPS = 256, 4096
 THRESHOLD_MIN, THRESHOLD_MAX, CANDIDATES = 1.0, 400.0, 16
 STORM_QUANTILE = 0.999
+LEVEL_SHARE = 0.5  # of the false alarms: what stays of a change is seen there, mostly
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`far` None: too few residuals a horizon ahead to learn it."""
+    """`far`, `level` None: too few residuals a horizon ahead, too few seasons to learn it."""
 
     near: float
     far: float | None
-    alarms_per_million: float  # of both, a million ticks of a series
+    level: float | None  # of what level_limits.py learns
+    alarms_per_million: float  # of all of them, a million ticks of a series
     storm_share: float
 
 
@@ -51,25 +55,28 @@ def learn_limits(
     tables: Tables,
     spec: StreamSpec,
     season: int,
-    series_ids: list[str],
+    windows: TrainingWindows,
     alarms_per_million: float,
     seed: int,
 ) -> Limits | None:
-    """Both CUSUMs get half of the false alarms. `series_ids` of all series of the run.
+    """Levels get LEVEL_SHARE of the false alarms where they are watched, each CUSUM half of the rest. `windows`: the
+    history of which `done` is a run.
 
     None with too few residuals, and of demand: there the CUSUM is of normal scores (settle.c), whatever the model.
     """
     if spec.is_demand:
         return None
-    near, far = one_step(done, tables, spec, season, series_ids), ahead(done, tables, spec, season, series_ids)
-    share = alarms_per_million / 2
+    ids = windows.series_ids
+    near, far = one_step(done, tables, spec, season, ids), ahead(done, tables, spec, season, ids)
+    of_level = learn_level(windows, season, LEVEL_SHARE * alarms_per_million)
+    share = (1.0 - (LEVEL_SHARE if of_level else 0.0)) * alarms_per_million / 2
     rng = np.random.default_rng(seed)
     of_near = _threshold(near, share, NEAR_MIN, spec, rng)
     if of_near is None:
         return None
     of_far = _threshold(far, share, FAR_MIN, spec, rng) if far is not None else None
-    rate = of_near[1] + (of_far[1] if of_far else 0.0)
-    return Limits(of_near[0], of_far and of_far[0], rate, storm_share(near, of_near[0]))
+    rate = of_near[1] + sum(each[1] for each in (of_far, of_level) if each)
+    return Limits(of_near[0], of_far and of_far[0], of_level and of_level[0], rate, storm_share(near, of_near[0]))
 
 
 def one_step(done: Run, tables: Tables, spec: StreamSpec, season: int, series_ids: list[str]) -> Residuals:

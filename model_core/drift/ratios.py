@@ -9,8 +9,7 @@ compiled/drift.h learns.
 import numpy as np
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
-from model_core.columns import Columns, Field
-from model_core.scoring import SCORED
+from model_core.columns import Columns
 
 SLOW_SEASONS = 10  # half-life of what is usual
 SCALE_MAX = 2.0  # beyond it, or below one over it, the errors have another size
@@ -18,12 +17,10 @@ BIAS_MAX = 0.5  # the CUSUM's slack: what is less is no drift
 UPDATES_MIN = 32.0  # residuals from which they say something
 MEAN_ERROR, SQUARE_NOW, SQUARE_USUAL, UPDATES = range(4)
 
-FIELDS = (Field("ratios", np.float64, inner=(4,), group=SCORED),)
-
 
 def ratios(columns: Columns, index: IntArray) -> tuple[FloatArray, FloatArray]:
     """(scale [n], bias [n]) of columns, NaN where too little is known."""
-    state = columns.flat("ratios")[index]
+    state = columns.flat("drift")["ratios"][index]
     now, usual = state[:, SQUARE_NOW], state[:, SQUARE_USUAL]
     known = (state[:, UPDATES] >= UPDATES_MIN) & (now > 0) & (usual > 0)
     now, usual = np.where(known, now, np.nan), np.where(known, usual, np.nan)

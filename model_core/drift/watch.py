@@ -11,7 +11,7 @@ import numpy as np
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.bundle import ModelFacts
 from model_core.columns import Columns, Field
-from model_core.drift import alarms, cusum, ratios, runs
+from model_core.drift import alarms, cusum, level, ratios, runs
 from model_core.drift.alarms import DATA, FORECASTS, NAMES, Alarms, Heard, Kind, Said
 from model_core.drift.pit import PSI_DRIFT, PitHistogram, pit_fields
 from model_core.outcomes import DriftRecord
@@ -22,7 +22,7 @@ COVERAGE_VALUES_MIN = 400  # from which it says something
 
 
 def drift_fields(levels: int) -> tuple[Field, ...]:
-    return (*cusum.FIELDS, *ratios.FIELDS, *runs.FIELDS, *alarms.FIELDS, *pit_fields(levels))
+    return (*cusum.FIELDS, *runs.FIELDS, *alarms.FIELDS, *level.FIELDS, *pit_fields(levels))
 
 
 class DriftWatch:
@@ -41,13 +41,31 @@ class DriftWatch:
         self.scored: IntArray = np.zeros(horizons, np.int64)
         self.reported = -(2**62)  # the report period that the last report was for
         self.closed = -(2**62)
+        self._season = facts.season
         self.swap(facts)
 
     def swap(self, facts: ModelFacts) -> None:
         """Another model is in charge: its limits count."""
+        if facts.season != self._season:
+            self._begin_levels()
         self._season = facts.season
-        self._thresholds = np.array([facts.cusum_threshold, facts.cusum_threshold, facts.horizon_threshold])
+        self._thresholds = np.full(len(Said), np.nan)
+        self._thresholds[[Said.QUIET_AGAIN, Said.CUSUM]] = facts.cusum_threshold
+        self._thresholds[Said.CUSUM_HORIZON], self._thresholds[Said.LEVEL] = (
+            facts.horizon_threshold,
+            facts.level_threshold,
+        )
         self._alarms.limits[FORECASTS.place] = facts.storm_share
+
+    def _begin_levels(self) -> None:
+        """Means over other seasons are other means."""
+        used = self._columns.used
+        self._columns.flat("level")[:used] = 0
+        for name in ("sum", "cells", "number"):
+            self._columns.flat("season_state")[name][:used] = 0
+        index = np.arange(used)
+        self._columns.touch_hot(index, level.GROUP)
+        self._columns.touch("season_state", index)
 
     # --- what the kernels found -------------------------------------------------------------------------------------
 

@@ -47,8 +47,10 @@ def random_settings(draw: random.Random) -> dict[str, Any]:
     if draw.random() < 0.3:
         settings["quantile_levels"] = draw.choice([(0.5,), (0.1, 0.5, 0.9), (0.05, 0.25, 0.5)])
     if draw.random() < 0.5:
-        rule = {"match": draw.choice(["a*", "*", "b*"]), "lower_bound": draw.choice([0.1, -1.0]), "upper_bound": 12.3}
-        if settings["aggregate"] not in ("sum", "count"):
+        demand = settings["aggregate"] in ("sum", "count")
+        lowest = draw.choice([0.1, 0.0 if demand else -1.0])
+        rule = {"match": draw.choice(["a*", "*", "b*"]), "lower_bound": lowest, "upper_bound": 12.3}
+        if not demand:
             rule["aggregate"] = draw.choice(["max", "last", "min"])
         settings["overrides"] = (rule,)
     return settings

@@ -42,7 +42,7 @@ class Learner(Waves):
         self.tick += 1
         columns = list(range(len(actual)))
         self.enter(columns, self.tick, quantiles)
-        self.columns.flat("cusum")[:] = self.facts.cusum_threshold if frozen else 0.0
+        self.columns.flat("drift")["cusum"][:] = self.facts.cusum_threshold if frozen else 0.0
         self.settle(columns, self.tick, actual)
 
     def offsets(self, column: int = 0) -> np.ndarray:
@@ -209,7 +209,7 @@ def test_learning_some_horizons_is_learning_all_with_the_others_unknown(rng: np.
         every.learn_of(actual, np.where(known[:, None, None], quantiles, np.nan))
         some.tick += 1
         some.enter(range(5), some.tick, quantiles, known)
-        some.columns.flat("cusum")[:] = 0.0
+        some.columns.flat("drift")["cusum"][:] = 0.0
         some.settle(range(5), some.tick, actual)
     for name in ("offsets", "unit"):
         assert some.columns.flat(name).tobytes() == every.columns.flat(name).tobytes()

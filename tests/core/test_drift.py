@@ -84,7 +84,7 @@ def test_an_alarm_of_either_starts_both_anew() -> None:
     series = Watched(1, 5.0, 10, far=1.2, horizon=6)
     said = [record for value in [3.9] * 8 for record in series.see([value], np.zeros(9))]
     assert [(record.detector, record.since) for record in said] == [("cusum", 1)]
-    assert (series.columns.flat("cusum")[0] == 0).all()
+    assert (series.columns.flat("drift")["cusum"][0] == 0).all()
 
 
 # --- storms -----------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def river_alarms(values: list[float], threshold: float, rest: int) -> list[int]:
 @pytest.mark.parametrize("number", range(8))
 def test_cusum_alarms_where_river_does(number: int, rng: np.random.Generator) -> None:
     values = rng.standard_t(4, 500)
-    values[250:] += [0.0, 0.4, -0.8, 1.5][number % 4]
+    values[250:] += [0.0, 1.2, -0.8, 1.5][number % 4]
     threshold, rest = [4.0, 8.0][number % 2], [12, 24][number // 4]
     said = watched(values.tolist(), threshold, rest)
     expected = river_alarms(np.float32(values).tolist(), threshold, rest)

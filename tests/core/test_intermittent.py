@@ -187,7 +187,7 @@ def test_what_is_published_of_counts_is_calibrated_and_adds_up(trained):
     for _ in steps(state, log.part(0, start), Predictor(spec, None, device="cpu")):
         pass
     state.swap_model(made.bundle.facts())
-    alarms = state.columns.flat("cusum_alarms").sum()
+    alarms = state.columns.flat("drift")["alarms"].sum()
     total, actual, rungs = 0.0, 0.0, np.zeros(4)
     for _, outcome in steps(state, log.part(start, len(log)), Predictor(spec, made.bundle, device="cpu")):
         said = outcome.forecasts
@@ -209,7 +209,7 @@ def test_what_is_published_of_counts_is_calibrated_and_adds_up(trained):
     covered = columns.flat("coverage")[: columns.used, 0]
     assert covered.mean() == pytest.approx(0.8, abs=0.04)
     # Rare sales are no drift: every one of them is far from a median of zero.
-    assert columns.flat("cusum_alarms").sum() - alarms <= 0.1 * columns.used
+    assert columns.flat("drift")["alarms"].sum() - alarms <= 0.1 * columns.used
 
 
 def test_whether_it_is_a_model_of_demand_is_decided_window_by_window(trained):

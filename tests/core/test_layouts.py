@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model_core import layouts
-from model_core.columns import BLOCK, Columns, Field
+from model_core.columns import BLOCK, Columns, Field, beginning
 from model_core.errors import LayoutMismatch
 from model_core.spec import StreamSpec, setting
 
@@ -38,11 +38,11 @@ def older(fields: tuple[Field, ...], rng: np.random.Generator) -> Columns:
     return columns
 
 
-def read(columns: Columns, meta: dict[str, Any]) -> tuple[Columns, dict[str, Any]]:
+def read(columns: Columns, meta: dict[str, Any], now: tuple[Field, ...] = NOW) -> tuple[Columns, dict[str, Any]]:
     columns.touch_all()
     pieces = columns.take_dirty(0)
     ids = [bytes(piece.data) for piece in pieces if piece.field == "ids"]
-    found = Columns(NOW)
+    found = Columns(now)
     return found, layouts.load(SPEC, found, meta, ids, [piece for piece in pieces if piece.field != "ids"])
 
 
@@ -78,6 +78,28 @@ def test_columns_of_two_layouts_before_become_those_of_this_one(known, rng):
     assert found.loaded_layout == before.layout != found.layout
     assert found.add(["again"]).tolist() == [1]  # the column that was free there
     assert all((marks == 3).all() for marks in found._dirty.values())  # everything is written anew
+
+
+def test_fields_that_are_one_struct_now_are_joined_and_what_they_lacked_begins(known, rng):
+    struct = np.dtype([("mean", np.float64), ("count", np.int64), ("since", np.int64)])
+    now = Field("both", struct, fill=beginning(struct, since=-7))
+    pair = Field("pair", np.float64, inner=(2,))
+    step = layouts.Step(
+        5,
+        layouts.in_pieces(both=(pair, Field("count", np.int64)), new=()),
+        joined={"both": {"mean": ("pair", 1), "count": ("count", None), "since": ("never", None)}},
+    )
+    known(step)
+    before = Columns((NOW[1], pair, Field("count", np.int64)))
+    before.add(SERIES)
+    before.flat("pair")[: len(SERIES)] = rng.normal(size=(len(SERIES), 2))
+    before.flat("count")[5] = 55
+    found, _ = read(before, {"layout": 4, "closed": NEWEST}, (NOW[1], now, Field("new", np.int8, fill=3)))
+    used = found.used
+    np.testing.assert_array_equal(found.flat("both")["mean"][:used], before.flat("pair")[:used, 1])
+    assert found.flat("both")["count"][:6].tolist() == [0, 0, 0, 0, 0, 55]
+    assert (found.flat("both")["since"][:used] == -7).all()
+    assert (found.flat("new")[:used] == 3).all()
 
 
 def test_a_state_of_this_layout_is_read_as_it_is(known, rng):

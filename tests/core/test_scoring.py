@@ -24,13 +24,13 @@ def told(values: list[float | None], **settings: Any) -> Said:
 
 def test_a_running_mean_averages_first_and_forgets_later() -> None:
     waves = Waves(seasonality=("4h",))
-    mean = waves.columns.flat("season_change")[0]
+    mean = waves.columns.flat("season_state")[:1]
     for tick, change in enumerate([2.0, 4.0, np.nan, 9.0]):
         waves.settle([0], tick, 1.0, change)
-    assert mean.tolist() == [pytest.approx(5.0), 3]
-    mean[1] = 1000
+    assert (mean["change"][0], mean["updates"][0]) == (pytest.approx(5.0), 3)
+    mean["updates"] = 1000
     waves.settle([0], 4, 1.0, 15.0)
-    assert mean[0] == pytest.approx(5.0 + (1 - 0.5 ** (1 / 4)) * 10.0)
+    assert mean["change"][0] == pytest.approx(5.0 + (1 - 0.5 ** (1 / 4)) * 10.0)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def members_in_c(source: str, name: str) -> list[str]:
     assert body is not None
     found = []
     for declaration in body[1].split(";"):
-        words = re.sub(r"\b(const|double|float|u?int\d+_t)\b|\*", " ", declaration)
+        words = re.sub(r"\b(const|double|float|u?int\d+_t|Season|Drift|Level)\b|\*|\[\w+\]", " ", declaration)
         found += [word.strip() for word in words.split(",") if word.strip()]
     return found
 
@@ -30,6 +30,14 @@ def members_in_c(source: str, name: str) -> list[str]:
 )
 def test_members_stand_in_the_order_of_the_c_struct(source: str, name: str) -> None:
     assert [member for member, _ in getattr(phase_c, name)._fields_] == members_in_c(source, name)
+
+
+@pytest.mark.parametrize("name", ["Season", "Drift", "Level"])
+def test_structs_in_columns_have_the_members_of_the_c_struct(name: str) -> None:
+    dtype = getattr(phase_c, name.upper())
+    assert list(dtype.names) == members_in_c("phase_c.h", name)
+    members = sum(int(np.prod(dtype[member].shape, dtype=int)) for member in dtype.names)
+    assert dtype.itemsize == 8 * members, "all of them are eight bytes wide, so nothing lies between them"
 
 
 def test_the_kernels_have_room_for_all_scored_horizons() -> None:

@@ -25,6 +25,8 @@ def spec(**settings: Any) -> StreamSpec:
         ({"past_covariates": ("x",), "future_covariates": ("x",)}, "must not share"),
         ({"targets": ("x",), "past_covariates": ("x",)}, "must not share"),
         ({"aggregate": "count", "readings_per_step": 1}, "closed by the watermark"),
+        ({"aggregate": "sum", "lower_bound": -1.0}, "lower_bound -1.0: demand .* never below 0"),
+        ({"aggregate": "count", "overrides": [{"match": "a*", "lower_bound": -2}]}, r"overrides: a\*: lower_bound -2"),
         ({"seasonality": ("90min",)}, "not a multiple"),
         ({"seasonality": ("1h",)}, "not a multiple"),
         ({"calibration_rate": 0.02}, "less than 0.02"),

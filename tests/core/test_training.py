@@ -344,12 +344,14 @@ def test_quantiles_of_gaussian_errors_are_those_of_the_normal_distribution(rng):
 def test_the_drift_threshold_keeps_the_rate_that_was_asked_for(rng):
     spec = make_spec()
     done = gaussian_run(rng)
-    tables = learn_tables(done, spec, ["a", "b", "c"])
     names = ["a", "b", "c"]
-    learned = {rate: learn_limits(done, tables, spec, 24, names, rate, seed=1) for rate in (100.0, 1000.0)}
+    tables = learn_tables(done, spec, names)
+    windows = TrainingWindows(spec, make_history(rng.normal(size=(4000, 3)), names))
+    learned = {rate: learn_limits(done, tables, spec, 24, windows, rate, seed=1) for rate in (100.0, 1000.0)}
     for rate, found in learned.items():
         assert found is not None
         assert 0 < found.alarms_per_million <= rate
     assert learned[100.0].near > learned[1000.0].near
     assert learned[100.0].far > learned[1000.0].far
-    assert learn_limits(gaussian_run(rng, origins=100), tables, spec, 24, names, 100.0, seed=1) is None
+    assert learned[100.0].level >= learned[1000.0].level
+    assert learn_limits(gaussian_run(rng, origins=100), tables, spec, 24, windows, 100.0, seed=1) is None

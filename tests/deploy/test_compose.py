@@ -9,15 +9,25 @@ from typing import Any
 import pytest
 import yaml
 
+from model_core.durations import parse_duration_ms
 from stream_app.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.deploy.commands import parsed, settings_of, tidecast_calls
+from tests.deploy.commands import parsed, settings_of
 
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("tidecast:")}
 CONFIGURATION = REPOSITORY / "deploy" / "compose" / "tidecast.toml"
 ONE_SHOT = {"topics", "producer"}
+
+
+def defaults(word: Any) -> str:
+    """As Compose reads it where no variable is set."""
+    return re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(word))
+
+
+def environment_of(service: dict[str, Any]) -> dict[str, str]:
+    return {name: defaults(value) for name, value in service.get("environment", {}).items()}
 
 
 def configuration() -> Settings:
@@ -52,15 +62,20 @@ def test_who_is_waited_for_can_be_waited_for(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_commands_and_settings_exist(name: str) -> None:
     service = OURS[name]
-    settings_of(CONFIGURATION, service.get("environment", {}) | {"TIDECAST__DEVICE": "cpu"})
-    entrypoint = service.get("entrypoint", ["tidecast"])
-    calls = tidecast_calls(entrypoint, [word.replace("$$", "$") for word in service["command"]])
-    assert calls
-    for call in calls:
-        parameters = parsed([re.sub(r"\$\{\w+:-(.*)\}", r"\1", word) for word in call])
-        assert parameters["config"] == Path(service["configs"][0]["target"])
-        if "topic" in parameters:
-            assert parameters["topic"] in {stream.topic for stream in configuration().streams.values()}
+    settings_of(CONFIGURATION, environment_of(service) | {"TIDECAST__DEVICE": "cpu"})
+    assert "entrypoint" not in service, "the image's own: no shell stands between"
+    parameters = parsed([defaults(word) for word in service["command"]])
+    assert parameters["config"] == Path(service["configs"][0]["target"])
+    if "topic" in parameters:
+        assert parameters["topic"] in {stream.topic for stream in configuration().streams.values()}
+
+
+def test_the_trainer_waits_for_what_workers_ask_and_trains_as_often_as_it_is_told() -> None:
+    trainer = OURS["trainer"]
+    parameters = parsed([defaults(word) for word in trainer["command"]])
+    settings = settings_of(CONFIGURATION, environment_of(trainer))
+    assert parameters["follow"] is True
+    assert parse_duration_ms(parameters["every"]) == settings.models.retrain_interval
 
 
 def test_a_command_that_does_not_exist_is_noticed() -> None:

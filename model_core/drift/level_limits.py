@@ -1,0 +1,85 @@
+"""The threshold of level.py, learned from the levels of the stream's own history: so many false alarms a million ticks.
+
+A level wanders by itself, for days and for months, so that no way of drawing blocks of it anew is like it. The detector
+runs over the history as it came, and what it says there counts as false. Where that is less than FEW alarms, the number
+is extrapolated: far out the peaks of a CUSUM thin out exponentially (Siegmund 1985).
+"""
+
+import numpy as np
+
+from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.calibration import UNIT_FLOOR
+from model_core.dataset import TrainingWindows
+from model_core.drift.level import SEASONS_MIN, SLACK, THRESHOLD_MIN, WINSOR, decay
+
+JUDGED_MIN = 400  # seasons of all series that are judged, from which a threshold is learned
+SERIES_MAX = 256
+THRESHOLDS = np.geomspace(THRESHOLD_MIN, 100.0, 48)
+FEW, MANY = 4, 40  # alarms between which the tail is fitted
+# Alarms halve with every 2 · THRESHOLD_MIN at least: levels that did change alarm at any threshold, which says nothing.
+SLOPE_MAX = -float(np.log(2.0)) / (2 * THRESHOLD_MIN)
+
+
+def learn_level(windows: TrainingWindows, season: int, alarms_per_million: float) -> tuple[float, float] | None:
+    """(h, false alarms a million ticks at h), None with too few seasons."""
+    some = np.unique(np.linspace(0, len(windows) - 1, min(SERIES_MAX, len(windows))).round().astype(np.int64))
+    cells = windows.target_cells()[some].T
+    means = season_means(cells, windows.first_tick, season)
+    judged = int(np.maximum(np.isfinite(means).sum(axis=0) - SEASONS_MIN, 0).sum())
+    if judged < JUDGED_MIN:
+        return None
+    alarms = run_level(means, UNIT_FLOOR * windows.spreads()[some], THRESHOLDS).sum(axis=(1, 2))
+    return threshold_for(alarms, judged * season, alarms_per_million)
+
+
+def season_means(cells: AnyArray, first_tick: int, season: int) -> FloatArray:
+    """[ticks, P] → float64 [seasons, P], NaN where less than half of a season is there; the last one is not over."""
+    number = (first_tick + np.arange(len(cells))) // season
+    starts = np.flatnonzero(np.diff(number, prepend=number[0] - 1))
+    there = np.isfinite(cells)
+    count = np.add.reduceat(there, starts, axis=0, dtype=np.int64)
+    total = np.add.reduceat(np.where(there, cells, 0.0), starts, axis=0, dtype=np.float64)
+    return np.where(2 * count >= season, total / np.maximum(count, 1), np.nan)[:-1]
+
+
+def run_level(means: FloatArray, floor: FloatArray, thresholds: FloatArray) -> AnyArray:
+    """level_step of compiled/level.h over means [n, P] with T thresholds: where they alarm, bool [T, n, P]."""
+    shape, h, keep = (len(thresholds), means.shape[1]), thresholds[:, None], decay()
+    reference, square, seasons = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    up, down = np.zeros(shape), np.zeros(shape)
+    alarms = np.zeros((len(thresholds), *means.shape), np.bool_)
+    for row, mean in enumerate(means):
+        there = np.isfinite(mean)
+        off = np.where(there, mean, 0.0) - reference
+        unit = np.maximum(np.sqrt(square), floor)
+        judges = there & (seasons >= SEASONS_MIN)
+        learns = there & ~(judges & (np.maximum(up, down) > h / 2))
+        z = np.clip(off / np.where(unit > 0, unit, np.inf), -WINSOR, WINSOR)
+        up = np.where(judges & (unit > 0), np.maximum(0.0, up + z - SLACK), up)
+        down = np.where(judges & (unit > 0), np.maximum(0.0, down - z - SLACK), down)
+        alarm = judges & (np.maximum(up, down) > h)
+        alarms[:, row] = alarm
+        learned = np.where(judges, np.clip(off, -WINSOR * unit, WINSOR * unit), off)
+        share = np.maximum(1.0 - keep, 1.0 / np.maximum(seasons, 1.0))
+        square = np.where(learns & (seasons > 0), square + share * (learned**2 - square), square)
+        reference += np.where(learns, np.maximum(1.0 - keep, 1.0 / (seasons + 1.0)) * learned, 0.0)
+        seasons += learns
+        up[alarm], down[alarm], seasons[alarm] = 0.0, 0.0, 0.0
+    return alarms
+
+
+def threshold_for(alarms: IntArray, ticks: int, alarms_per_million: float) -> tuple[float, float]:
+    """(h, alarms a million at h) from the alarms [T] at THRESHOLDS in so many ticks: as many as asked for, at most."""
+    wanted = alarms_per_million * ticks / 1e6
+    enough = np.flatnonzero(alarms <= max(wanted, FEW))
+    if not len(enough):
+        return float(THRESHOLDS[-1]), float(alarms[-1] / ticks * 1e6)
+    at = int(enough[0])
+    if wanted >= FEW or alarms[at] <= wanted:
+        return float(THRESHOLDS[at]), float(alarms[at] / ticks * 1e6)
+    tail = (alarms >= FEW) & (alarms <= MANY)
+    slope = SLOPE_MAX
+    if tail.sum() >= 2:
+        slope = min(slope, float(np.polyfit(THRESHOLDS[tail], np.log(alarms[tail]), 1)[0]))
+    beyond = float(np.log(alarms[at] / wanted) / -slope)
+    return min(float(THRESHOLDS[at]) + beyond, float(THRESHOLDS[-1])), alarms_per_million
