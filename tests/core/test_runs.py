@@ -17,7 +17,7 @@ def by_definition(marked: list[bool], gap: int) -> list[list[int]]:
     firsts = [row for at, row in enumerate(rows) if not at or row - rows[at - 1] - 1 > gap]
     return [
         [first, max(row for row in rows if row < end) + 1]
-        for first, end in zip(firsts, [*firsts[1:], 1000], strict=True)
+        for first, end in zip(firsts, [*firsts[1:], 1000][: len(firsts)], strict=True)
     ]
 
 
