@@ -14,10 +14,14 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 
+from model_core.outcomes import DriftRecord
+from model_core.spec import StreamSpec
 from stream_app.local_services import LocalServices
 from stream_app.settings import Settings
 from stream_app.training import train_job
+from stream_app.wire.messages import encode_drift
 from tests.app.forks import TIDECAST
 from tests.app.running_worker import START_MS, STEP_MS, WorkerProcess, World, wait_until
 
@@ -30,6 +34,7 @@ SERIES = (
     "pump-2.temp",
     "<b>odd</b> & “long” series/with?everything#in it",
 )
+DRIFTING = SERIES[3]
 SEASON = 12
 
 
@@ -119,6 +124,7 @@ def plant(services: LocalServices, tmp_path_factory: pytest.TempPathFactory) -> 
         made = Plant(world, config, api, values_of(0, TICKS))
         world.send([("pump-1.flow", b'{"series_id": "pump-1.flow", "value": "<img src=x onerror=alert(1)>"}')])
         made.send(0, TICKS)
+        _tell_drift(world)
         world.wait_for_forecasts("one", TICKS * len(SERIES))
         wait_until(lambda: _is_known(api), 30, "the API to have read all of it")
         yield made
@@ -128,6 +134,17 @@ def plant(services: LocalServices, tmp_path_factory: pytest.TempPathFactory) -> 
     finally:
         for each in world.workers:
             each.kill()
+
+
+def _tell_drift(world: World) -> None:
+    """Of one series, as the worker would: nothing here drifts by itself."""
+    spec = StreamSpec(topic=world.topic, freq=STEP_MS)
+    tick = START_MS // STEP_MS + TICKS // 2
+    record = DriftRecord(DRIFTING, None, "cusum", 6.5, 5.0, "drift", tick, tick, 0, 3.21, 0.8)
+    producer = Producer({"bootstrap.servers": world.bootstrap})
+    for key, value in encode_drift(spec, "tides", 0, [record]):
+        producer.produce(f"{world.topic}.one.drift", value, key)
+    assert producer.flush(30) == 0
 
 
 def _is_known(api: Running) -> bool:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from stream_app.pages.page import Document, Section, page
 from stream_app.pages.plots import coverage_figure
 from tests.api.chromium import find_chromium
-from tests.api.conftest import SERIES, TICKS, TOKEN, Plant, start_api
+from tests.api.conftest import DRIFTING, SERIES, TICKS, TOKEN, Plant, start_api
 from tests.app.running_worker import World
 
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
@@ -134,6 +134,13 @@ def test_what_somebody_sent_is_text_and_nothing_else(open_page: Page) -> None:
     go(open_page, "dead-letters")
     expect(open_page.locator("#letters")).to_contain_text("<img src=x onerror=alert(1)>")
     assert open_page.locator("#letters img").count() == 0
+
+
+def test_a_drift_record_says_how_the_errors_have_changed(open_page: Page) -> None:
+    go(open_page, "drift")
+    row = open_page.locator("#all-drift tbody tr").filter(has_text=DRIFTING)
+    expect(row).to_contain_text("cusum")
+    expect(row).to_contain_text("3.2 × usual, values above")
 
 
 def test_it_works_by_keyboard(open_page: Page) -> None:
