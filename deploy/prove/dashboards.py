@@ -16,7 +16,7 @@ from typing import Any
 from deploy.grafana.content import DASHBOARDS
 from deploy.grafana.panels import Panel
 from deploy.prove.programs import REPOSITORY, Unproven, expect, get, wait_for
-from deploy.prove.watched import STREAM, Watched
+from deploy.prove.watched import DATA, STREAM, Watched
 from stream_app.local_services.ports import free_port
 
 FILES = REPOSITORY / "deploy" / "grafana" / "dashboards"
@@ -53,9 +53,10 @@ def prove(folder: Path) -> Iterator[str]:
     get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
     get("grafana.sh", folder / "grafana")
     rules = (REPOSITORY / "deploy" / "prometheus" / "rules" / "tidecast.yml").read_text()
-    with Watched(folder, rules) as stage:
+    with Watched(folder, rules, variables={"TIDECAST__MODELS__SHADOW_SERIES_MAX": "100"}) as stage:
         grafana = Grafana(folder, stage)
-        stage.tidecast("train", f"--file={REPOSITORY / 'stream_app/data/uci374_appliances_26ch_10min.csv.gz'}")
+        stage.tidecast("train", f"--file={DATA}")
+        stage.tidecast("train", "--no-promote", f"--file={DATA}")  # a candidate for the shadow
         stage.begin_worker()
         stage.begin_producer(RATE)
         began = time.monotonic()
