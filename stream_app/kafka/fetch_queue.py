@@ -85,13 +85,13 @@ class FetchQueue:
         self._diverted = np.array(queues, np.int64)
         self._forward()
 
-    def take(self, most: int, timeout_s: float, gather_s: float) -> Fetched:
-        """Waits so long for a message, then for as many as come along; gives what there is then."""
+    def take(self, most: int, *, first_s: float, gather_s: float, most_s: float) -> Fetched:
+        """Waits `first_s` for a message, then `gather_s` for as many as come along, and never longer than `most_s`."""
         if self._pointers.shape[1] < most:
             self._pointers = np.empty((2, most), np.int64)
         self._forward()
         pointers = address(self._pointers, np.int64)
-        waits = round(timeout_s * 1000), round(gather_s * 1000)
+        waits = (round(1000 * seconds) for seconds in (first_s, gather_s, most_s))
         count = compiled.take.unlocked(most, self._queue, *waits, pointers)
         if count <= 0:
             return Fetched({}, [])

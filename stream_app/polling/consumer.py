@@ -165,17 +165,17 @@ class PollThread:
         self._ownership.resume(consumer)
         self._ownership.unpark_when_due(consumer)
         self._intake.listen(consumer)
-        messages, full = self._intake.take(self._wait_s())
-        if self._handed_over - self._handled > 1 and not full:
-            self._intake.keep(messages)  # another small batch behind one that waits would only cost more
+        messages, full = self._intake.take(self._wake_s())
+        if self._handed_over > self._handled and not full:
+            self._intake.keep(messages)  # another small batch behind one would only cost more
         else:
             self._hand_over_sorted(consumer, messages)
         self._trim.turn(time.monotonic(), worked=bool(messages))
         self._gauges.update(consumer, self._assignment.owned, self.held)
 
-    def _wait_s(self) -> float:
-        """How long to wait for messages: not past the moment at which the pipeline wants to be woken."""
-        return min(self._poll_s, max(LEAST_WAIT_S, self._wake_at() - time.monotonic()))
+    def _wake_s(self) -> float:
+        """Until the moment at which the pipeline wants to be woken."""
+        return max(LEAST_WAIT_S, self._wake_at() - time.monotonic())
 
     def _hand_over_sorted(self, consumer: Consumer, messages: ByStream) -> None:
         owned = self._assignment.owned

@@ -20,7 +20,7 @@ from stream_app.wire.message_columns import MessageColumns
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
-GATHER_S = 0.004  # a few ms cost less than a poll for each message does
+GATHER_S = 0.008  # a few ms cost less than a poll for each message does
 ERRORS_AT_ONCE = 1_000
 FIRST_MESSAGE_BYTES = 1024  # before any was seen
 FIRST_POLL_MAX = 50  # messages of the first poll after partitions came; each may have twice as many as the one before
@@ -32,6 +32,7 @@ class Intake:
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
         self._limits = settings.limits
+        self._poll_s = settings.limits.poll_wait / 1000
         self._streams = {spec.topic: stream for stream, spec in settings.streams.items()}
         self._assignment = assignment
         self._owned_then: Mapping[StreamPartition, Owned] = assignment.owned  # when messages were taken last
@@ -64,17 +65,17 @@ class Intake:
                 raise RuntimeError(f"expected what is fetched of {where} to come by the queue of its own")
             self._said.append(message)
 
-    def take(self, wait_s: float) -> tuple[ByStream, bool]:
-        """What was kept and what is fetched, waited for so long at most; whether that is as much as a poll batch may
-        have."""
+    def take(self, most_s: float) -> tuple[ByStream, bool]:
+        """What was kept and what is fetched, in so long at most; whether it is as much as a poll batch may have."""
         assert self._fetched is not None
         changed = self._assignment.owned is not self._owned_then
         if changed:
             self._poll_max, self._owned_then = min(FIRST_POLL_MAX, self._limits.poll_batch_max), self._assignment.owned
         early, self._early = self._early, {}
         most, waiting = self._batch_max(), sum(map(len, early.values()))
-        gather_s = min(GATHER_S, wait_s)
-        fetched = self._fetched.take(max(1, most - waiting), gather_s if waiting else wait_s, gather_s)
+        first_s = GATHER_S if waiting else self._poll_s
+        most_s = min(most_s, first_s + GATHER_S)
+        fetched = self._fetched.take(max(1, most - waiting), first_s=first_s, gather_s=GATHER_S, most_s=most_s)
         self._said += fetched.errors
         came = {self._streams[topic]: messages for topic, messages in fetched.messages.items()}
         if changed:

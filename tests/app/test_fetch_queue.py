@@ -92,7 +92,7 @@ class Ours:
         deadline = time.monotonic() + 60
         while ends and time.monotonic() < deadline:
             assert self.consumer.consume(10, 0) == []
-            fetched = self.queue.take(most, 0.05, 0.05)
+            fetched = self.queue.take(most, first_s=0.05, gather_s=0.05, most_s=0.1)
             for topic, messages in fetched.messages.items():
                 found.setdefault(topic, []).extend(map(said, messages))
             assert {each.error().code() for each in fetched.errors} <= {KafkaError._PARTITION_EOF}
@@ -155,7 +155,7 @@ def test_an_error_of_the_log_comes_with_its_partition(kafka_bootstrap: str, topi
     deadline = time.monotonic() + 30
     errors: list[Any] = []
     while not errors and time.monotonic() < deadline:
-        errors = ours.queue.take(10, 0.05, 0.05).errors + ours.consumer.consume(10, 0)
+        errors = ours.queue.take(10, first_s=0.05, gather_s=0.05, most_s=0.1).errors + ours.consumer.consume(10, 0)
     assert [(each.topic(), each.partition(), each.error().code()) for each in errors] == [
         (topics[0], 1, KafkaError._AUTO_OFFSET_RESET)
     ]

@@ -10,7 +10,7 @@ PATH = str(_LIBRARY[0]._name)  # librdkafka loads it too, as a plugin
 use_functions = Kernel("use_functions", [ARRAY], library=_LIBRARY)
 newest_client = Kernel("newest_client", [ARRAY], INT, library=_LIBRARY)
 forward = Kernel("forward", [ARRAY, ARRAY], library=_LIBRARY)
-take = Kernel("take", [ARRAY, INT, INT, ARRAY], INT, library=_LIBRARY)
+take = Kernel("take", [ARRAY, INT, INT, INT, ARRAY], INT, library=_LIBRARY)
 measure = Kernel("measure", [ARRAY, ARRAY, ARRAY, ARRAY], INT, library=_LIBRARY)
 copy = Kernel("copy", [ARRAY, ARRAY], library=_LIBRARY)
 release = Kernel("release", [ARRAY], library=_LIBRARY)

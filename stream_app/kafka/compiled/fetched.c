@@ -1,6 +1,9 @@
 // Messages out of librdkafka's queue and into columns, without a Python object for each; see fetch_queue.py.
 
+#define _POSIX_C_SOURCE 199309L  // clock_gettime
+
 #include <string.h>
+#include <time.h>
 
 #include "librdkafka.h"
 
@@ -12,11 +15,21 @@ void forward(int64_t count, void **queues, void *target) {
     for (int64_t i = 0; i < count; i++) kafka.queue_forward(queues[i], target);
 }
 
-// Waits so long for the first message, and `gather_ms` for those that come along with it.
-int64_t take(int64_t most, void *queue, int64_t timeout_ms, int64_t gather_ms, Message **messages) {
-    int64_t first = kafka.consume_batch_queue(queue, (int)timeout_ms, messages, 1);
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+// Waits `first_ms` for the first message, then `gather_ms` for those that come along with it, and never longer than
+// `most_ms`.
+int64_t take(int64_t most, void *queue, int64_t first_ms, int64_t gather_ms, int64_t most_ms, Message **messages) {
+    int64_t end = now_ms() + most_ms;
+    int64_t first = kafka.consume_batch_queue(queue, (int)(first_ms < most_ms ? first_ms : most_ms), messages, 1);
     if (first < 1 || most < 2) return first;
-    int64_t more = kafka.consume_batch_queue(queue, (int)gather_ms, messages + 1, (size_t)most - 1);
+    int64_t left = end - now_ms();
+    if (left > gather_ms) left = gather_ms;
+    int64_t more = kafka.consume_batch_queue(queue, left > 0 ? (int)left : 0, messages + 1, (size_t)most - 1);
     return more < 0 ? first : first + more;
 }
 
