@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 LEAST_WAIT_S = 0.002
+SMALL_BATCH = 1_000  # messages: up to about so many a batch costs by its partitions, not by its messages
 log = structlog.get_logger(__name__)
 
 
@@ -166,12 +167,18 @@ class PollThread:
         self._ownership.unpark_when_due(consumer)
         self._intake.listen(consumer)
         messages, full = self._intake.take(self._wake_s())
-        if self._handed_over > self._handled and not full:
-            self._intake.keep(messages)  # another small batch behind one would only cost more
+        if not full and self._should_grow(sum(map(len, messages.values()))):
+            self._intake.keep(messages)
         else:
             self._hand_over_sorted(consumer, messages)
         self._trim.turn(time.monotonic(), worked=bool(messages))
         self._gauges.update(consumer, self._assignment.owned, self.held)
+
+    def _should_grow(self, messages: int) -> bool:
+        """Whether a batch of so many is kept back: behind one that is under way a small one would only cost more, and
+        behind one that waits any."""
+        under_way = self._handed_over - self._handled
+        return under_way > 1 or (under_way == 1 and messages < SMALL_BATCH)
 
     def _wake_s(self) -> float:
         """Until the moment at which the pipeline wants to be woken."""

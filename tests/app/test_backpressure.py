@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from confluent_kafka import TopicPartition
 
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.kafka.fetch_queue import Fetched
 from stream_app.observability.metrics import Metrics
+from stream_app.polling import consumer as consumer_module
 from stream_app.polling.consumer import PollThread
 from stream_app.polling.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
 from stream_app.recovery.rewinds import Rewinds
@@ -53,7 +55,7 @@ class FetchedLog:
     def divert(self, places: Sequence[TopicPartition]) -> None:
         self.diverted = list(places)
 
-    def take(self, most: int, timeout_s: float) -> Fetched:
+    def take(self, most: int, *, first_s: float, gather_s: float, most_s: float) -> Fetched:
         self.asked.append(most)
         taken, self.log = self.log[:most], self.log[most:]
         return Fetched({"in": MessageColumns.of(taken)} if taken else {}, [])
@@ -98,7 +100,7 @@ def poll_thread(
         on_fatal=lambda error: None,
     )
     thread._consumer = consumer  # type: ignore[assignment]
-    thread._fetched = fetched or FetchedLog()  # type: ignore[assignment]
+    thread._intake._fetched = fetched or FetchedLog()  # type: ignore[assignment]
     return thread
 
 
@@ -156,20 +158,32 @@ def offsets(poll_batch: PollBatch) -> list[int | None]:
     return [message.offset() for message in poll_batch.messages["tides"]]
 
 
-def test_small_polls_join_while_the_pipeline_has_one_in_hand_and_one_waiting() -> None:
+def test_small_polls_join_while_the_pipeline_has_one_in_hand() -> None:
     consumer, fetched, put = LiveConsumer(), FetchedLog(), list[PollBatch]()
     thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=5), fetched)
     for number in range(4):
         fetched.log = [message(b"{}", offset=number)]
         thread._turn(consumer)  # type: ignore[arg-type]
-    assert [offsets(each) for each in put] == [[0], [1]]
+    assert [offsets(each) for each in put] == [[0]]
     thread.handled(put[0])
-    fetched.log = [message(b"{}", offset=4)]
     thread._turn(consumer)  # type: ignore[arg-type]
-    assert [offsets(each) for each in put] == [[0], [1], [2, 3, 4]]
-    fetched.log = [message(b"{}", offset=number) for number in range(5, 12)]
+    assert [offsets(each) for each in put] == [[0], [1, 2, 3]]
+    fetched.log = [message(b"{}", offset=number) for number in range(4, 12)]
     thread._turn(consumer)  # type: ignore[arg-type]
-    assert offsets(put[-1]) == [5, 6, 7, 8, 9], "a full one waits for a credit, not for more"
+    assert offsets(put[-1]) == [4, 5, 6, 7, 8], "a full one waits for a credit, not for more"
+
+
+def test_larger_ones_wait_behind_one_in_hand_and_join_behind_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "SMALL_BATCH", 2)
+    consumer, fetched, put = LiveConsumer(), FetchedLog(), list[PollBatch]()
+    thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=10), fetched)
+    for first in range(0, 8, 2):
+        fetched.log = [message(b"{}", offset=first), message(b"{}", offset=first + 1)]
+        thread._turn(consumer)  # type: ignore[arg-type]
+    assert [offsets(each) for each in put] == [[0, 1], [2, 3]]
+    thread.handled(put[0])
+    thread._turn(consumer)  # type: ignore[arg-type]
+    assert [offsets(each) for each in put] == [[0, 1], [2, 3], [4, 5, 6, 7]]
 
 
 def test_large_messages_are_taken_fewer_at_once() -> None:

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 from confluent_kafka import KafkaError
 
-from stream_app.kafka.fetch_queue import ClientError
-from stream_app.polling.consumer import PollThread
+from stream_app.kafka.fetch_queue import ClientError, Fetched
+from stream_app.polling.intake import Intake
 from stream_app.polling.poll_batch import StreamPartition
+from stream_app.settings.model import Limits
 from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message
 
 
-@dataclass
-class RebalancingConsumer:
-    """As the real one: its callbacks run inside consume(), and errors come by it."""
+class FetchedOnce:
+    """Stands where the queue of fetched messages does: gives this once, and nothing after."""
 
-    thread: Any = None
-    asked: list[int] = field(default_factory=list)
+    def __init__(self, messages: dict[str, MessageColumns], errors: list[ClientError]) -> None:
+        self._fetched = Fetched(messages, errors)
 
-    def consume(self, count: int, timeout_s: float) -> list[ClientError]:
-        self.asked.append(count)
-        self.thread._assignment.owned = {StreamPartition("tides", 1): "ours"}
-        self.thread._forget_early()
-        return []
+    def take(self, most: int, *, first_s: float, gather_s: float, most_s: float) -> Fetched:
+        fetched, self._fetched = self._fetched, Fetched({}, [])
+        return fetched
 
 
-def polled(*places: tuple[int, int]) -> dict[str, MessageColumns]:
+def intake(
+    fetched: dict[str, MessageColumns] | None = None, errors: tuple[ClientError, ...] = ()
+) -> tuple[Intake, Any]:
+    """With the assignment that it looks at."""
+    settings: Any = SimpleNamespace(limits=Limits(), streams={"tides": SimpleNamespace(topic="in")})
+    assignment: Any = SimpleNamespace(owned={})
+    made = Intake(settings, assignment)
+    made._fetched = FetchedOnce(fetched or {}, list(errors))  # type: ignore[assignment]
+    return made, assignment
+
+
+def ours(*partitions: int, start_offset: int = 0) -> dict[StreamPartition, Any]:
+    return {StreamPartition("tides", each): SimpleNamespace(start_offset=start_offset) for each in partitions}
+
+
+def polled(*places: tuple[int, int]) -> MessageColumns:
     """Messages of (partition, offset)."""
-    return {"tides": MessageColumns.of([message(b"{}", partition=each, offset=offset) for each, offset in places])}
+    return MessageColumns.of([message(b"{}", partition=each, offset=offset) for each, offset in places])
 
 
 def places(messages: dict[str, MessageColumns]) -> list[tuple[int, int]]:
@@ -39,28 +51,30 @@ def places(messages: dict[str, MessageColumns]) -> list[tuple[int, int]]:
 
 
 def test_what_a_rebalance_takes_away_while_the_pipeline_is_behind_stays_away() -> None:
-    thread = object.__new__(PollThread)
-    thread._consumer = consumer = RebalancingConsumer()
-    consumer.thread = thread
-    thread._streams, thread._topics = {"in": "tides"}, {"tides": "in"}
-    owned = {StreamPartition("tides", each): "ours" for each in (0, 1)}
-    thread._assignment = SimpleNamespace(owned=owned)  # type: ignore[assignment]
-    thread._early = polled((0, 5), (1, 7))
-    thread._errors = []
-    thread._keep_polling(pause=False)
-    assert len(consumer.asked) == 1
-    assert places(thread._early) == [(1, 7)]
+    waiting, assignment = intake()
+    assignment.owned = ours(0, 1)
+    waiting.keep({"tides": polled((0, 5), (1, 7))})
+    assignment.owned = ours(1)
+    waiting.only_ours()
+    messages, _ = waiting.take(1.0)
+    assert places(messages) == [(1, 7)]
+
+
+def test_what_is_fetched_when_partitions_changed_hands_is_of_ours_once_each_and_in_the_order_of_the_log() -> None:
+    fetched, assignment = intake({"in": polled((0, 8), (1, 9), (0, 6), (0, 7), (0, 8))})
+    assignment.owned = ours(0, start_offset=7)
+    assert places(fetched.take(1.0)[0]) == [(0, 7), (0, 8)]
+    nothing, assignment = intake({"in": polled((1, 9), (0, 6))})
+    assignment.owned = ours(0, start_offset=7)
+    assert nothing.take(1.0)[0] == {}
 
 
 def test_an_error_about_no_partition_survives_a_rebalance_and_the_end_of_one_that_went_does_not() -> None:
-    thread = object.__new__(PollThread)
-    thread._streams, thread._topics = {"in": "tides"}, {"tides": "in"}
-    owned = {StreamPartition("tides", 0): SimpleNamespace(start_offset=7)}
-    thread._assignment = SimpleNamespace(owned=owned)  # type: ignore[assignment]
-    assert places(thread._still_ours(polled((0, 8), (1, 9), (0, 6), (0, 7), (0, 8)))) == [(0, 7), (0, 8)]
-    assert thread._still_ours(polled((1, 9), (0, 6))) == {}
     fault = ClientError("", -1, KafkaError._MAX_POLL_EXCEEDED, "maximum poll interval exceeded")
     ends = [ClientError("in", each, KafkaError._PARTITION_EOF, "") for each in (0, 1)]
-    thread._early, thread._errors = {}, [fault, *ends]
-    thread._forget_early()
-    assert thread._errors == [fault, ends[0]]
+    said, assignment = intake(errors=(fault, *ends))
+    said.take(1.0)
+    assignment.owned = ours(0)
+    said.only_ours()
+    assert said.take_said() == [fault, ends[0]]
+    assert said.take_said() == []
