@@ -12,6 +12,8 @@ from model_core.compiled import address, build
 
 COMPILED = Path(build.__file__).parent
 
+SOURCES_ONLY = shutil.ignore_patterns("*.so", "__pycache__", ".building-*")  # the last: left by a build that was killed
+
 
 def test_an_array_of_another_type_or_with_gaps_is_refused():
     cells = np.zeros((4, 4))
@@ -40,7 +42,7 @@ def test_an_address_is_the_one_that_numpy_gives():
 def test_a_changed_source_is_another_library(tmp_path):
     here = build.libraries()
     folder = tmp_path / "compiled"
-    shutil.copytree(COMPILED, folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(COMPILED, folder, ignore=SOURCES_ONLY)
     (folder / "scoring.c").write_text("int more(void) { return 1; }\n")
     command = "import runpy; print([p.name for p in runpy.run_path('build.py')['libraries']().values()])"
     done = subprocess.run([sys.executable, "-c", command], cwd=folder, capture_output=True, text=True, check=True)
@@ -49,7 +51,7 @@ def test_a_changed_source_is_another_library(tmp_path):
 
 def test_what_does_not_compile_says_so_and_leaves_nothing(tmp_path):
     folder = tmp_path / "compiled"
-    shutil.copytree(COMPILED, folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(COMPILED, folder, ignore=SOURCES_ONLY)
     (folder / "scoring.c").write_text("int broken(void) { return }\n")
     command = "import runpy; runpy.run_path('build.py')['build']()"
     done = subprocess.run([sys.executable, "-c", command], cwd=folder, capture_output=True, text=True, check=False)
