@@ -209,7 +209,7 @@ class PollThread:
         """The partition that ended. Errors the client recovers from by itself are logged, others end the worker."""
         error = message.error()
         if error.code() == KafkaError._PARTITION_EOF:
-            return StreamPartition(self._streams.get(message.topic(), ""), message.partition())
+            return self._intake.place_of(message)
         raise_if_ending(message)
         log.warning("consumer error", error=error.str())
         return None

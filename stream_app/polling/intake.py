@@ -114,7 +114,11 @@ class Intake:
         }
         self._early = {stream: messages for stream, messages in kept.items() if messages}
         ended = KafkaError._PARTITION_EOF
-        self._said = [e for e in self._said if e.error().code() != ended or self._place(e) in owned]
+        self._said = [e for e in self._said if e.error().code() != ended or self.place_of(e) in owned]
+
+    def place_of(self, message: ClientMessage) -> StreamPartition:
+        """The partition that the client speaks of; of stream "" where it speaks of none of ours."""
+        return StreamPartition(self._streams.get(message.topic(), ""), message.partition())
 
     # ---
 
@@ -133,6 +137,3 @@ class Intake:
             if ours.any():
                 kept[stream] = some.where(ours).in_log_order()
         return kept
-
-    def _place(self, message: ClientMessage) -> StreamPartition:
-        return StreamPartition(self._streams.get(message.topic(), ""), message.partition())
