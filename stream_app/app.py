@@ -192,7 +192,7 @@ class DataPlane:
             rewinds=rewinds,
             metrics=self.metrics,
             put=self._put,
-            wake_at=self.pipeline.wake_at,
+            pace=self.pipeline,
             prepare=self._prepare,
             on_fatal=self.fail,
         )

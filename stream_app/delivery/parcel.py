@@ -22,6 +22,7 @@ class TransactionCut:
     checkpoints: tuple[tuple[Owned, Cut], ...] = ()
     released: tuple[Owned, ...] = ()  # let go of them after the checkpoint
     receipt: Receipt | None = None
+    due_at: float | None = None  # time.monotonic() from which it was to come; None: it came of itself
 
 
 @dataclass(frozen=True)

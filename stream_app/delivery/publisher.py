@@ -36,6 +36,7 @@ from stream_app.delivery import (
     ProducerLost,
     PublishFailed,
 )
+from stream_app.delivery.lead import Lead
 from stream_app.delivery.outbox import Outbox
 from stream_app.delivery.parcel import Parcel, TransactionCut
 from stream_app.polling.assignment import Owned
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.1  # how often it looks up when there is nothing to send
 TRY_AGAIN_S = 0.5  # between attempts to get a new producer
-LEAD_SHARE_MAX = 0.5  # of transaction_interval
-FORGETTING = 0.1  # of the running mean of what a transaction takes
 OPEN_SHARE = 0.3  # of transaction_timeout: how long a transaction stays open for outputs that may still come
 SAME_OUTPUTS_MAX = 5  # attempts to send the same outputs before everything rewinds
 log = structlog.get_logger(__name__)
@@ -91,22 +90,25 @@ class Publisher:
         self._open_s = OPEN_SHARE * self._limits.transaction_timeout / 1000
         self._transaction = _Transaction()
         self._is_idle = False
-        self._typical_s = 0.0  # running mean of what a transaction takes after its cut
-        self._lead_s_max = LEAD_SHARE_MAX * self._limits.transaction_interval / 1000
+        self._lead = Lead(self._limits.transaction_interval / 1000)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether outputs count with their cut, and not before."""
+        return self._delivery.is_transactional
 
     @property
     def takes_outputs(self) -> bool:
         """Whether outputs should come before their cut. Of a transaction only the first ones: they make its partitions
         known to the coordinator, which takes as long as all the rest. Each parcel costs a request a partition."""
-        return not self._delivery.is_transactional or (self._is_idle and not self._transaction.begun)
+        return not self.is_transactional or (self._is_idle and not self._transaction.begun)
 
     @property
     def lead_s(self) -> float:
-        """How long before outputs should be committed they must be cut: what a transaction takes, while that is less
-        than half of the interval. In a backlog it is more, and many small ones would make it worse."""
-        return self._typical_s if self._delivery.is_transactional and self._typical_s < self._lead_s_max else 0.0
+        """How long before outputs should be committed they must be cut."""
+        return self._lead.seconds if self.is_transactional else 0.0
 
     def start(self) -> None:
         self._saver.start()
@@ -185,7 +187,7 @@ class Publisher:
         self._transaction = _Transaction()
         self._health.publishing()
         took = time.monotonic() - began
-        self._typical_s += FORGETTING * (took - self._typical_s)
+        self._lead.note(took, None if cut.due_at is None else began - cut.due_at)
         self._metrics.transaction_seconds.observe(took)
         self._saver.submit(CommittedCut(cut, committed, began))  # 6
 

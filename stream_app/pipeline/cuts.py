@@ -47,12 +47,14 @@ class Cuts:
             return NEVER
         return min((self._copy_at.get(each.at, 0.0) for each in owned if self._may_copy(each)), default=NEVER)
 
-    def take(self, owned: Mapping[StreamPartition, Owned], now: float, lead_s: float = 0.0) -> TransactionCut:
+    def take(
+        self, owned: Mapping[StreamPartition, Owned], now: float, *, lead_s: float = 0.0, changed_at: float = 0.0
+    ) -> TransactionCut:
         """The regular cut. The next follows so much earlier as a transaction takes (`lead_s`): what is made right after
-        this one has waited for the interval when it is committed."""
-        due = self.next_cut + self._interval_s - lead_s
+        this one has waited for the interval when it is committed. `changed_at`: when the first of it was made."""
+        due_at, due = min(now, max(self.next_cut, changed_at)), self.next_cut + self._interval_s - lead_s
         self.next_cut = due if due > now else now + self._interval_s - lead_s
-        return TransactionCut(self._offsets(owned), self._copies(owned, now))
+        return TransactionCut(self._offsets(owned), self._copies(owned, now), due_at=due_at)
 
     def take_last(
         self, owned: Mapping[StreamPartition, Owned], leaving: frozenset[StreamPartition], receipt: Receipt

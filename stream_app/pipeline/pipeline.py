@@ -96,7 +96,7 @@ class Pipeline:
         self._cuts = Cuts(settings.limits, store, saver)
         self._outbox_bytes_max = settings.limits.outbox_bytes_max
         self._spent = Spent()
-        self._uncut = False  # something happened since the last cut
+        self._uncut_at: float | None = None  # when something first happened since the last cut (time.monotonic())
         self._failed = False
         self._rewinds = 0  # what is made from now on carries their number
 
@@ -120,8 +120,8 @@ class Pipeline:
         self._close_idle(poll_batch)
         self._send(poll_batch.change)  # 7, and 8 when its time has come
         self._metrics.show_spent(self._spent)
-        if not self._uncut and self._decisions.swap_models(self._owned.values()):
-            self._uncut = True
+        if self._uncut_at is None and self._decisions.swap_models(self._owned.values()):
+            self._uncut_at = time.monotonic()
 
     def fail(self) -> None:
         """Process no more: from here on the state in memory is not to be trusted."""
@@ -133,10 +133,14 @@ class Pipeline:
 
     def wake_at(self) -> float:
         """When it wants a poll batch even if there are no messages (time.monotonic()). Called by the poll thread."""
-        if self._uncut:
+        if self._uncut_at is not None:
             return self._cuts.next_cut
         owned = list(self._owned.values())
         return 0.0 if self._decisions.has_swap(owned) else self._cuts.copy_due_at(owned)
+
+    def leaves_at(self) -> float:
+        """Until when what it makes stays here, however early it makes it (time.monotonic()). For the poll thread."""
+        return self._cuts.next_cut if self._publisher.is_transactional else 0.0
 
     # --- ownership ----------------------------------------------------------------------------------------------------
 
@@ -157,7 +161,7 @@ class Pipeline:
             self._owned = {}
             self._malformed = {}
             self._leaving.forget()
-            self._uncut = False
+            self._uncut_at = None
             self._rewinds = change.number
         for at in poll_batch.ended:
             if at in self._owned:
@@ -254,12 +258,12 @@ class Pipeline:
             owned = self._owned[at]
             owned.state.next_offset = max(owned.state.next_offset, next_offset)
             self._decisions.follow(owned)
-            self._uncut = True
+            self._uncut_at = self._uncut_at or time.monotonic()
 
     def _close_idle(self, poll_batch: PollBatch) -> None:
         for at in poll_batch.idle & self._owned.keys():
             self._decisions.close_idle(self._owned[at])
-            self._uncut = True
+            self._uncut_at = self._uncut_at or time.monotonic()
 
     # --- 7 leave, 8 checkpoint ----------------------------------------------------------------------------------------
 
@@ -280,10 +284,11 @@ class Pipeline:
             cut = self._cuts.take_last(self._owned, leaving, change.receipt)
             for at in leaving:
                 del self._owned[at]
-        elif (self._uncut and self._cuts.is_due(now, self._leaving.records_since_cut)) or now >= self._cuts.copy_due_at(
-            self._owned.values()
-        ):
-            cut = self._cuts.take(self._owned, now, self._publisher.lead_s)
+        elif (
+            self._uncut_at is not None and self._cuts.is_due(now, self._leaving.records_since_cut)
+        ) or now >= self._cuts.copy_due_at(self._owned.values()):
+            changed_at = self._uncut_at or now
+            cut = self._cuts.take(self._owned, now, lead_s=self._publisher.lead_s, changed_at=changed_at)
         else:
             if self._leaving and self._publisher.takes_outputs:
                 self._publisher.submit(Parcel(self._taken(), rewinds=self._rewinds))
@@ -291,4 +296,4 @@ class Pipeline:
         outbox = self._taken()
         self._leaving.cut()
         self._publisher.submit(Parcel(outbox, cut, self._rewinds))
-        self._uncut = False
+        self._uncut_at = None

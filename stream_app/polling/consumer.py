@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.kafka.consumer_errors import ClientMessage, raise_if_ending
 from stream_app.polling.assignment import Assignment, Owned
+from stream_app.polling.batch_growth import BatchGrowth
 from stream_app.polling.idleness import Idleness
 from stream_app.polling.intake import ByStream, Intake
 from stream_app.polling.ownership import Ownership
@@ -35,8 +36,16 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 LEAST_WAIT_S = 0.002
-SMALL_BATCH = 1_000  # messages: up to about so many a batch costs by its partitions, not by its messages
 log = structlog.get_logger(__name__)
+
+
+class Pace(Protocol):
+    """The pipeline's, as moments (time.monotonic()): when it wants a poll batch even if there are no messages, and
+    until when it keeps what it makes, however early it makes it."""
+
+    def wake_at(self) -> float: ...
+
+    def leaves_at(self) -> float: ...
 
 
 class PollThread:
@@ -52,7 +61,7 @@ class PollThread:
         rewinds: Rewinds,
         metrics: Metrics,
         put: Callable[[PollBatch], None],
-        wake_at: Callable[[], float],
+        pace: Pace,
         prepare: Callable[[threading.Event], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
@@ -68,11 +77,11 @@ class PollThread:
         self._gauges = PartitionGauges(settings, metrics)
         self._trim = IdleTrim()
         self._put = put
-        self._wake_at = wake_at
+        self._wake_at = pace.wake_at
         self._prepare = prepare
         self._on_fatal = on_fatal
         self._credits = threading.Semaphore(self._limits.poll_queue_max)
-        self._handed_over = self._handled = 0  # poll batches with messages; each is counted by one thread
+        self._growth = BatchGrowth(self._limits.transaction_interval, pace.leaves_at)
         self._stopping = threading.Event()
         self._discard = False
         self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
@@ -110,7 +119,7 @@ class PollThread:
     def handled(self, poll_batch: PollBatch) -> None:
         """The pipeline is done with it."""
         if poll_batch.change is None:
-            self._handled += 1
+            self._growth.handled()
             self._credits.release()
 
     def stop(self, *, discard: bool, timeout_s: float) -> bool:
@@ -167,22 +176,16 @@ class PollThread:
         self._ownership.unpark_when_due(consumer)
         self._intake.listen(consumer)
         messages, full = self._intake.take(self._wake_s())
-        if not full and self._should_grow(sum(map(len, messages.values()))):
+        if not full and self._growth.should_grow(sum(map(len, messages.values())), time.monotonic()):
             self._intake.keep(messages)
         else:
             self._hand_over_sorted(consumer, messages)
         self._trim.turn(time.monotonic(), worked=bool(messages))
         self._gauges.update(consumer, self._assignment.owned, self.held)
 
-    def _should_grow(self, messages: int) -> bool:
-        """Whether a batch of so many is kept back: behind one that is under way a small one would only cost more, and
-        behind one that waits any."""
-        under_way = self._handed_over - self._handled
-        return under_way > 1 or (under_way == 1 and messages < SMALL_BATCH)
-
     def _wake_s(self) -> float:
-        """Until the moment at which the pipeline wants to be woken."""
-        return max(LEAST_WAIT_S, self._wake_at() - time.monotonic())
+        """Until the moment at which the pipeline wants to be woken, or to have what was kept."""
+        return max(LEAST_WAIT_S, min(self._wake_at(), self._growth.until) - time.monotonic())
 
     def _hand_over_sorted(self, consumer: Consumer, messages: ByStream) -> None:
         owned = self._assignment.owned
@@ -243,7 +246,7 @@ class PollThread:
         if owned is not self._assignment.owned:
             now = self._assignment.owned
             poll_batch = poll_batch.only({at for at, each in owned.items() if now.get(at) is each})
-        self._handed_over += 1
+        self._growth.handed_over()
         self._put(poll_batch)
 
     def _keep_polling(self, *, pause: bool) -> None:

@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.kafka.fetch_queue import Fetched
 from stream_app.observability.metrics import Metrics
-from stream_app.polling import consumer as consumer_module
+from stream_app.polling import batch_growth
 from stream_app.polling.consumer import PollThread
 from stream_app.polling.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
 from stream_app.recovery.rewinds import Rewinds
@@ -95,7 +95,7 @@ def poll_thread(
         rewinds=rewinds,
         metrics=Metrics(),
         put=put.append,
-        wake_at=lambda: float("inf"),
+        pace=SimpleNamespace(wake_at=lambda: float("inf"), leaves_at=lambda: 0.0),
         prepare=lambda stopping: None,
         on_fatal=lambda error: None,
     )
@@ -174,7 +174,7 @@ def test_small_polls_join_while_the_pipeline_has_one_in_hand() -> None:
 
 
 def test_larger_ones_wait_behind_one_in_hand_and_join_behind_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_module, "SMALL_BATCH", 2)
+    monkeypatch.setattr(batch_growth, "SMALL_BATCH", 2)
     consumer, fetched, put = LiveConsumer(), FetchedLog(), list[PollBatch]()
     thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1, poll_batch_max=10), fetched)
     for first in range(0, 8, 2):

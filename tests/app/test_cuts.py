@@ -139,3 +139,14 @@ def test_cuts_keep_their_clock_and_come_earlier_by_what_a_transaction_takes() ->
     assert cuts.next_cut == pytest.approx(51.1)
     assert not cuts.is_due(51.09, records=0)
     assert cuts.is_due(51.1, records=0)
+
+
+def test_a_cut_says_since_when_it_was_due() -> None:
+    cuts = Cuts(Limits(transaction_interval=100), SimpleNamespace(), SimpleNamespace(is_away=False))  # type: ignore[arg-type]
+    cuts.take({}, now=50.0)
+    late = cuts.take({}, now=50.13, changed_at=50.02)
+    assert late.due_at == pytest.approx(50.1)  # the pipeline had its hands full
+    prompt = cuts.take({}, now=60.003, changed_at=60.0)
+    assert prompt.due_at == 60.0  # nothing had come before
+    full = cuts.take({}, now=60.05, changed_at=60.01)
+    assert full.due_at == 60.05  # it came before its time, with many records

@@ -1,0 +1,50 @@
+"""Whether what was fetched is handed over now or grows first: a small batch costs by its partitions, not its messages.
+
+It grows behind one that is under way, and while the outputs it leads to would stay here anyway: those of a transaction
+leave with its cut. Numbers of handed-over and handled batches are each counted by one thread; time comes in as an
+argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+SMALL_BATCH = 1_000  # messages: up to about so many a batch costs by its partitions
+SHARE_OF_INTERVAL = 0.3  # of transaction_interval: what is read at its end has little left to do
+
+
+class BatchGrowth:
+    """`leaves_at`: until when the pipeline keeps what it makes, however early it makes it (time.monotonic())."""
+
+    def __init__(self, transaction_interval_ms: int, leaves_at: Callable[[], float]) -> None:
+        self._longest_s = SHARE_OF_INTERVAL * transaction_interval_ms / 1000
+        self._leaves_at = leaves_at
+        self._handed_over = self._handled = 0
+        self._since: float | None = None  # when the batch in hand was small enough to wait for the first time
+
+    def handed_over(self) -> None:
+        """Poll thread."""
+        self._handed_over += 1
+        self._since = None
+
+    def handled(self) -> None:
+        """Pipeline's thread."""
+        self._handled += 1
+
+    @property
+    def until(self) -> float:
+        """When a batch that waits for a cut waits no more (time.monotonic())."""
+        if self._since is None or self._handed_over != self._handled:
+            return float("inf")
+        return min(self._leaves_at(), self._since + self._longest_s)
+
+    def should_grow(self, messages: int, now: float) -> bool:
+        """A batch of so many, which is not full. Behind one that waits, any is kept back."""
+        under_way, is_small = self._handed_over - self._handled, messages < SMALL_BATCH
+        if under_way > 1 or (under_way and is_small):
+            return True
+        if not messages or not is_small:
+            self._since = None
+            return False
+        self._since = now if self._since is None else self._since
+        return now < self.until
