@@ -36,6 +36,7 @@ def _rows(windows: TrainingWindows, ridge: Ridge, season: int, span: tuple[int, 
     kept = max(1, min(ROWS_MAX, NUMBERS_MAX // wide))
     stride = max(1, -(-(span[1] - span[0]) * len(windows) // kept))
     steps = typical_steps(windows, season)
+    decay = spec.training_decay
     for series, origins in origin_chunks(len(windows), *span, stride, CHUNK_ROWS):
         batch = windows.batch(series, origins, 1)
         targets = windows.targets(series, origins)
@@ -49,4 +50,5 @@ def _rows(windows: TrainingWindows, ridge: Ridge, season: int, span: tuple[int, 
         scale = prepared.scale
         left = (targets[index] - prepared.center[:, None]) / scale[:, None] - answer
         features = mixer_features(prepared.inputs, answer, season)
-        yield features[varied], left[varied], (scale / steps[series[index]])[varied]
+        weight = scale / steps[series[index]] * decay ** (span[1] - origins[index])
+        yield features[varied], left[varied], weight[varied]

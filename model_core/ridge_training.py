@@ -42,6 +42,7 @@ class _Rows:
     pooled: FloatArray
     target_features: AnyArray
     targets: FloatArray
+    origins: IntArray  # int64 [n], rows of the history
     weight: FloatArray  # float64 [n], scale of the window / spread of its series: errors count in units of the series
     units: FloatArray  # float64 [n], scale of the window / typical step of its series: units of the score
 
@@ -65,6 +66,7 @@ class RidgeTraining:
         steps of the series. With `squared` they are for those who judge by squared error in `spreads`, float64 [S]
         (if not given, the standard deviations of this history): windows count by their own, and so does the choice.
         Without `constants` a window without movement is forecast to stay where it is: no drift is learned.
+        Where the stream has a `training_half_life`, squared errors count by their age besides.
         """
         spec = windows.spec
         self._windows = windows
@@ -88,11 +90,12 @@ class RidgeTraining:
         self._absent_whole = spec.horizon * columns**2 * 8 > ABSENT_BYTES_MAX
         self._steps = typical_steps(windows, season)
         self._squared, self._constants = squared, constants
+        self._decay = spec.training_decay
         spreads = windows.spreads() if spreads is None else spreads
         self._spreads = np.where(spreads > 0, spreads, np.inf)
 
     def sums(self, first: int, last: int) -> Sums:
-        """Of the windows whose origin is in rows [first, last)."""
+        """Of the windows whose origin is in rows [first, last); ages count from `last`."""
         total = Sums.empty(len(self.design.starts), self._windows.spec.horizon, self._target_width)
         chunks = origin_chunks(len(self._windows), first, last, self.stride, self._chunk_rows)
         for series, origins in chunks:
@@ -101,9 +104,22 @@ class RidgeTraining:
                 continue
             kept = self._affordable(np.isfinite(rows.targets))
             if kept.any():
-                weight = rows.weight[kept] if self._squared else None
-                total.add(rows.pooled[kept], rows.target_features[kept], rows.targets[kept], weight)
+                weight = self._weight(rows, last)
+                kept_weight = None if weight is None else weight[kept]
+                total.add(rows.pooled[kept], rows.target_features[kept], rows.targets[kept], kept_weight)
         return total
+
+    def grown(self, total: Sums, first: int, last: int) -> Sums:
+        """`total`, the sums of what was before row `first`, and those of rows [first, last): as if summed at once."""
+        return (total if self._decay == 1.0 else total.faded(self._decay ** (last - first))) + self.sums(first, last)
+
+    def _weight(self, rows: _Rows, now: int) -> FloatArray | None:
+        """float64 [n], of errors before they are squared; None: all alike."""
+        weight = rows.weight if self._squared else None
+        if self._decay == 1.0:
+            return weight
+        by_age = self._decay ** (0.5 * (now - rows.origins))
+        return by_age if weight is None else weight * by_age
 
     def choose(self, total: Sums, first: int, last: int) -> Choice:
         """The penalty, prior and lags whose weights, solved from `total`, err least in rows [first, last)."""
@@ -153,6 +169,7 @@ class RidgeTraining:
             pooled,
             target_features(prepared.inputs)[varied],
             np.clip(scaled, -TARGET_CLIP, TARGET_CLIP),
+            origins[index],
             scale / self._spreads[series[index]],
             scale / self._steps[series[index]],
         )

@@ -172,6 +172,12 @@ class StreamSpec(Strict):
         "What `tidecast train` fits: ridge, patch_mixer (ridge and a small network that corrects it; training takes "
         "two to three times as long), or auto: the network where it errs 2 % less. Demand has a model of its own.",
     )
+    training_half_life: DurationMs | None = setting(
+        None,
+        "restart",
+        "Age at which a window counts half as much in training, for ways that change; unset: all windows count alike.",
+        ge=1,
+    )
     corrector_steps: int = setting(
         0,
         "rebuild",
@@ -285,6 +291,11 @@ class StreamSpec(Strict):
     def known_ahead(self) -> int:
         """Ticks after the watermark for which future covariates are kept."""
         return max(self.horizon, self.future_ahead or 2 * self.horizon) if self.future_covariates else 0
+
+    @property
+    def training_decay(self) -> float:
+        """By how much a window counts less in training with each tick of its age."""
+        return 1.0 if self.training_half_life is None else 0.5 ** (self.freq / self.training_half_life)
 
     @cached_property
     def scored_horizons(self) -> tuple[int, ...]:

@@ -115,7 +115,7 @@ def train(
         seed=seed,
     )
     work.tell("fitting on everything", 0.85)
-    sums = sums + work.ridge.sums(spans.earlier - spec.horizon, spans.end)
+    sums = work.ridge.grown(sums, spans.earlier - spec.horizon, spans.end)
     work.renew_network(season, sums, choice, spans.end)
     every = errors + late
     tables = learn_tables(every, spec, windows.series_ids)
@@ -218,7 +218,7 @@ class _Training:
     def try_out(self, season: SeasonSearch, sums: Sums, choice: Choice, tables: Tables) -> tuple[Sums, Bundle]:
         """Fit on the two spans that do not decide: (sums of both, model)."""
         spans, horizon = self.spans, self.spec.horizon
-        sums = sums + self.ridge.sums(spans.validation - horizon, spans.earlier - horizon)
+        sums = self.ridge.grown(sums, spans.validation - horizon, spans.earlier - horizon)
         self.renew_network(season, sums, choice, spans.earlier - horizon)
         return sums, self.bundle(season, sums, choice, tables, None)
 

@@ -189,11 +189,14 @@ class Sums:
         return Sums(**parts)
 
     def faded(self, factor: float) -> "Sums":
-        """All rows so far count `factor` times as much: add the new ones to this, and the old ones are forgotten."""
+        """All rows so far count `factor` times as much: add the new ones to this, and the old ones are forgotten.
+
+        They are as many as before.
+        """
         parts: dict[str, Any] = {}
         for field in fields(self):
             mine = getattr(self, field.name)
-            parts[field.name] = None if mine is None else mine * factor
+            parts[field.name] = mine if mine is None or field.name == "rows" else mine * factor
         return Sums(**parts)
 
     def pooled(self, into: FloatArray) -> "Sums":
