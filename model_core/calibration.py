@@ -167,3 +167,6 @@ class Calibration:
             if name in snapshot:  # older states have no totals
                 array[...] = snapshot[name]
         self.closed = closed
+        # A model whose files are gone has no table but the cohort's; its series have theirs again when it is back.
+        if self._columns.flat("base_row").max(initial=-1) >= len(self._facts.series_tables):
+            self._find_tables(self._facts)

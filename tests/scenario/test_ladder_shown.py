@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from model_core.backtest import steps
+from model_core.bundle import BASE, SERIES_TABLES, Bundle, ModelFacts
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
@@ -23,6 +25,7 @@ from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings, wait_until
+from tests.core.partition_run import stopped_and_restored
 
 HOUR_MS, START = 3_600_000, 1000
 LENGTH, SEASON, TICKS = 24, 6, 240
@@ -165,6 +168,35 @@ def test_a_model_that_answers_nan_for_one_series_is_replaced_there_and_asked_aga
     assert {shown.forecasts["s0"][origin][0] for origin in nan} <= {"seasonal_naive", "last_value"}
     assert shown.forecasts["s0"][TICKS - 2] == ("model", "ok")
     shown.assert_others_keep_their_model()
+
+
+def test_what_waits_for_a_model_whose_files_are_gone_is_learned_from_without_its_tables(
+    rng: np.random.Generator,
+) -> None:
+    """Series with tables of their own: a worker that starts without the model has none, and gets them back with it."""
+    shown = Shown(rng)
+    made = shown.bundle
+    tables = np.repeat(made.tensors[BASE][:1], 3, axis=0) * np.array([1.0, 1.5, 0.7])[:, None, None]
+    fields = made.manifest.model_dump(exclude={"tensors", "sha256", "series"})
+    shown.bundle = bundle = Bundle.sealed(made.tensors | {SERIES_TABLES: tables}, **fields, series=("s0", "s1", "s2"))
+    shown.state, shown.predictor = PartitionState(SPEC, 0, bundle.facts()), Predictor(SPEC, bundle, device="cpu")
+    shown.run(0, 120)
+    own = shown.state.columns.flat("base_row")[:3].tolist()
+    assert own == [0, 1, 2]
+    offsets = shown.state.columns.flat("offsets")[:3].copy()
+    gone = replace(ModelFacts.none(SPEC), version=bundle.manifest.version)
+    shown.state = stopped_and_restored(shown.state, SPEC, gone)
+    assert (shown.state.columns.flat("base_row")[:3] == -1).all()
+    shown.predictor = Predictor(SPEC, None, gone=True)
+    shown.run(120, 150)
+    np.testing.assert_allclose(shown.state.columns.flat("offsets")[:3], offsets, atol=0.1)  # four forecasts waited
+    shown.state.swap_model(bundle.facts())
+    shown.predictor = Predictor(SPEC, bundle, device="cpu")
+    assert shown.state.columns.flat("base_row")[:3].tolist() == own
+    shown.run(150)
+    for name in ("s0", "s1", "s2"):
+        assert shown.reasons(name)[-3:] == ["ok", "model_failed", "ok"]
+        assert all(np.isfinite(each).all() for each in shown.quantiles[name].values())
 
 
 # --- through a worker -------------------------------------------------------------------------------------------------
