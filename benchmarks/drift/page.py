@@ -34,7 +34,7 @@ rate. Alarms are those of river 0.26.1, frouros 0.9.0 and plain programs (`tests
 
 What the ladder does with a sick series is shown by `tests/scenario/test_ladder_shown.py`: cold start, 40 % missing,
 a gap of more than a season, a flatline, values ×10, NaN of a model, a model file that is gone; each is reached,
-comes back, and leaves the other series their model.
+comes back, and leaves the other series their model; [LADDER.md](LADDER.md) has pictures of it.
 """
 
 
