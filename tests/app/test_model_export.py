@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ import torch
 from safetensors.numpy import load_file
 
 from model_core.bundle import BASE, SERIES_TABLES, Bundle
+from model_core.calendar_features import calendar_features, calendar_of
 from model_core.export_vectors import difference, golden_vectors
-from model_core.models import DEMAND
+from model_core.models import DEMAND, PATCH_MIXER
 from model_core.models.intermittent import OCCURRENCE, RATES, SIZE
+from model_core.models.patch_mixer import MIDDLE, NEWEST, PATCH, SEASON, SPREAD, bias_name, weight_name
+from model_core.models.patch_mixer_fit import HIDDEN
 from model_core.predictor import BUCKETS
+from model_core.spec import StreamSpec
 from stream_app.cli import main
 from stream_app.errors import TidecastError
 from stream_app.models.export import DIFFERENCE_MAX, Run, Traced, runner, trace, write
@@ -21,14 +26,16 @@ from stream_app.models.registry import ModelRegistry
 from tests.core.test_predictor import make_bundle, make_spec
 
 SPEC = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE", aggregate="sum")
+SENSORS = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE")
+SEALS = {"tensors", "sha256", "model"}  # of a manifest, what another sealed bundle has of its own
 SERIES = ("a", "b", "c")
 OUTPUTS = ["quantiles", "mean"]
 FAR_FROM_NOTHING = [0, 3]  # of seven golden vectors: others are clipped at 0, of seldom sales, or do not vary
 
 
-def bundle_with_tables(rng: np.random.Generator) -> Bundle:
+def bundle_with_tables(rng: np.random.Generator, spec: StreamSpec = SPEC) -> Bundle:
     """Residual tables as a training leaves them: skewed, wider with the horizon, other ones for single series."""
-    made = make_bundle(rng, SPEC)
+    made = make_bundle(rng, spec)
     tables = {name: np.repeat(made.tensors[BASE][:1], rows, axis=0) for name, rows in ((BASE, 3), (SERIES_TABLES, 3))}
     for table in tables.values():
         table *= rng.uniform(0.5, 2, table.shape[:2])[:, :, None]
@@ -66,6 +73,26 @@ def demand_bundle() -> Bundle:
     return Bundle.sealed(made.tensors | usual, **fields, model=DEMAND)
 
 
+def network_bundle() -> Bundle:
+    """Ridge and a network beside it, of as many units as training gives it, weights as it leaves them."""
+    rng = np.random.default_rng(7)
+    made = bundle_with_tables(rng, SENSORS)
+    dates = calendar_of(SENSORS.grid, calendar_features(SENSORS), SENSORS.holidays).width
+    width = min(SENSORS.context_length, NEWEST) + SENSORS.context_length // PATCH + 2 * SENSORS.horizon + 2 + dates
+    network = {
+        SEASON: np.array([SENSORS.horizon]),
+        MIDDLE: rng.normal(0, 0.3, width),
+        SPREAD: rng.uniform(0.3, 1, width),
+    }
+    for layer, (before, after) in enumerate(pairwise([width, *HIDDEN, SENSORS.horizon])):
+        bound = before**-0.5
+        network[weight_name(layer)] = rng.uniform(-bound, bound, (before, after))
+        network[bias_name(layer)] = rng.uniform(-bound, bound, after)
+    fields = made.manifest.model_dump(exclude=SEALS)
+    weights = {name: each if name == SEASON else each.astype(np.float32) for name, each in network.items()}
+    return Bundle.sealed(made.tensors | weights, **fields, model=PATCH_MIXER)
+
+
 @pytest.fixture(scope="module", params=["onnx", "torch"])
 def exported(request, tmp_path_factory):
     """Ridge is in both; what a graph may lack is in the model of demand."""
@@ -82,10 +109,23 @@ def test_it_says_what_the_worker_publishes(exported, rows):
     assert_repeats(exported.run(golden.inputs), golden)
 
 
+def test_the_network_says_in_onnx_what_the_worker_publishes(tmp_path):
+    """It sums most, on top of ridge: the same 1e-5 holds for it, whatever the size of the batch."""
+    made = network_bundle()
+    file = tmp_path / "network.onnx"
+    assert write(trace(SENSORS, made), file, "onnx").difference <= DIFFERENCE_MAX
+    run = runner(file, "onnx", ["quantiles"])
+    ridge = Bundle.sealed(made.tensors, **made.manifest.model_dump(exclude=SEALS), model="ridge")
+    for rows in (1, 7, BUCKETS[0]):
+        golden = golden_vectors(SENSORS, made, rows, seed=rows)
+        assert_repeats(run(golden.inputs), golden)
+    alone = golden_vectors(SENSORS, ridge, BUCKETS[0], seed=BUCKETS[0])
+    assert (np.abs(alone.outputs["quantiles"] - golden.outputs["quantiles"]).max(axis=(1, 2)) > 0.01).mean() > 0.9
+
+
 def assert_repeats(found, golden):
     scale = np.nanstd(golden.inputs["window"][:, :, 0].astype(np.float64), axis=1)
-    for name in OUTPUTS:
-        expected = golden.outputs[name]
+    for name, expected in golden.outputs.items():
         assert found[name].shape == expected.shape
         room = np.expand_dims(scale, tuple(range(1, expected.ndim)))
         assert (np.abs(found[name] - expected) <= DIFFERENCE_MAX * (np.abs(expected) + room)).all()
