@@ -73,7 +73,7 @@ class Manifest(Strict):
     season: int  # ticks
     season_found: bool  # False: no season beat the last value, `season` is the stream's default
     cusum_threshold: float
-    false_alarms_per_million: float | None  # of both CUSUMs, measured at their thresholds; None: too little to learn
+    false_alarms_per_million: float | None  # of all detectors, measured at their thresholds; None: too little to learn
     horizon_threshold: float = GAUSSIAN_CUSUM_THRESHOLD
     level_threshold: float | None = None  # None: too little to learn it, levels are not watched
     storm_share: float = STORM_SHARE_MIN  # of series alarming within a season, above which it is a storm

@@ -3,19 +3,24 @@
 A level wanders by itself, for days and for months, so that no way of drawing blocks of it anew is like it. The detector
 runs over the history as it came, and what it says there counts as false. Where that is less than FEW alarms, the number
 is extrapolated: far out the peaks of a CUSUM thin out exponentially (Siegmund 1985).
+
+A few alarms, or many within a few weeks, say little of how many come next. So the upper end of what they may mean is
+held against the rate, not their number (`doubt`): a short history gets a higher threshold than a long one.
 """
 
 import numpy as np
 
-from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from model_core.calibration import UNIT_FLOOR
 from model_core.dataset import TrainingWindows
-from model_core.drift.level import SEASONS_MIN, SLACK, THRESHOLD_MIN, WINSOR, decay
+from model_core.drift.level import SEASONS_MIN, SLACK, SLOW_SEASONS, THRESHOLD_MIN, WINSOR, decay
+from model_core.gate.interval import t_quantile
 
 JUDGED_MIN = 400  # seasons of all series that are judged, from which a threshold is learned
 SERIES_MAX = 256
 THRESHOLDS = np.geomspace(THRESHOLD_MIN, 100.0, 48)
 FEW, MANY = 4, 40  # alarms between which the tail is fitted
+CONFIDENCE = 0.8  # that the rate is not higher
 # Alarms halve with every 2 · THRESHOLD_MIN at least: levels that did change alarm at any threshold, which says nothing.
 SLOPE_MAX = -float(np.log(2.0)) / (2 * THRESHOLD_MIN)
 
@@ -28,8 +33,22 @@ def learn_level(windows: TrainingWindows, season: int, alarms_per_million: float
     judged = int(np.maximum(np.isfinite(means).sum(axis=0) - SEASONS_MIN, 0).sum())
     if judged < JUDGED_MIN:
         return None
-    alarms = run_level(means, UNIT_FLOOR * windows.spreads()[some], THRESHOLDS).sum(axis=(1, 2))
-    return threshold_for(alarms, judged * season, alarms_per_million)
+    alarms = run_level(means, UNIT_FLOOR * windows.spreads()[some], THRESHOLDS)
+    number, ticks = alarms.sum(axis=(1, 2)), judged * season
+    near = int(np.argmin(number > max(alarms_per_million * ticks / 1e6, FEW)))
+    return threshold_for(number, ticks, alarms_per_million / doubt(alarms[near, SEASONS_MIN:]))
+
+
+def doubt(alarms: BoolArray) -> float:
+    """How many times as many alarms as these [n, P] are possible, with CONFIDENCE.
+
+    Levels of all series wander together, and for weeks: what is independent are blocks of a half-life of the reference.
+    Their mean is off by its standard error (Student); that of none is taken as that of a single one.
+    """
+    blocks = max(2, round(len(alarms) / SLOW_SEASONS))
+    each = np.array([block.sum() for block in np.array_split(alarms, blocks)], np.float64)
+    error = each.std(ddof=1) / np.sqrt(blocks) / each.mean() if each.any() else 1.0
+    return 1.0 + t_quantile(CONFIDENCE, blocks - 1) * float(error)
 
 
 def season_means(cells: AnyArray, first_tick: int, season: int) -> FloatArray:

@@ -3,9 +3,14 @@
 A Gaussian threshold is of no use: real residuals have heavy tails, and bad hours come together. Here the residuals of
 the stream itself are drawn in blocks (moving-block bootstrap, Künsch 1989), and the detectors run over them as they
 would in a worker, the frozen unit included: while a decision is under way the unit stays behind its series.
+
+Errors that are held against tables which were learned from them have a median of zero, series by series. What comes
+later has not: of a few weeks' history the median is known badly, and a CUSUM adds up by how much. So each part of the
+run is held against tables of the other parts (cross-fitting): where history is short or wanders, thresholds are higher.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,8 +29,9 @@ from model_core.spec import StreamSpec
 NEAR_MIN, FAR_MIN = 2_000, 400  # residuals from which a threshold is learned
 PATHS, STEPS = 256, 4096
 THRESHOLD_MIN, THRESHOLD_MAX, CANDIDATES = 1.0, 400.0, 16
+FOLDS = 4  # parts of the run, each of which is held against the others
 STORM_QUANTILE = 0.999
-LEVEL_SHARE = 0.5  # of the false alarms: what stays of a change is seen there, mostly
+LEVEL_SHARE = 0.8  # of the false alarms: what stays of a change is seen there, mostly (decision 25)
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,10 @@ def learn_limits(
     alarms_per_million: float,
     seed: int,
 ) -> Limits | None:
-    """Levels get LEVEL_SHARE of the false alarms where they are watched, each CUSUM half of the rest. `windows`: the
-    history of which `done` is a run.
+    """Levels get LEVEL_SHARE of the false alarms where they are watched, each CUSUM half of what they leave.
+
+    `windows`: the history of which `done` is a run; `tables`: what was learned of all of it, and which series have
+    their own.
 
     None with too few residuals, and of demand: there the CUSUM is of normal scores (settle.c), whatever the model.
     """
@@ -69,7 +77,7 @@ def learn_limits(
     ids = windows.series_ids
     near, far = one_step(done, tables, spec, season, ids), ahead(done, tables, spec, season, ids)
     of_level = learn_level(windows, season, LEVEL_SHARE * alarms_per_million)
-    share = (1.0 - (LEVEL_SHARE if of_level else 0.0)) * alarms_per_million / 2
+    share = (alarms_per_million - (of_level[1] if of_level else 0.0)) / 2
     rng = np.random.default_rng(seed)
     of_near = _threshold(near, share, NEAR_MIN, spec, rng)
     if of_near is None:
@@ -80,29 +88,54 @@ def learn_limits(
 
 
 def one_step(done: Run, tables: Tables, spec: StreamSpec, season: int, series_ids: list[str]) -> Residuals:
-    median = spec.quantile_levels.index(0.5)
-    center = tables.of([series_ids[column] for column in done.series.tolist()])[:, Rung.MODEL, 0, median]  # [S]
     unit = done.units[:, :, Rung.MODEL]
     every = spec.forecast_every
     growth = np.ones_like(unit)
     growth[:-1] = unit[1:] / unit[:-1]
-    z = done.residuals[:, :, Rung.MODEL, 0] / unit - center
-    return Residuals(z, growth, 0.5 ** (every / season), every, -(-season // every))
+    scaled = done.residuals[:, :, Rung.MODEL, 0] / unit
+    median, _ = _unseen(scaled, _have_own(done, tables, series_ids), spec)
+    return Residuals(scaled - median, growth, 0.5 ** (every / season), every, -(-season // every))
 
 
 def ahead(done: Run, tables: Tables, spec: StreamSpec, season: int, series_ids: list[str]) -> Residuals | None:
     """At every forecast whose span begins where the last one ended; the unit is that of the time at which it ends."""
     if spec.horizon == 1:
         return None
-    stride, median = -(-spec.horizon // spec.forecast_every), spec.quantile_levels.index(0.5)
-    of_series = tables.of([series_ids[column] for column in done.series.tolist()])[:, Rung.MODEL, -1]  # [S, Q]
-    spread = Levels(spec).spread(of_series)[:, 0]
+    stride = -(-spec.horizon // spec.forecast_every)
     unit = done.units[:, :, Rung.MODEL]
     later = unit[np.minimum(np.arange(len(unit)) + stride, len(unit) - 1)]
-    z = (done.residuals[:, :, Rung.MODEL, -1] - unit * of_series[:, median]) / (later * spread)
-    z = z[::stride]
+    scaled = done.residuals[:, :, Rung.MODEL, -1] / unit
+    median, spread = _unseen(scaled, _have_own(done, tables, series_ids), spec)
+    z = ((scaled - median) * unit / (later * spread))[::stride]
     looks = stride * spec.forecast_every
     return Residuals(z, np.ones_like(z), 1.0, looks, -(-season // looks))
+
+
+def _have_own(done: Run, tables: Tables, series_ids: list[str]) -> BoolArray:
+    """Which series of the run have a table of their own: bool [S]."""
+    own = set(tables.series)
+    return np.array([series_ids[column] in own for column in done.series.tolist()])
+
+
+def _unseen(scaled: FloatArray, own: BoolArray, spec: StreamSpec) -> tuple[FloatArray, FloatArray]:
+    """(median, spread), float64 [n, S] each, that residuals [n, S] in units of u are held against: those of the other
+    parts of the run, from origins whose forecasts do not reach into this one. NaN where there are none."""
+    levels, of_cohort, gap = Levels(spec), ~own, -(-spec.horizon // spec.forecast_every)
+    median, spread = np.full(scaled.shape, np.nan), np.full(scaled.shape, np.nan)
+    for first, last in pairwise(np.linspace(0, len(scaled), FOLDS + 1).astype(np.int64).tolist()):
+        others = np.concatenate([scaled[: max(first - gap, 0)], scaled[last + gap :]])
+        table = np.empty((scaled.shape[1], len(levels.levels)))
+        table[of_cohort] = _quantiles(others, levels)
+        for column in np.flatnonzero(own).tolist():
+            table[column] = _quantiles(others[:, column], levels)
+        median[first:last] = table[:, spec.quantile_levels.index(0.5)]
+        spread[first:last] = levels.spread(table)[:, 0]
+    return median, spread
+
+
+def _quantiles(cells: FloatArray, levels: Levels) -> AnyArray:
+    cells = cells[np.isfinite(cells)]
+    return np.quantile(cells, levels.levels) if len(cells) else np.full(len(levels.levels), np.nan)
 
 
 def storm_share(near: Residuals, threshold: float) -> float:
