@@ -1,31 +1,47 @@
-"""`python -m benchmarks.drift --data DIR`: false alarms, delays and labelled anomalies, then docs/DRIFT.md."""
+"""`python -m benchmarks.drift --data DIR`: false alarms, delays and labelled anomalies, then docs/DRIFT.md.
+
+Each figure is of one set and takes a few minutes at most: `--only` measures some, the page takes the others as saved.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift.figures import NAB, SETS, delays, false_alarms, labelled
+from benchmarks.drift.delay import delays, typical_change
+from benchmarks.drift.figures import NAB, ORDERS, SETS, false_alarms, labelled
 from benchmarks.drift.page import write_page
 from benchmarks.figures_in_turn import Benchmark, run
 
-PARTS = ("false_alarms", "delays", "labelled")
-RUNS: tuple[tuple[float, int | None], ...] = ((100.0, 0), (1000.0, 0), (100.0, None))  # rate, seed of the order
+AS_IT_CAME = None
+RUNS: tuple[tuple[float, tuple[int | None, ...]], ...] = (  # rate, seeds of the orders
+    (100.0, (AS_IT_CAME, *range(ORDERS))),
+    (1000.0, tuple(range(ORDERS))),
+)
 
 
-def measure(data: Path, part: str) -> list[dict[str, Any]]:
-    if part == "false_alarms":
-        return [false_alarms(data, name, rate, seed) for rate, seed in RUNS for name in SETS]
-    if part == "delays":
-        return [row for name in SETS for row in delays(data, name)]
-    return [labelled(data, name) for name in NAB]
+def of_orders(data: Path, name: str) -> list[dict[str, Any]]:
+    return [false_alarms(data, name, rate, seed) for rate, seeds in RUNS for seed in seeds]
 
 
-def saved(part: str, data: Path, docs: Path) -> str:
-    rows = measure(data, part)
+def parts() -> dict[str, Callable[[Path], list[dict[str, Any]]]]:
+    """Named as the files under docs/drift that they are saved in."""
+    found: dict[str, Callable[[Path], list[dict[str, Any]]]] = {}
+    for name in SETS:
+        file = name.replace(" ", "-")
+        found[f"false-alarms-{file}"] = partial(of_orders, name=name)
+        found[f"delays-{file}"] = partial(delays, name=name)
+    found["typical-changes"] = lambda data: [typical_change(data, name) for name in SETS]
+    found["labelled"] = lambda data: [labelled(data, name) for name in NAB]
+    return found
+
+
+def saved(part: str, measure: Callable[[Path], list[dict[str, Any]]], data: Path, docs: Path) -> str:
+    rows = measure(data)
     raw = docs / "drift"
     raw.mkdir(parents=True, exist_ok=True)
     (raw / f"{part}.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -33,5 +49,5 @@ def saved(part: str, data: Path, docs: Path) -> str:
 
 
 if __name__ == "__main__":
-    parts = {part: partial(saved, part) for part in PARTS}
-    sys.exit(run(Benchmark("drift", __doc__, "ett/ and nab/", "TIDECAST_DRIFT", parts, write_page)))
+    figures = {part: partial(saved, part, measure) for part, measure in parts().items()}
+    sys.exit(run(Benchmark("drift", __doc__, "ett/ and nab/", "TIDECAST_DRIFT", figures, write_page)))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import statistics
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift.figures import TOLD
+from benchmarks.drift.figures import SETS, TOLD
+
+FACTOR = 3
 
 INTRODUCTION = """# Drift
 
@@ -26,32 +30,67 @@ before.
 
 An alarm is told when the watermark closes its tick: only then is known whether it is a storm. It carries `scale`
 (errors of late over usual ones) and `bias`. A `storm` asks for training through `<stream>.control`. After an alarm
-a series rests for a season. `level` gets half of the rate, its threshold from the history as it came
-(`model_core/drift/level_limits.py`); each CUSUM of errors gets a quarter, by moving-block bootstrap
+a series rests for a season. `level` gets four fifths of the rate, its threshold from the history as it came, with
+doubt of what few alarms say (`model_core/drift/level_limits.py`); the CUSUMs of errors share what it leaves, by
+moving-block bootstrap of errors that were held against tables of other parts of the history
 (`model_core/drift/limits.py`). Without 400 seasons of all series to learn from, `level` is off and the CUSUMs share the
-rate. Alarms are those of river 0.26.1, frouros 0.9.0 and plain programs (`tests/core/test_drift_oracles.py`,
-`test_drift_level.py`).
+rate. Why: decisions [24](decisions/0024-a-level-against-a-slow-reference.md) and
+[25](decisions/0025-errors-are-held-against-what-has-not-seen-them.md). Alarms are those of river 0.26.1, frouros 0.9.0
+and plain programs (`tests/core/test_drift_oracles.py`, `test_drift_level.py`).
 
 What the ladder does with a sick series is shown by `tests/scenario/test_ladder_shown.py`: cold start, 40 % missing,
 a gap of more than a season, a flatline, values ×10, NaN of a model, a model file that is gone; each is reached,
 comes back, and leaves the other series their model; [LADDER.md](LADDER.md) has pictures of it.
 """
 
+FALSE_ALARMS = """## False alarms
+
+Trained on the first half of a set, counted on the second (alarms that a storm keeps back included). With its weeks in
+random order a set does not drift: what was learned from and what is watched are alike. Of one order a set has a few
+alarms, so that chance alone makes it half as many or twice as many: counts are of four orders. As it came there is one
+order, and real change is among the alarms. Runs (`missing`, `flatline`) are counted beside: they are in the data, and
+make no part of the rate. h: thresholds of the three detectors, medians over the orders.
+""".splitlines()
+
+DELAYS = """## Delay
+
+A change that stays, injected into copies of the raw series of the second half (rate 100 a million), 8 random places a
+series. σ is the standard deviation of the seasonal difference y_t − y_{t−m} in the first half: what a day usually
+differs from the day before. `none` is the control: what alarms there is chance, or in the data. A worker has seen 60
+days before the second half, and everything from there to the change: where a series had alarmed within two weeks
+before it, `level` is still learning.
+
+A forecast that corrects itself shows a step in one residual: a tick later the newest values say the new level, so the
+CUSUMs of errors see none of it. `level` needs two days at least, since one day apart is no change that stays, and what
+it can see is bounded by what levels do by themselves: a step of that size is lost among them, whoever looks. Noise is
+learned by the unit within a season (then `scale` tells of it, and the reports do), a wrong clock by the window.
+""".splitlines()
+
+LABELLED = """## Labelled anomalies: NAB, realKnownCause
+
+Models and thresholds from the first 15 % of each file (NAB's probation), alarms counted after it. The 3σ rule: a value
+beyond three standard deviations of the season before it, resting as our detectors do. These windows mark single
+anomalies, of which many are spikes: the detectors look for change that stays. Levels are watched where the probation
+has the seasons to learn a threshold from.
+""".splitlines()
+
 
 def write_page(folder: Path) -> Path:
     raw = folder / "drift"
     parts = [INTRODUCTION]
-    parts += (
-        _false_alarms(_read(raw, "false_alarms")) + _delays(_read(raw, "delays")) + _labelled(_read(raw, "labelled"))
-    )
+    parts += _false_alarms(_read(raw, "false-alarms-*"))
+    parts += _delays(_read(raw, "delays-*"), _read(raw, "typical-changes"))
+    parts += _labelled(_read(raw, "labelled"))
     path = folder / "DRIFT.md"
     path.write_text("\n".join(parts) + "\n")
     return path
 
 
-def _read(raw: Path, name: str) -> list[dict[str, Any]]:
-    path = raw / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else []
+def _read(raw: Path, pattern: str) -> list[dict[str, Any]]:
+    """Rows of all files of that name, in the order of SETS."""
+    rows = [row for path in sorted(raw.glob(f"{pattern}.json")) for row in json.loads(path.read_text())]
+    sets = list(SETS)
+    return sorted(rows, key=lambda row: sets.index(row["set"])) if rows and "set" in rows[0] else rows
 
 
 def _table(head: list[str], rows: list[list[object]]) -> list[str]:
@@ -59,79 +98,103 @@ def _table(head: list[str], rows: list[list[object]]) -> list[str]:
     return [*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows), ""]
 
 
+# --- false alarms -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Alarms of runs alike: of one set, or of all."""
+
+    of: list[dict[str, Any]]
+
+    def alarms(self, *names: str) -> int:
+        return sum(each["alarms"].get(name, 0) for each in self.of for name in names)
+
+    @property
+    def ticks(self) -> int:
+        return sum(each["ticks"] for each in self.of)
+
+    @property
+    def found(self) -> float:
+        return self.alarms(*TOLD) / self.ticks * 1e6
+
+    def thresholds(self) -> str:
+        """Medians over the orders."""
+        by_detector = zip(*(each["thresholds"] for each in self.of), strict=True)
+        return " / ".join(_median([h for h in of if h is not None]) for of in by_detector)
+
+    def row(self, name: str, order: str, rate: float) -> list[object]:
+        counts = [self.alarms(each) for each in TOLD]
+        runs = self.alarms("flatline", "missing")
+        return [name, order, f"{rate:.0f}", f"{self.ticks:,}", *counts, f"{self.found:.0f}", runs]
+
+
+def _median(numbers: list[float]) -> str:
+    return f"{statistics.median(numbers):.1f}" if numbers else "–"
+
+
 def _false_alarms(found: list[dict[str, Any]]) -> list[str]:
     rows: list[list[object]] = []
+    outside: list[str] = []
     for order in ("weeks in random order", "as it came"):
         for rate in (100.0, 1000.0):
             these = [each for each in found if (each["order"], each["rate"]) == (order, rate)]
-            for each in these:
-                alarms = [each["alarms"].get(name, 0) for name in TOLD]
-                h = " / ".join("–" if threshold is None else f"{threshold:.1f}" for threshold in each["thresholds"])
-                flat = each["alarms"].get("flatline", 0) + each["alarms"].get("missing", 0)
-                told = f"{each['per_million']:.0f}"
-                rows.append([each["set"], order, f"{rate:.0f}", f"{each['ticks']:,}", h, *alarms, told, flat])
-            ticks = sum(each["ticks"] for each in these)
+            for name in dict.fromkeys(each["set"] for each in these):
+                counted = Counted([each for each in these if each["set"] == name])
+                row = counted.row(name, order, rate)
+                rows.append([*row[:4], counted.thresholds(), *row[4:]])
+                if not rate / FACTOR <= counted.found <= rate * FACTOR:
+                    outside.append(f"{name}, {order}, {rate:.0f} asked ({counted.found:.0f} found)")
             if these:
-                alarms = [sum(each["alarms"].get(name, 0) for each in these) for name in TOLD]
-                told = f"**{sum(alarms) / ticks * 1e6:.0f}**"
-                rows.append(["**all**", order, f"**{rate:.0f}**", f"{ticks:,}", "", *alarms, told, ""])
-    return [
-        "## False alarms",
-        "",
-        "Trained on the first half of a set, counted on the second (alarms that a storm keeps back included).",
-        "With its weeks in random order a set does not drift: what was learned from and what is watched are",
-        "alike. As it came, real change is among the alarms. Runs (`missing`, `flatline`) are counted beside:",
-        "they are in the data, and make no part of the rate.",
-        "",
-        *_table(
-            ["set", "order", "asked a million", "ticks", "h", "cusum", "horizon", "level", "found a million", "runs"],
-            rows,
-        ),
-    ]
+                name, *rest = Counted(these).row("**all**", order, rate)
+                rows.append([name, *rest[:3], "", *rest[3:]])
+    head = ["set", "order", "asked a million", "ticks", "h", "cusum", "horizon", "level", "found a million", "runs"]
+    return [*FALSE_ALARMS, "", *_table(head, rows), _told(outside), ""]
 
 
-def _delays(found: list[dict[str, Any]]) -> list[str]:
-    rows = []
+def _told(outside: list[str]) -> str:
+    if not outside:
+        return f"Every set is within a factor of {FACTOR} of what was asked."
+    return f"Not within a factor of {FACTOR} of what was asked: {'; '.join(outside)}."
+
+
+# --- delay ------------------------------------------------------------------------------------------------------------
+
+
+def _delays(found: list[dict[str, Any]], typical: list[dict[str, Any]]) -> list[str]:
+    rows: list[list[object]] = []
     for each in found:
         within = [f"{100 * share:.0f} %" for share in each["within"].values()]
         median = "–" if each["median_ticks"] is None else f"{each['median_ticks']:.0f} h"
         rows.append([each["set"], each["change"], each["injections"], *within, median])
     return [
-        "## Delay",
-        "",
-        "A change that stays, injected into the raw series of the second half (rate 100 a million), 8 random",
-        "places a series. σ is the standard deviation of the seasonal difference y_t − y_{t−m}: what a day",
-        "usually differs from the day before. `none` is the control: what alarms there is chance, or in the data.",
-        "",
-        "Before each change a worker has seen 60 days of the series, so that `level` knows what is usual.",
-        "A forecast that corrects itself shows a step in one residual: a tick later the newest values say the new",
-        "level, so the CUSUMs of errors see none of it. `level` needs two days at least, since one day apart is no",
-        "change that stays, and what it can see is bounded by what levels do by themselves: at one false alarm in",
-        "10,000 hours of a series the mean of a day moves by 2.7 σ (ETTh1), 3.6 σ (ETTh2), 2.3 σ (UCI 374) and",
-        "1.6 σ (UCI 235) just as often. So a step of 1 σ is mostly lost there, whoever looks; one of 2 σ is found in",
-        "a week or two where the levels are calmer than the days. Noise is learned by the unit within a season (then",
-        "`scale` tells of it, and the reports do), a wrong clock by the window.",
+        *DELAYS,
+        *_sizes(typical),
         "",
         *_table(["set", "change", "injections", "1 day", "3 days", "7 days", "14 days", "median"], rows),
     ]
 
 
+def _sizes(typical: list[dict[str, Any]]) -> list[str]:
+    if not typical:
+        return []
+    often = f"once in {1e6 / typical[0]['rate']:,.0f} hours of a series, which is the rate of false alarms asked for,"
+    sizes = ", ".join(f"{each['size']:.1f} σ ({each['set']})" for each in typical)
+    return ["", "What levels do by themselves:", f"{often}", f"the mean of a day is off by {sizes} or more."]
+
+
+# --- labelled anomalies -----------------------------------------------------------------------------------------------
+
+
 def _labelled(found: list[dict[str, Any]]) -> list[str]:
-    rows, total = [], [0] * 7
+    rows: list[list[object]] = []
+    total = [0] * 7
     for each in found:
         ours, rule = each["tidecast"], each["three_sigma"]
         numbers = [each["windows"], *ours.values(), *rule.values()]
         total = [a + b for a, b in zip(total, numbers, strict=True)]
-        rows.append([each["file"], "ridge" if each["trained"] else "none", each["season"], *numbers])
-    rows.append(["**all**", "", "", *total])
-    head = ["file", "model", "season", "windows", "hit", "alarms", "outside", "3σ hit", "3σ alarms", "3σ outside"]
-    return [
-        "## Labelled anomalies: NAB, realKnownCause",
-        "",
-        "Models and thresholds from the first 15 % of each file (NAB's probation),",
-        "alarms counted after it. The 3σ rule: a value beyond three standard deviations of the season before it,",
-        "resting as our detectors do. These windows mark single anomalies, of which many are spikes: the",
-        "detectors look for change that stays.",
-        "",
-        *_table(head, rows),
-    ]
+        by = ", ".join(f"{name} {count}" for name, count in each["detectors"].items())
+        rows.append([each["file"], each["season"], "yes" if each["levels_watched"] else "no", by, *numbers])
+    rows.append(["**all**", "", "", "", *total])
+    head = ["file", "season", "levels watched", "alarms by detector", "windows", "hit", "alarms", "outside"]
+    return [*LABELLED, "", *_table([*head, "3σ hit", "3σ alarms", "3σ outside"], rows)]
