@@ -21,7 +21,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only what is not as it should be.")] = False,
 ) -> None:
-    """Look at brokers, topics, rights, Redis, state, clocks and models; changes nothing.
+    """Look at brokers, topics, rights, Redis, state, clocks, schemas and models; changes nothing.
 
     Exit code: 0 all is well, 1 there are warnings, 2 something is broken.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stream_app.doctor.brokers import Brokers
 from stream_app.doctor.findings import Finding, Findings, error, ok, warning
 from stream_app.doctor.models import look_at_models
+from stream_app.doctor.schemas import look_at_schemas
 from stream_app.doctor.store import Store
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import NotAllowed
@@ -48,6 +49,7 @@ def examine(settings: Settings, tell: Callable[[Finding], None] = lambda finding
         for look in (store.durability, store.memory, store.clock):
             note(_guarded(look, "redis", "server"))
         note(_guarded(lambda: store.states(there), "state", "checkpoints"))
+    note(look_at_schemas(settings))
     note(look_at_models(settings))
     return found
 

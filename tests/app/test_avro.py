@@ -244,3 +244,37 @@ def test_a_worker_waits_for_a_registry_that_is_away_and_says_so(
     letters = wait_until(lambda: len(found := world.published("a", "dead-letters")) == 2 and found, 20, "dead letters")
     assert [dict(each.headers())["tidecast.error.reason"] for each in letters] == [b"unknown_schema", b"schema"]
     assert worker.stop() == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("format_", ["avro", "json_schema"])
+def test_a_worker_that_begins_without_its_registry_waits_and_says_why(
+    world: World, schema_registry: RegistryServer, format_: str
+) -> None:
+    config = world.deployment("a", stream=f'format = "{format_}"', limits='registry_timeout = "1s"')
+    text = config.read_text().replace("[redis]", f'[schema_registry]\nurl = "{schema_registry.url}"\n[redis]')
+    config.write_text(text)
+    schema_registry.pause()
+    try:
+        worker = world.start(config)
+        said = worker.wait_for("waiting")["reason"]
+        assert f"Expected the schema registry at {schema_registry.url}" in said
+        status, reasons = worker.readyz()
+        assert (status, reasons["start"]) == (503, said)
+    finally:
+        schema_registry.resume()
+    worker.wait_for("assigned")
+    wait_until(lambda: worker.readyz()[0] == 200, 40, "a ready worker")
+    assert worker.stop() == 0
+
+
+@pytest.mark.timeout(120)
+def test_a_registry_where_nobody_is_ends_the_start_at_its_deadline(world: World) -> None:
+    config = world.deployment("a", stream='format = "avro"', limits='start_deadline = "1s"')
+    config.write_text(config.read_text().replace("[redis]", '[schema_registry]\nurl = "http://127.0.0.1:1"\n[redis]'))
+    worker = world.start(config)
+    assert worker.process.wait(40) == 1
+    error = worker.wait_for("worker ends")["error"]
+    assert "http://127.0.0.1:1 (schema_registry.url)" in error
+    assert "limits.start_deadline" in error
+    assert "Traceback" not in worker.log_path.read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream_app.cli import main
 from stream_app.doctor import Severity, examine
+from stream_app.doctor.brokers import Brokers
 from stream_app.doctor.models import look_at_models
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
+from stream_app.schemas.output_schemas import register
 from stream_app.settings import Settings
-from tests.app.running_worker import World, readings
+from tests.app.registry_server import RegistryServer
+from tests.app.running_worker import World, readings, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +158,56 @@ def test_a_lag_beyond_the_backlog_is_found(healthy: World) -> None:
     consumer.close()
 
 
+@contextlib.contextmanager
+def members(world: World, count: int) -> Iterator[None]:
+    """So many of the worker's group."""
+    own = {"bootstrap.servers": world.bootstrap, "group.id": "doctored.a", "enable.auto.commit": False}
+    consumers = [Consumer(own | {"client.id": f"member-{number}"}) for number in range(count)]
+    for consumer in consumers:
+        consumer.subscribe([world.topic])
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+
+    def have_joined() -> bool:
+        for consumer in consumers:
+            consumer.poll(0.1)
+        described = admin.describe_consumer_groups(["doctored.a"])["doctored.a"].result(30)
+        return len(described.members) == count and described.state is ConsumerGroupState.STABLE
+
+    try:
+        wait_until(have_joined, 60, f"{count} members")
+        yield
+    finally:
+        for consumer in consumers:
+            consumer.close()
+
+
+def test_workers_that_nothing_is_left_for_are_found(healthy: World) -> None:
+    with members(healthy, 2):
+        assert found(settings_of(healthy), "workers", "2 workers for 1 partitions") is Severity.WARNING
+
+
+def test_a_topic_with_fewer_copies_than_the_brokers_could_keep_is_found(healthy: World) -> None:
+    """One broker stands for three: the test has no more."""
+    brokers = Brokers(settings_of(healthy))
+    assert "1 brokers" in brokers.greet()
+    assert {each.severity for each in brokers.topics()} == {Severity.OK}
+    brokers._count = 3
+    said = list(brokers.topics())
+    assert {each.severity for each in said} == {Severity.WARNING}
+    assert all("1 copies on 3 brokers" in each.found and "min.insync.replicas" in each.remedy for each in said)
+
+
+def test_what_travels_in_the_clear_to_another_machine_is_found(healthy: World) -> None:
+    """0.0.0.0 is this machine by an address that does not say so."""
+    settings = settings_of(healthy)
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": healthy.bootstrap.replace("127.0.0.1", "0.0.0.0")})
+    elsewhere = settings.redis.model_copy(update={"url": healthy.redis_url.replace("127.0.0.1", "0.0.0.0")})
+    remote = settings.model_copy(update={"kafka": kafka, "redis": elsewhere})
+    assert found(remote, "encryption", "security.protocol") is Severity.WARNING
+    assert found(remote, "encryption", "rediss://") is Severity.WARNING
+    assert not [each for each in examine(settings) if each.look == "encryption"]
+
+
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +232,26 @@ def test_a_redis_without_persistence_is_found(healthy: World) -> None:
         assert found(settings_of(healthy), "persistence", "appendonly") is Severity.WARNING
 
 
+def test_a_redis_that_cannot_write_to_its_disk_is_found(healthy: World) -> None:
+    """A folder lies where its dump would: the save that it tries fails."""
+    with redis.Redis.from_url(healthy.redis_url, decode_responses=True) as client:
+        dump = Path(client.config_get("dir")["dir"]) / client.config_get("dbfilename")["dbfilename"]
+
+        def saved(status: str) -> None:
+            client.bgsave(schedule=True)
+            last = "rdb_last_bgsave_status"
+            wait_until(lambda: client.info("persistence")[last] == status, 30, f"a save that ends with {status}")
+
+        dump.unlink(missing_ok=True)
+        dump.mkdir()
+        try:
+            saved("err")
+            assert found(settings_of(healthy), "persistence", "rdb_last_bgsave_status", "log") is Severity.ERROR
+        finally:
+            dump.rmdir()
+            saved("ok")
+
+
 def test_a_redis_that_is_nearly_full_is_found(healthy: World) -> None:
     with redis.Redis.from_url(healthy.redis_url) as client:
         used = client.info("memory")["used_memory"]
@@ -200,19 +273,69 @@ def test_a_redis_that_is_away_is_found(healthy: World) -> None:
     assert found(away, "redis", "Redis") is Severity.ERROR
 
 
-@pytest.mark.parametrize("change", ["freq", "layout"])
-def test_a_state_that_no_worker_here_would_read_is_found(healthy: World, change: str) -> None:
+def test_a_state_of_another_configuration_is_found(healthy: World) -> None:
     settings = settings_of(healthy)
-    if change == "freq":
-        spec = settings.streams["tides"].model_copy(update={"context_length": 48})
-        assert found(settings.model_copy(update={"streams": {"tides": spec}}), "state", "fingerprint") is Severity.ERROR
-        return
+    spec = settings.streams["tides"].model_copy(update={"context_length": 48})
+    assert found(settings.model_copy(update={"streams": {"tides": spec}}), "state", "fingerprint") is Severity.ERROR
+
+
+def of_another_version(header: dict[str, Any]) -> dict[str, Any]:
+    return header | {"meta": header["meta"] | {"layout": 99}}
+
+
+def of_another_log(header: dict[str, Any]) -> dict[str, Any]:
+    return header | {"identity": header["identity"] | {"topic_id": "another"}}
+
+
+def cut_off(header: dict[str, Any]) -> dict[str, Any]:
+    return {name: header[name] for name in ("format", "layout")}
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "words"),
+    [
+        (of_another_version, Severity.ERROR, ("layout 99", "reset")),
+        (of_another_log, Severity.ERROR, ("another", "reset")),
+        (cut_off, Severity.WARNING, ("cannot be read", "rebuilt")),
+    ],
+    ids=["version", "log", "cut off"],
+)
+def test_a_state_that_no_worker_here_would_read_is_found(
+    healthy: World, change: Callable[[dict[str, Any]], dict[str, Any]], severity: Severity, words: tuple[str, ...]
+) -> None:
+    settings = settings_of(healthy)
     with redis.Redis.from_url(healthy.redis_url) as client:
         key = "{doctored.a:tides:0}:header"
         body = client.hget(key, "body")
-        client.hset(key, "body", json.dumps(json.loads(body) | {"meta": json.loads(body)["meta"] | {"layout": 99}}))
-        assert found(settings, "state", "layout 99", "reset") is Severity.ERROR
-        client.hset(key, "body", body)
+        assert body is not None
+        client.hset(key, "body", json.dumps(change(json.loads(body))))
+        try:
+            assert found(settings, "state", *words) is severity
+        finally:
+            client.hset(key, "body", body)
+
+
+# --- schemas ----------------------------------------------------------------------------------------------------------
+
+
+def with_avro(world: World, url: str) -> Settings:
+    settings = settings_of(world)
+    spec = settings.streams["tides"]
+    outputs = spec.outputs.model_copy(update={"format": "avro"})
+    registry = settings.schema_registry.model_copy(update={"url": url})
+    streams = {"tides": spec.model_copy(update={"outputs": outputs})}
+    return settings.model_copy(update={"streams": streams, "schema_registry": registry})
+
+
+def test_a_schema_registry_that_is_away_and_schemas_that_nobody_registered_are_found(
+    healthy: World, schema_registry: RegistryServer
+) -> None:
+    assert found(with_avro(healthy, "http://127.0.0.1:1"), "schemas", "schema_registry.url") is Severity.ERROR
+    settings = with_avro(healthy, schema_registry.url)
+    assert found(settings, "schemas", "tidecast schema --register") is Severity.ERROR
+    register(settings, ["tides"])
+    (finding,) = (each for each in examine(settings) if each.look == "schemas")
+    assert finding.severity is Severity.OK
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -246,6 +369,13 @@ def test_models_that_are_missing_old_broken_or_of_another_shape_are_found(tmp_pa
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"!")
     severity, said = of_models(settings, made)
     assert (severity, "cannot be read" in said) == (Severity.ERROR, True)
+
+
+def test_a_registry_that_cannot_be_opened_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "tidecast.toml"
+    path.write_text('[models]\nregistry = "nowhere://models"\n[streams.tides]\ntopic = "t"\nfreq = "10min"\n')
+    severity, said = of_models(Settings.load(path, {}), datetime.now(UTC))
+    assert (severity, "models.registry" in said) == (Severity.ERROR, True)
 
 
 def test_what_a_state_takes_is_told_by_part(healthy: World, capsys) -> None:

@@ -142,6 +142,8 @@ def listener_properties(ports: dict[str, int], keys: dict[str, str], authority: 
         "inter.broker.listener.name": "PLAINTEXT",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS;User:hosted",
+        "offsets.retention.minutes": "1440",  # two things that the doctor warns of
+        "unclean.leader.election.enable": "true",
         "listener.name.sasl.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512,OAUTHBEARER",
         "listener.name.sasl.plain.sasl.jaas.config": (
             f'{LOGIN}.plain.PlainLoginModule required user_{USER}="{PASSWORD}" user_hosted="{PASSWORD}";'

@@ -263,7 +263,22 @@ def test_a_right_that_is_missing_in_kafka_is_named(secured: SecuredServers, tmp_
         (deployment, "Read"),
         (f"{deployment}-doctor", "user"),
     }
+    looked_at = {each.look: each for each in examine(settings) if each.about == "settings"}
+    assert (looked_at["broker"].severity, "may not read" in looked_at["broker"].found) == (Severity.WARNING, True)
     # What was granted holds as soon as the broker has heard of it.
     wait_until(lambda: lacking() == expected, 60, "the rights that are missing")
     secured.grant(world.topic, deployment)
     wait_until(lambda: not lacking(), 60, "no right that is missing")
+
+
+def test_settings_of_a_broker_that_could_lose_something_are_found(secured: SecuredServers, tmp_path: Path) -> None:
+    """Seen by a user who may see all."""
+    from stream_app.doctor import Severity, examine
+    from stream_app.settings import Settings
+
+    client = PLAIN | {"sasl.username": "hosted"}
+    found = examine(Settings.load(configure(tmp_path / "t.toml", secured, "sasl", client), {}))
+    warned = {each.about: each for each in found if each.look == "broker" and each.severity is Severity.WARNING}
+    assert set(warned) == {"offsets.retention.minutes", "unclean.leader.election.enable"}
+    assert "1.0 days" in warned["offsets.retention.minutes"].found
+    assert all(each.remedy for each in warned.values())
