@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.prove import alerting, compose, containers, dashboards, faults, kubernetes, scanned
+from deploy.prove import alerting, compose, containers, dashboards, faults, kubernetes, quality, scanned
 from deploy.prove.programs import REPOSITORY, Unproven
 
 Step = Callable[[Path], Iterator[str]]
@@ -28,6 +28,7 @@ STEPS: dict[str, Step] = {
     "faults-kafka": faults.prove_kafka,
     "faults-workers": faults.prove_workers,
     "faults-late": faults.prove_late,
+    "faults-quality": quality.prove,
 }
 FOLDER = REPOSITORY / ".tidecast" / "prove"
 PAGES = REPOSITORY / "docs" / "proofs" / "deploy"

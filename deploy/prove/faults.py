@@ -1,18 +1,17 @@
 """Alerts that really fire: each fault is caused in a process, the real Prometheus sees it, and the alert ends with it.
 
-Three steps, each with a worker of its own and under four minutes; each page says by what durations were divided.
+Each step has a worker of its own and takes a few minutes; its page says by what durations were divided.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deploy.prove.firing import clears, fires, scaled, told
-from deploy.prove.programs import Unproven, expect, get, wait_for
+from deploy.prove.firing import Fault, GoesOn, fault, fires, scaled, seen, stays_calm
+from deploy.prove.programs import expect, get, wait_for
 from deploy.prove.watched import READY_S, Watched
 
 RATE = 2_000
@@ -21,10 +20,9 @@ LATE_READING = '{"series_id":"late","timestamp":0,"value":1}'  # the only fault 
 BACKLOG = 110_000
 # Weeks of readings pass in a minute: what drifts in a season drifts at once. And a second in which a worker begins is
 # more than a day's lateness may be.
-IN_TIME_LAPSE = {"TidecastDriftStorm", "TidecastForecastsLateSlowly"}
+IN_TIME_LAPSE = frozenset({"TidecastDriftStorm", "TidecastForecastsLateSlowly"})
 CALM_S, CALM_WITHIN_S = 20, 60
 SHORT = {"TIDECAST__LIMITS__PUBLISH_DEADLINE": "1s", "TIDECAST__LIMITS__TRANSACTION_TIMEOUT": "1s"}
-Fault = Callable[[Watched], str]
 
 
 def prove_servers(folder: Path) -> Iterator[str]:
@@ -45,52 +43,34 @@ def prove_late(folder: Path) -> Iterator[str]:
 
 
 def _prove(folder: Path, scale: int, *faults: Fault, more: Mapping[str, str] | None = None) -> Iterator[str]:
-    with begun(folder, scale, more) as stage:
+    get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
+    with Watched(folder, scaled(scale), variables=more) as stage:
         stage.begin_worker()
         stage.begin_producer(RATE)
-        stays_calm(stage)
+        stays_calm(stage, CALM_S, CALM_WITHIN_S, but=IN_TIME_LAPSE)
         yield (
             f"durations divided by {scale}; while all is well nothing fires "
             "(drift and the lateness of a whole day left out: weeks pass in a minute)"
         )
-        for fault in faults:
-            yield fault(stage)
+        for each in faults:
+            yield seen(stage, each)
 
 
-def stays_calm(stage: Watched) -> None:
-    """For CALM_S in a row; a worker that has just begun may be late first."""
-    began = calm_since = time.monotonic()
-    while time.monotonic() - calm_since < CALM_S:
-        if found := stage.firing() - IN_TIME_LAPSE:
-            calm_since = time.monotonic()
-            expect(calm_since - began < CALM_WITHIN_S, f"expected no alert while all is well, found {found}")
-        time.sleep(0.5)
-
-
-@contextmanager
-def begun(folder: Path, scale: int, more: Mapping[str, str] | None = None) -> Iterator[Watched]:
-    get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
-    with Watched(folder, scaled(scale), variables=more) as stage:
-        yield stage
-
-
-def redis_dies(stage: Watched) -> str:
-    alerts = ("TidecastRedisAway",)
+@fault("Valkey is killed", "TidecastRedisAway")
+def redis_dies(stage: Watched) -> Iterator[GoesOn]:
     stage.services.valkey.kill()
-    fired_s = fires(stage, *alerts)
+    yield None
     stage.services.valkey.start()
-    return told("Valkey is killed", alerts, fired_s, clears(stage, *alerts))
 
 
-def input_spoils(stage: Watched) -> str:
-    alerts = ("TidecastDeadLetters",)
-    fired_s = fires(stage, *alerts, cause=lambda: stage.send(*MALFORMED, times=200))
-    return told("one message in ten is malformed", alerts, fired_s, clears(stage, *alerts))
+@fault("one message in ten is malformed", "TidecastDeadLetters")
+def input_spoils(stage: Watched) -> Iterator[GoesOn]:
+    yield lambda: stage.send(*MALFORMED, times=200)
 
 
-def kafka_stutters(stage: Watched) -> str:
+@fault("Kafka stands still again and again", "TidecastPublishingFails")
+def kafka_stutters(stage: Watched) -> Iterator[GoesOn]:
     """Each time for longer than an output may take to be delivered, and not away for long."""
-    alerts = ("TidecastPublishingFails",)
 
     def again() -> None:
         stage.services.kafka.pause()
@@ -98,30 +78,26 @@ def kafka_stutters(stage: Watched) -> str:
         stage.services.kafka.resume()
         time.sleep(1)
 
-    fired_s = fires(stage, *alerts, cause=again)
-    return told("Kafka stands still again and again", alerts, fired_s, clears(stage, *alerts))
+    yield again
 
 
-def kafka_dies(stage: Watched) -> str:
-    alerts = ("TidecastNotReady",)
+@fault("Kafka is killed", "TidecastNotReady")
+def kafka_dies(stage: Watched) -> Iterator[GoesOn]:
     stage.services.kafka.kill()
-    fired_s = fires(stage, *alerts)
+    yield None
     stage.services.kafka.start()
-    return told("Kafka is killed", alerts, fired_s, clears(stage, *alerts))
 
 
-def worker_is_gone(stage: Watched) -> str:
-    alerts = ("TidecastWorkersGone",)
-    if code := stage.end("worker"):
-        raise Unproven(f"expected the worker to end with 0, found {code}")
-    fired_s = fires(stage, *alerts)
+@fault("the only worker is stopped", "TidecastWorkersGone")
+def worker_is_gone(stage: Watched) -> Iterator[GoesOn]:
+    code = stage.end("worker")
+    expect(code == 0, f"expected the worker to end with 0, found {code}")
+    yield None
     stage.begin_worker()
-    return told("the only worker is stopped", alerts, fired_s, clears(stage, *alerts))
 
 
-def worker_is_killed_again_and_again(stage: Watched) -> str:
-    alerts = ("TidecastCrashLoop",)
-
+@fault("kill -9 of a worker that comes back each time", "TidecastCrashLoop")
+def worker_is_killed_again_and_again(stage: Watched) -> Iterator[GoesOn]:
     def began() -> float:
         """When the worker that Prometheus has seen last began."""
         found = stage.query("process_start_time_seconds")
@@ -133,18 +109,19 @@ def worker_is_killed_again_and_again(stage: Watched) -> str:
         stage.launch_worker()
         wait_for(lambda: began() > before, "Prometheus sees the next worker")
 
-    fired_s = fires(stage, *alerts, cause=again)
-    cleared_s = clears(stage, *alerts)
+    yield again
     wait_for(stage.is_ready, "the last worker is ready", READY_S)
-    return told("kill -9 of a worker that comes back each time", alerts, fired_s, cleared_s)
 
 
-def partition_is_held(stage: Watched) -> str:
-    alerts = ("TidecastPartitionHeld", "TidecastForecastsLate", "TidecastLagGrowing")
+@fault(
+    "a flood of malformed input, while readings go on",
+    "TidecastPartitionHeld",
+    "TidecastForecastsLate",
+    "TidecastLagGrowing",
+)
+def partition_is_held(stage: Watched) -> Iterator[GoesOn]:
     stage.send(*MALFORMED, times=20_000)
     fires(stage, "TidecastPartitionHeld")
     stage.send(LATE_READING, times=BACKLOG)
-    fired_s = fires(stage, *alerts)
+    yield None
     stage.tidecast("dead-letters", "accept")
-    what = "a flood of malformed input, while readings go on"
-    return told(what, alerts, fired_s, clears(stage, *alerts))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from stream_app.cli import build_app
+from stream_app.errors import TidecastError
 from stream_app.settings import Settings
+from stream_app.settings.sources import PREFIX
 
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
@@ -26,4 +31,28 @@ def parsed(words: Sequence[str]) -> dict[str, Any]:
 
 def settings_of(configuration: Path, environment: Mapping[str, str]) -> Settings:
     """As the container would load them. TidecastError for a name that does not exist, in the file or a variable."""
-    return Settings.load(configuration, {name: str(value) for name, value in environment.items()})
+    ours = {name for name in environment if "TIDECAST" in name.upper()}
+    if unread := {name for name in ours if not name.startswith(PREFIX)}:
+        raise TidecastError(f"nobody reads {sorted(unread)}: expected {PREFIX}…, with two underscores")
+    settings = Settings.load(configuration, {name: str(value) for name, value in environment.items()})
+    for section in ("client", "consumer", "producer"):
+        for name, value in getattr(settings.kafka, section).items():
+            _is_of_librdkafka(section, name, value)
+    return settings
+
+
+def _is_of_librdkafka(section: str, name: str, value: object) -> None:
+    """What passes through verbatim is judged by who reads it, one by one: files of the container are not here."""
+    try:
+        AdminClient({name: value, "log_level": 0})
+    except KafkaException as refused:
+        if any(words in str(refused) for words in ("No such configuration property", "Invalid value")):
+            raise TidecastError(f"[kafka.{section}] {name}: {refused}") from None
+
+
+def not_settings(text: str) -> set[str]:
+    """What a text writes like a setting (limits.…, kafka.…) and is none."""
+    tables = {name: field.annotation for name, field in Settings.model_fields.items()}
+    known = {name: kind.model_fields for name, kind in tables.items() if hasattr(kind, "model_fields")}
+    named = re.findall(rf"(?<![\w./-])({'|'.join(known)})\.([a-z_]+)\b(?![.(/])", text)
+    return {f"{table}.{name}" for table, name in named if name not in known[table]}

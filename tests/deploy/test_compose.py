@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from model_core.durations import parse_duration_ms
+from stream_app.errors import TidecastError
 from stream_app.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.deploy.commands import parsed, settings_of
+from tests.deploy.commands import not_settings, parsed, settings_of
 
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -68,6 +69,27 @@ def test_commands_and_settings_exist(name: str) -> None:
     assert parameters["config"] == Path(service["configs"][0]["target"])
     if "topic" in parameters:
         assert parameters["topic"] in {stream.topic for stream in configuration().streams.values()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TIDECAST__KAFKA__SERVERS",
+        "TIDECAST__LIMIT__SHUTDOWN_DEADLINE",
+        "TIDECAST_DEVICE",
+        "TIDECAST__KAFKA__CLIENT__SASL_USER",
+    ],
+)
+def test_a_setting_that_does_not_exist_is_noticed(name: str) -> None:
+    with pytest.raises(TidecastError):
+        settings_of(CONFIGURATION, environment_of(OURS["worker"]) | {name: "10s"})
+
+
+@pytest.mark.parametrize("page", ["OPERATIONS.md", "ALERTS.md", "API.md", "FORMATS.md", "GUARANTEES.md"])
+def test_settings_that_a_page_names_exist(page: str) -> None:
+    text = (REPOSITORY / "docs" / page).read_text()
+    assert not_settings(text) == set()
+    assert not_settings(text + " limits.kafka_patience") == {"limits.kafka_patience"}
 
 
 def test_the_trainer_waits_for_what_workers_ask_and_trains_as_often_as_it_is_told() -> None:

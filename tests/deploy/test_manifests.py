@@ -89,6 +89,18 @@ BROKEN: dict[str, tuple[str, Callable[[list[Object]], Any]]] = {
         "commands",
         lambda found: container(found)["env"].append({"name": "TIDECAST__KAFKA__SERVERS", "value": "kafka:9092"}),
     ),
+    "a setting that nobody reads": (
+        "commands",
+        lambda found: container(found)["env"].append({"name": "TIDECAST_DEVICE", "value": "cpu"}),
+    ),
+    "a property that librdkafka does not have": (
+        "commands",
+        lambda found: container(found)["env"].append({"name": "TIDECAST__KAFKA__CLIENT__SASL_USER", "value": "me"}),
+    ),
+    "a setting that does not exist, in a configuration map": (
+        "commands",
+        lambda found: one(found, "ConfigMap", "tidecast-environment")["data"].update({"TIDECAST__LOGLEVEL": "debug"}),
+    ),
     "an option that does not exist": ("commands", lambda found: container(found)["args"].append("--verbose")),
     "a fixed name for all workers": (
         "commands",
