@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -18,9 +18,11 @@ from stream_app.cli.options import DEFAULT_FILE, Config
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
-    from stream_app.dead_letters.log import Chosen, Kept
+    from model_core.spec import StreamSpec
+    from stream_app.dead_letters.log import Chosen, DeadLetterLog, Kept
     from stream_app.dead_letters.requeueing import Plan
     from stream_app.kafka.topic_scan import Progress
+    from stream_app.settings import Settings
 
 LISTED = 20
 SHOWN_BYTES = 4_096
@@ -55,18 +57,12 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
 ) -> None:
     """How many there are, by reason and partition of the input, and the newest of them."""
-    from stream_app.dead_letters.log import DeadLetterLog
-    from stream_app.kafka.topic_scan import TopicScan
-    from stream_app.settings import Settings
-
-    settings = Settings.load(config)
-    name, spec = settings.stream(stream)
     chosen = _chosen(reason, partition, [], key, since, until)
     counts: Counter[tuple[str, int]] = Counter()
     back: Counter[tuple[str, int]] = Counter()
     newest: deque[tuple[Kept, bool]] = deque(maxlen=limit)
-    with TopicScan(settings, spec.outputs.topic("dead_letters", name)) as scan, _progress("dead letters") as progress:
-        log = DeadLetterLog(scan)
+    with _opened(config, stream) as opened, _progress("dead letters") as progress:
+        log, topic = opened.log, opened.topic
         requeued = log.requeued()
         for kept in log.letters(chosen, log.ends(), progress):
             at = (kept.reason, kept.source.partition)
@@ -76,7 +72,7 @@ def list_(
             newest.append((kept, kept.place in requeued))
     if as_json:
         body = {
-            "topic": scan.topic,
+            "topic": topic,
             "counts": [
                 {"reason": why, "partition": where, "dead_letters": count, "requeued": back[why, where]}
                 for (why, where), count in sorted(counts.items())
@@ -85,7 +81,7 @@ def list_(
         }
         typer.echo(json.dumps(body, indent=2, ensure_ascii=False))
         return
-    _print_list(scan.topic, counts, back, newest)
+    _print_list(topic, counts, back, newest)
 
 
 @app.command()
@@ -97,20 +93,15 @@ def show(
     save: Annotated[Path | None, typer.Option(help="Write the value, byte by byte, into this file.")] = None,
 ) -> None:
     """One dead letter: why, where it was, its key, headers and value. Nothing in it reaches the terminal raw."""
-    from stream_app.dead_letters.log import DeadLetterLog, Place
+    from stream_app.dead_letters.log import Place
     from stream_app.dead_letters.printable import printable
-    from stream_app.kafka.topic_scan import TopicScan
-    from stream_app.settings import Settings
     from stream_app.wire.timestamps import rfc3339
 
-    settings = Settings.load(config)
-    name, spec = settings.stream(stream)
-    with TopicScan(settings, spec.outputs.topic("dead_letters", name)) as scan:
-        log = DeadLetterLog(scan)
-        kept = log.letter(Place.parse(place))
+    with _opened(config, stream) as opened:
+        kept = opened.log.letter(Place.parse(place))
         if kept is None:
-            raise TidecastError(f"There is no dead letter at {place} of {scan.topic} (any more).")
-        is_back = kept.place in log.requeued()
+            raise TidecastError(f"There is no dead letter at {place} of {opened.topic} (any more).")
+        is_back = kept.place in opened.log.requeued()
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -161,24 +152,21 @@ def requeue(
 
     None goes back twice, however often this is run or cut off. Mend what made them fail first.
     """
-    from stream_app.dead_letters.log import DeadLetterLog, Place
+    from stream_app.dead_letters.log import Chosen, Place
     from stream_app.dead_letters.requeueing import Requeue, Rules, skipped_sentences
     from stream_app.kafka.producing import topic_partitions
-    from stream_app.kafka.topic_scan import TopicScan
-    from stream_app.settings import Settings
 
-    settings = Settings.load(config)
-    name, spec = settings.stream(stream)
     chosen = _chosen(reason, partition, [Place.parse(place) for place in places or ()], key, since, until)
-    if all_ is (chosen != _chosen(None, None, [], None, None, None)):
+    if all_ is (chosen != Chosen()):
         raise TidecastError("Say which: PARTITION:OFFSET …, --reason, --partition, --key, --since, --until, or --all.")
     console = Console(highlight=False, soft_wrap=True)
-    count = topic_partitions(spec.topic, settings.kafka.properties("admin")) or 0
-    if not count:
-        raise TidecastError(f"There is no topic {spec.topic} to send to; `tidecast topics create` makes it.")
-    with TopicScan(settings, spec.outputs.topic("dead_letters", name)) as scan:
+    with _opened(config, stream) as opened:
+        settings, spec = opened.settings, opened.spec
+        count = topic_partitions(spec.topic, settings.kafka.properties("admin")) or 0
+        if not count:
+            raise TidecastError(f"There is no topic {spec.topic} to send to; `tidecast topics create` makes it.")
         rules = Rules(spec.topic, again=again, whole_packs=whole_packs)
-        work = Requeue(settings, spec, DeadLetterLog(scan), chosen, rules, count)
+        work = Requeue(settings, spec, opened.log, chosen, rules, count)
         with _progress("looking") as progress:
             plan = work.plan(progress)
         _print_plan(console, plan, spec.topic)
@@ -217,6 +205,25 @@ def accept(
         console.print(f"{at} reads on." if taken_up else f"{at} is accepted; its worker has not taken it up yet.")
     if not found:
         console.print(f"No partition of {name} is held.")
+
+
+class _Opened(NamedTuple):
+    settings: Settings
+    spec: StreamSpec
+    log: DeadLetterLog
+    topic: str  # of the dead letters
+
+
+@contextmanager
+def _opened(config: Path, stream: str | None) -> Iterator[_Opened]:
+    from stream_app.dead_letters.log import DeadLetterLog
+    from stream_app.kafka.topic_scan import TopicScan
+    from stream_app.settings import Settings
+
+    settings = Settings.load(config)
+    name, spec = settings.stream(stream)
+    with TopicScan(settings, spec.outputs.topic("dead_letters", name)) as scan:
+        yield _Opened(settings, spec, DeadLetterLog(scan), scan.topic)
 
 
 def _chosen(
