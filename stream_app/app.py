@@ -97,9 +97,13 @@ def create_app(settings: Settings) -> App:
         mundane_level = "debug"
 
         async def on_start(self) -> None:
-            await self.add_runtime_dependency(data_plane.health_server)
-            app.flow_control.resume()  # Faust resumes it when its own consumer starts; without it a put waits forever
-            await data_plane.start()
+            try:
+                await self.add_runtime_dependency(data_plane.health_server)
+                app.flow_control.resume()  # Faust resumes it when its own consumer starts; else a put waits forever
+                await data_plane.start()
+            except Exception as error:
+                data_plane.discard(error)  # says why: Faust would end without a word
+                raise
 
         async def on_stop(self) -> None:
             await data_plane.stop()

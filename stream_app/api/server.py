@@ -29,6 +29,7 @@ from stream_app.errors import TidecastError
 from stream_app.observability.health import Readiness, listen
 from stream_app.observability.logs import configure_logs
 from stream_app.pages import shell
+from stream_app.settings.secrets import secrets_of
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -40,7 +41,7 @@ REQUESTS_AT_ONCE_MAX = 200
 
 def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. TidecastError when it cannot begin."""
-    configure_logs(settings.log_level, json=settings.log_format == "json")
+    configure_logs(settings.log_level, json=settings.log_format == "json", secrets=secrets_of(settings))
     if not settings.streams:
         raise TidecastError("streams: expected at least one [streams.NAME] to show, found none.")
     require_safe(settings.api)
@@ -55,6 +56,7 @@ def run(settings: Settings) -> None:
     host, port = settings.api.host, listening.getsockname()[1]
     log.info("started", http=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     asyncio.run(_serve(create(settings), listening))
+    log.info("stopped")
 
 
 def create(settings: Settings) -> FastAPI:

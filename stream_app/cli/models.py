@@ -41,10 +41,10 @@ def list_models(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json:
     if not listed:
         typer.echo(f"Stream {name} has no model yet: tidecast train --stream {name}")
         return
-    table = Table(title=f"models of {name}", title_justify="left")
+    table = Table(title=f"models of {name}, with their scaled pinball", title_justify="left", box=None, pad_edge=False)
     table.add_column("version", no_wrap=True)
-    for column in ("is", "model", "series", "windows", "scaled pinball", "naive"):
-        table.add_column(column)
+    for column in ("is", "model", "series", "windows", "pinball", "naive"):
+        table.add_column(column, overflow="fold")
     for each in listed:
         if each.manifest is None:
             table.add_row(each.version, ", ".join(each.aliases), each.problem)

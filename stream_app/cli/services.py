@@ -28,7 +28,11 @@ def up(
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports instead of 9092 and 6379.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a real Kafka and a real Valkey. Those that already run stay as they are."""
+    """Start a real Kafka and a real Valkey. Those that already run stay as they are.
+
+    No schema registry: for Avro and JSON Schema start yours, or the one of docker-compose.yml, and set
+    schema_registry.url.
+    """
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),

@@ -83,27 +83,31 @@ def check(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json: AsJso
     if as_json:
         typer.echo(json.dumps([asdict(topic) for topic in found], indent=2))
     else:
-        Console().print(_table(found))
+        _print(found)
     if any(topic.problem for topic in found):
         raise typer.Exit(SOMETHING_WRONG)
 
 
-def _table(found: list[Found]) -> Table:
-    table = Table("stream", "role", "topic", "partitions", "copies", "kept", "cleanup", "verdict")
+def _print(found: list[Found]) -> None:
+    """A table that fits a terminal, and what is wrong below it, in whole sentences."""
+    table = Table("topic", "role", "partitions", "copies", "kept", "cleanup", "", box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"
     for topic in found:
-        kept = "" if topic.retention_ms is None else _duration(topic.retention_ms)
         table.add_row(
-            topic.stream,
-            topic.role,
             topic.topic,
+            topic.role,
             str(topic.partitions or ""),
             str(topic.replication or ""),
-            kept,
+            "" if topic.retention_ms is None else _duration(topic.retention_ms),
             topic.cleanup or "",
-            topic.problem or "ok",
+            "✗" if topic.problem else "ok",
             style="red" if topic.problem else None,
         )
-    return table
+    console = Console(highlight=False)
+    console.print(table)
+    for topic in found:
+        if topic.problem:
+            console.print(f"{topic.topic}: {topic.problem}", soft_wrap=True, markup=False)
 
 
 def _duration(retention_ms: int) -> str:

@@ -97,9 +97,11 @@ class Brokers:
         asking = TopicAdmin(self._settings)
         for stream, spec in self._settings.streams.items():
             for topic in asking.check(stream, spec):
-                if topic.problem:
+                if topic.partitions is None:
+                    yield error("topic", topic.topic, "it does not exist", "`tidecast topics create` makes all of them")
+                elif topic.problem:
                     yield error(
-                        "topic", topic.topic, topic.problem, "mend it: `tidecast topics check` shows all of them"
+                        "topic", topic.topic, topic.problem, "mend it: `tidecast topics check` shows all topics"
                     )
                 elif self._count >= REPLICAS_MIN and (topic.replication or 0) < REPLICAS_MIN:
                     yield warning(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REPORTS_MAX = 16
 ASK_AGAIN_S = 1.0
+UNRESOLVED = "Failed to resolve"
 # By words of librdkafka or of the broker; the first that fits.
 _REMEDIES = (
     (
@@ -70,7 +71,8 @@ class Admin(AdminClient):
                 return super().list_topics(topic, timeout=min(ASK_AGAIN_S, max(left, 0.0)))
             except KafkaException:
                 self.poll(0)
-                if (timeout >= 0 and left <= ASK_AGAIN_S) or self._refusal(str(self._properties["bootstrap.servers"])):
+                servers = str(self._properties["bootstrap.servers"])
+                if (timeout >= 0 and left <= ASK_AGAIN_S) or self._unresolved(servers) or self._refusal(servers):
                     raise
 
     def failure(self, error: KafkaException) -> TidecastError:
@@ -87,6 +89,8 @@ class Admin(AdminClient):
         servers = str(self._properties["bootstrap.servers"])
         expected = f"Expected a Kafka broker at {servers} (kafka.bootstrap_servers)"
         self.poll(0.1)  # delivers the reports
+        if (said := self._unresolved(servers)) is not None:
+            return f"{expected}, found: {said}. Is the name right, and known on this machine or in this network?"
         found = self._refusal(servers)
         if found is None:
             return (
@@ -97,8 +101,14 @@ class Admin(AdminClient):
         return f"{expected} to let this client in, found: {said}. Remedy: in [kafka.client], {remedy}."
 
     def _note(self, error: KafkaError) -> None:
-        if error.code() in (KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError._TRANSPORT):
+        if error.code() in (KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError._TRANSPORT, KafkaError._RESOLVE):
             self._reports.append(error.str())
+
+    def _unresolved(self, servers: str) -> str | None:
+        """What was said of the only name that is configured; of several one may do."""
+        if "," in servers:
+            return None
+        return next((_without_place(report) for report in self._reports if UNRESOLVED in report), None)
 
     def _refusal(self, servers: str) -> tuple[str, str] | None:
         """(what was said, the remedy) of the newest report that says something."""

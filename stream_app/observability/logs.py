@@ -10,7 +10,7 @@ import structlog
 from stream_app.settings.secrets import without
 
 # These say little and often; their warnings stay.
-_TALKATIVE = ("faust", "mode", "aiohttp", "aiokafka", "asyncio", "urllib3", "botocore", "fsspec")
+_TALKATIVE = ("faust", "mode", "aiohttp", "aiokafka", "asyncio", "urllib3", "botocore", "fsspec", "uvicorn")
 
 
 def configure_logs(

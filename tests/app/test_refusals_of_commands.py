@@ -71,6 +71,12 @@ def test_a_wrong_address_of_the_broker(
     assert "kafka.bootstrap_servers" in said
 
 
+def test_a_name_that_nobody_knows(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    said = refused(capfd, tmp_path, TEXT.replace(NOBODY, "broker.invalid:9092", 1), "topics", "check")
+    assert "Failed to resolve 'broker.invalid:9092'" in said
+    assert "kafka.bootstrap_servers" in said
+
+
 @pytest.mark.parametrize("command", ["worker", "train", "watch", "api", "doctor", "reset", "produce"])
 def test_a_misspelt_key_is_named_with_the_one_that_was_meant(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, command: str

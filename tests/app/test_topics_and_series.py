@@ -33,6 +33,9 @@ def configuration(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> st
 
 def test_created_topics_pass_the_check(configuration: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("topics", "check", "-c", configuration) == 1
+    printed = capsys.readouterr().out
+    assert all(role in printed for role in ("input", "dead_letters", "journal"))
+    assert "in: it does not exist; `tidecast topics create` makes it\n" in printed
     assert run("topics", "create", "-c", configuration, "--partitions", "3", "--retention", "20d") == 0
     printed = capsys.readouterr().out
     assert all(kind in printed for kind in ("in (input", "forecasts", "dead-letters", "journal"))

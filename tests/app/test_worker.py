@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import numpy as np
 import pytest
@@ -108,6 +109,19 @@ def test_an_unreachable_broker_is_waited_for_and_named(world: World) -> None:
     assert "127.0.0.1:1" in reasons["start"]
     assert worker.process.wait(30) != 0
     assert "Expected a Kafka broker at 127.0.0.1:1" in worker.wait_for("worker ends")["error"]
+
+
+def test_a_port_that_is_taken_is_named(world: World) -> None:
+    config = world.deployment("a")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(config.read_text().replace("port = 0", f"port = {port}"))
+        worker = world.start(config)
+        assert worker.process.wait(60) == 1
+    error = worker.wait_for("worker ends")["error"]
+    assert f"127.0.0.1:{port} to be free" in error
+    assert "http.port" in error
+    assert "Traceback" not in worker.log_path.read_text()
 
 
 def test_a_missing_topic_is_waited_for(world: World) -> None:
