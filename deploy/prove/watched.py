@@ -27,6 +27,7 @@ COMPOSE = REPOSITORY / "deploy" / "compose" / "tidecast.toml"
 STREAM = "household"
 STOP_S = 40
 READY_S = 90
+QUEUED_MAX = 1_000_000  # more than anybody sends at once
 
 
 class Watched:
@@ -96,7 +97,8 @@ class Watched:
         self.send_keyed(STREAM, ((str(number), values[number % len(values)]) for number in range(times)))
 
     def send_keyed(self, topic: str, messages: Iterable[tuple[str, str]]) -> None:
-        producer = Producer({"bootstrap.servers": self.services.kafka_bootstrap, "partitioner": "murmur2_random"})
+        own = {"bootstrap.servers": self.services.kafka_bootstrap, "partitioner": "murmur2_random"}
+        producer = Producer(own | {"queue.buffering.max.messages": QUEUED_MAX})
         for key, value in messages:
             producer.produce(topic, value, key=key)
             producer.poll(0)
