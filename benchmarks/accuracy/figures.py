@@ -12,6 +12,7 @@ from benchmarks.accuracy import gift, ours
 from benchmarks.accuracy.protocol import CONTEXT, Errors, Ett, Sealed, judged_origins, stream, train_origins
 from benchmarks.accuracy.rivals import rivals, sample
 from model_core.arrays import FloatArray
+from model_core.models import RIDGE
 
 SETS = ("ETTh1", "ETTh2")
 METHODS = "methods.json"
@@ -38,16 +39,29 @@ def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
     cell = f"{data.name}-{horizon}"
     sealed = Sealed(data)
     fitted = ours.fit(sealed, horizon)
-    rows = sealed.open(save_method(folder, cell, fitted.method), cell)
+    network = ours.fit_network(sealed, fitted, horizon)
+    half_life, half_lives = ours.choose_half_life(sealed, fitted, horizon)
+    method = fitted.method | {"half_life_days": half_life, "network": network.method}
+    rows = sealed.open(save_method(folder, cell, method), cell)
     first, last = judged_origins(horizon)
     offline = ours.serve(sealed.windows(rows, horizon), fitted.tensors, first, last)
-    once, once_s = ours.refit_once(sealed, fitted, rows, horizon)
+    mixed = ours.serve(sealed.windows(rows, horizon), network.tensors, first, last)
+    once, once_s, refitted = ours.refit_once(sealed, fitted, rows, horizon)
+    mixed_once, mixed_once_s = ours.refit_network(sealed, refitted, rows, horizon)
     weekly, weekly_s = ours.refit_weekly(sealed, fitted, rows, horizon)
+    faded = weekly
+    if half_life is not None:
+        faded, _ = ours.refit_weekly(sealed, fitted, rows, horizon, half_life_days=half_life)
     means = ours.window_means(rows, horizon, first, last, CONTEXT)
     every = {
         "offline": offline.model,
         "refit once": once,
         "refit weekly": weekly,
+        "refit weekly, faded": faded,
+        "patch_mixer, offline": mixed.model,
+        "patch_mixer, refit once": mixed_once,
+        "chosen, offline": offline.model if network.by_squares == RIDGE else mixed.model,
+        "chosen, refit": weekly if network.by_squares == RIDGE else mixed_once,
         "seasonal naive": offline.seasonal_naive,
         "last value": offline.last_value,
         "window mean": means,
@@ -57,7 +71,9 @@ def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
         "data": data.name,
         "horizon": horizon,
         "windows": last - first,
-        "method": fitted.method,
+        "method": method,
+        "half_lives": {str(days): loss for days, loss in half_lives.items()},
+        "validation": network.validation,
         "scores": {name: _scores(errors) for name, errors in every.items()},
         "sampled": {name: _scores(errors.at(sampled)) for name, errors in every.items()},
         "cost": {
@@ -65,6 +81,9 @@ def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
             "refit_s": once_s,
             "weekly_refit_s": weekly_s,
             "forecast_us": 1e6 * offline.forecast_s / ((last - first) * rows.shape[1]),
+            "network_fit_s": network.fit_s,
+            "network_refit_s": mixed_once_s,
+            "network_forecast_us": 1e6 * mixed.forecast_s / ((last - first) * rows.shape[1]),
         },
         "shuffled": _shuffled(sealed, fitted, rows, horizon, means) if horizon == SHUFFLED_HORIZON else None,
     }
@@ -101,10 +120,14 @@ def sampled_rivals(data: Ett, folder: Path) -> dict[str, Any]:
 
 
 def gift_eval(data: Ett, folder: Path) -> dict[str, Any]:
-    learned = gift.learn(data)
-    save_method(folder, "gift-ett1-H-short", learned.method)
-    origins = gift.window_origins(len(data.rows))
-    return {"windows": len(origins), "method": learned.method, "table": gift.scores(data, learned)}
+    learned = {model: gift.learn(data, model) for model in gift.MODELS}
+    chosen = min(learned, key=lambda model: learned[model].trained.verdict.candidate)
+    method = {"chosen": chosen} | {model: each.method for model, each in learned.items()}
+    save_method(folder, "gift-ett1-H-short", method)
+    table: dict[str, dict[str, float]] = {}
+    for each in learned.values():
+        table |= gift.scores(data, each)
+    return {"windows": len(gift.window_origins(len(data.rows))), "method": method, "table": table}
 
 
 def _scores(errors: Errors) -> dict[str, float]:

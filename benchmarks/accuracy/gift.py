@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from model_core.training import Trained, train
 
 HORIZON, WINDOWS_MAX, TEST_SHARE = 48, 20, 0.1
 LEVELS = np.arange(1, 10) / 10
+MODELS: tuple[Literal["ridge", "patch_mixer"], ...] = ("ridge", "patch_mixer")
 CALENDARS: dict[str, tuple[str, ...]] = {"none": (), "hour and weekday": ("hour_of_day", "day_of_week")}
 
 
@@ -51,26 +52,34 @@ def crps(quantiles: FloatArray, actual: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Learned:
-    """What training made of the rows before the windows, and which calendar its own held-out part preferred."""
+    """What training made of the rows before the windows, with the calendar that its own held-out part preferred."""
 
     trained: Trained
     spec: StreamSpec
     calendar: str
-    fit_s: float
+    fit_s: float  # processor seconds, all calendars
 
     @property
     def method(self) -> dict[str, Any]:
         training = self.trained.bundle.manifest.training
-        return {"model": "ridge", "calendar": self.calendar, "penalty": training.penalty, "prior": training.prior}
+        return {
+            "model": self.trained.bundle.manifest.model,
+            "calendar": self.calendar,
+            "penalty": training.penalty,
+            "prior": training.prior,
+            "held_out_pinball": self.trained.verdict.candidate,
+        }
 
 
-def learn(data: Ett) -> Learned:
+def learn(data: Ett, model: Literal["ridge", "patch_mixer"]) -> Learned:
     """The calendar with the lower pinball on the newest part of the training rows. No test row is here."""
     before = data.rows[: window_origins(len(data.rows))[0] + 1]
     began = time.process_time()
     tried = {}
     for name, features in CALENDARS.items():
-        spec = StreamSpec(topic="ett", freq="1h", context_length=CONTEXT, horizon=HORIZON, calendar=features)
+        spec = StreamSpec(
+            topic="ett", freq="1h", context_length=CONTEXT, horizon=HORIZON, calendar=features, model=model
+        )
         history = history_of(before, data.series, data.first_tick)
         tried[name] = (train(history, spec, version="benchmark", created_at=MADE_AT, device="cpu"), spec)
     best = min(tried, key=lambda name: tried[name][0].verdict.candidate)
@@ -78,7 +87,7 @@ def learn(data: Ett) -> Learned:
 
 
 def scores(data: Ett, learned: Learned) -> dict[str, dict[str, float]]:
-    """MASE and CRPS of the model, and of both naive forecasts (a point for each quantile: no spread)."""
+    """MASE and CRPS of the model, of its median as a point, and of both naive forecasts (points: no spread)."""
     spec, bundle = learned.spec, learned.trained.bundle
     origins = window_origins(len(data.rows))
     windows = windows_of(data.rows, data.series, data.first_tick, spec)
@@ -94,13 +103,18 @@ def scores(data: Ett, learned: Learned) -> dict[str, dict[str, float]]:
     units = done.units[picked, :, Rung.MODEL]  # [n, S]
     quantiles = place(locations[:, :, Rung.MODEL], units[:, :, None], tables[None], windows.bounds[None, :, None])
     spent = time.process_time() - began
-    found = {"tidecast ridge": (quantiles[..., 4], quantiles)}
-    for name, rung in (("seasonal naive", Rung.SEASONAL_NAIVE), ("last value", Rung.LAST_VALUE)):
-        point = locations[:, :, rung]
-        found[name] = (point, np.repeat(point[..., None], len(LEVELS), axis=3))
+    name, median = f"tidecast {bundle.manifest.model}", quantiles[..., 4]
+    found = {name: (median, quantiles), f"{name}, its median alone": (median, _alone(median))}
+    for naive, rung in (("seasonal naive", Rung.SEASONAL_NAIVE), ("last value", Rung.LAST_VALUE)):
+        found[naive] = (locations[:, :, rung], _alone(locations[:, :, rung]))
     table = {
-        name: {"mase": mase(data.rows, origins, median, actual), "crps": crps(every, actual)}
-        for name, (median, every) in found.items()
+        each: {"mase": mase(data.rows, origins, point, actual), "crps": crps(every, actual)}
+        for each, (point, every) in found.items()
     }
-    table["tidecast ridge"] |= {"fit_s": learned.fit_s, "forecast_s": spent}
+    table[name] |= {"fit_s": learned.fit_s, "forecast_s": spent}
     return table
+
+
+def _alone(point: FloatArray) -> FloatArray:
+    """[n, S, H] → the same at every level, [n, S, H, 9]."""
+    return np.repeat(point[..., None], len(LEVELS), axis=3)

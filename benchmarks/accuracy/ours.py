@@ -1,4 +1,4 @@
-"""tidecast's ridge on the protocol: fitted on the training part, refitted by rule, refitted weekly from its sums.
+"""tidecast's models on the protocol: fitted on the training part, refitted by rule, refitted weekly from sums.
 
 Sums, choice and weights are the product's own (model_core/ridge_training.py), forecasts are the worker's predictor's.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.accuracy.protocol import (
+    CONTEXT,
     SEASON,
     TRAIN_END,
     VALIDATION_END,
@@ -25,12 +26,18 @@ from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.dataset import TrainingWindows
 from model_core.ladder import Rung
+from model_core.mixer_training import fit_mixer
+from model_core.models import PATCH_MIXER, RIDGE
+from model_core.models.patch_mixer import MIDDLE
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
 from model_core.ridge_training import Choice, RidgeTraining
 from model_core.spec import StreamSpec
+from model_core.training import NETWORK_GAIN_MIN
 
 WEEK = 7 * 24
+HALF_LIVES_DAYS = (None, 360, 180, 90)  # at which windows may count half in weekly refits; the validation part chooses
+NETWORK_SEED = 0
 CHUNK = 128  # origins that are forecast together
 MADE_AT = "2026-01-01T00:00:00Z"  # a model of a benchmark is the same whenever it was made
 
@@ -79,6 +86,50 @@ def fit(sealed: Sealed, horizon: int) -> Fitted:
 
 
 @dataclass(frozen=True)
+class Network:
+    """The patch mixer on top of the ridge that was chosen."""
+
+    tensors: dict[str, AnyArray]
+    fit_s: float  # processor seconds, without those of the ridge
+    validation: dict[str, dict[str, float]]  # model → {"mse": …, "mae": …} on the validation part
+
+    @property
+    def taken(self) -> bool:
+        """What `model = "auto"` would say, by the product's rule."""
+        return self.validation[PATCH_MIXER]["mae"] < (1.0 - NETWORK_GAIN_MIN) * self.validation[RIDGE]["mae"]
+
+    @property
+    def by_squares(self) -> str:
+        """The model that has the smaller squared error there, as the protocol judges."""
+        return min(self.validation, key=lambda name: self.validation[name]["mse"])
+
+    @property
+    def method(self) -> dict[str, object]:
+        digest = hashlib.sha256(b"".join(self.tensors[name].tobytes() for name in sorted(self.tensors)))
+        return {
+            "model": PATCH_MIXER,
+            "seed": NETWORK_SEED,
+            "weights_sha256": digest.hexdigest(),
+            "auto": self.taken,
+            "by_squares": self.by_squares,
+        }
+
+
+def fit_network(sealed: Sealed, fitted: Fitted, horizon: int) -> Network:
+    """The product's recipe, on the windows that ridge was fitted to. The test part is closed."""
+    began = time.process_time()
+    windows = sealed.windows(sealed.train, horizon)
+    network = fit_mixer(windows, fitted.tensors, SEASON, train_origins(horizon), NETWORK_SEED)
+    spent = time.process_time() - began
+    tensors, judged = fitted.tensors | network, sealed.windows(sealed.before_test, horizon)
+    validation = {}
+    for name, weights in ((RIDGE, fitted.tensors), (PATCH_MIXER, tensors)):
+        errors = serve(judged, weights, *validation_origins(horizon)).model
+        validation[name] = {"mse": errors.mse, "mae": errors.mae}
+    return Network(tensors, spent, validation)
+
+
+@dataclass(frozen=True)
 class Served:
     """Errors of each rung's forecasts, and what they cost."""
 
@@ -108,28 +159,67 @@ def serve(
     return Served(*(Errors.joined(errors) for errors in parts.values()), spent)
 
 
-def refit_once(sealed: Sealed, fitted: Fitted, rows: FloatArray, horizon: int) -> tuple[Errors, float]:
-    """Train and validation part together, penalty, prior and lags as chosen. (errors, processor seconds to refit)."""
+def refit_once(
+    sealed: Sealed, fitted: Fitted, rows: FloatArray, horizon: int
+) -> tuple[Errors, float, dict[str, AnyArray]]:
+    """Train and validation part together, penalty, prior and lags as chosen.
+
+    (errors, processor seconds to refit, weights).
+    """
     began = time.process_time()
     ridge = trainer(sealed.windows(sealed.before_test, horizon))
     sums = fitted.sums + ridge.sums(TRAIN_END - horizon, VALIDATION_END - horizon)
     tensors = ridge.solve(sums, fitted.choice)
     spent = time.process_time() - began
-    return serve(sealed.windows(rows, horizon), tensors, *judged_origins(horizon)).model, spent
+    return serve(sealed.windows(rows, horizon), tensors, *judged_origins(horizon)).model, spent, tensors
 
 
-def refit_weekly(sealed: Sealed, fitted: Fitted, rows: FloatArray, horizon: int) -> tuple[Errors, float]:
-    """Every week what has become complete is added to the sums. (errors, processor seconds of one refit)."""
-    sums, known = fitted.sums, TRAIN_END - horizon  # the first origin that is not in the sums
-    first, last = judged_origins(horizon)
+def refit_network(sealed: Sealed, ridge: dict[str, AnyArray], rows: FloatArray, horizon: int) -> tuple[Errors, float]:
+    """A network anew on train and validation part, on top of the ridge that was refitted. (errors, seconds to fit)."""
+    began = time.process_time()
+    windows = sealed.windows(sealed.before_test, horizon)
+    network = fit_mixer(windows, ridge, SEASON, (CONTEXT - 1, VALIDATION_END - horizon), NETWORK_SEED)
+    spent = time.process_time() - began
+    return serve(sealed.windows(rows, horizon), ridge | network, *judged_origins(horizon)).model, spent
+
+
+def choose_half_life(sealed: Sealed, fitted: Fitted, horizon: int) -> tuple[int | None, dict[int | None, float]]:
+    """Weekly refits through the validation part: (the best of HALF_LIVES_DAYS there, the MSE of each)."""
+    span = validation_origins(horizon)
+    losses = {
+        days: refit_weekly(sealed, fitted, sealed.before_test, horizon, span=span, half_life_days=days)[0].mse
+        for days in HALF_LIVES_DAYS
+    }
+    return min(losses, key=lambda days: losses[days]), losses
+
+
+def refit_weekly(
+    sealed: Sealed,
+    fitted: Fitted,
+    rows: FloatArray,
+    horizon: int,
+    *,
+    span: tuple[int, int] | None = None,
+    half_life_days: int | None = None,
+) -> tuple[Errors, float]:
+    """Every week what has become complete is added to the sums, which fade where there is a half-life.
+
+    Forecasts are of the origins in rows [first, last) of `span`, else of the test part. (errors, processor seconds of
+    one refit).
+    """
+    known = TRAIN_END - horizon  # the first origin that is not in the sums
+    sums = fitted.sums
+    if half_life_days is not None:
+        sums = trainer(sealed.windows(sealed.train, horizon, half_life_days)).sums(*train_origins(horizon))
+    first, last = span or judged_origins(horizon)
     parts, spent = [], 0.0
     weeks = range(first, last, WEEK)
     for now in weeks:
         began = time.process_time()
         seen = rows[: now + 1]  # the cell at the origin is the newest
-        ridge = trainer(sealed.windows(seen, horizon))
-        sums = sums + ridge.sums(known, len(seen) - horizon)
-        known = len(seen) - horizon
+        ridge = trainer(sealed.windows(seen, horizon, half_life_days))
+        complete = max(known, len(seen) - horizon)
+        sums, known = ridge.grown(sums, known, complete), complete
         tensors = ridge.solve(sums, fitted.choice)
         spent += time.process_time() - began
         # The forecasts of this week; actual values are looked up, not learned from.
@@ -179,7 +269,7 @@ def bundle_of(spec: StreamSpec, tensors: dict[str, AnyArray], season: int) -> Bu
     facts = ModelFacts.none(spec)
     return Bundle.sealed(
         {BASE: facts.base, SERIES_TABLES: facts.series_tables} | tensors,
-        model="ridge",
+        model=PATCH_MIXER if MIDDLE in tensors else RIDGE,
         version="benchmark",
         created_at=MADE_AT,
         **Manifest.of_stream(spec),

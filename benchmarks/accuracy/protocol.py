@@ -85,14 +85,17 @@ class Sealed:
     def history(self, rows: FloatArray) -> CellHistory:
         return history_of(rows, self._data.series, self._data.first_tick)
 
-    def windows(self, rows: FloatArray, horizon: int) -> TrainingWindows:
+    def windows(self, rows: FloatArray, horizon: int, half_life_days: int | None = None) -> TrainingWindows:
         """What the product trains on and forecasts from. It sees these rows and no later one."""
-        return windows_of(rows, self._data.series, self._data.first_tick, stream(horizon))
+        return windows_of(rows, self._data.series, self._data.first_tick, stream(horizon, half_life_days))
 
 
-def stream(horizon: int) -> StreamSpec:
+def stream(horizon: int, half_life_days: int | None = None) -> StreamSpec:
     """Without calendar features: one year is too little to learn a week's shape from seven series."""
-    return StreamSpec(topic="ett", freq="1h", context_length=CONTEXT, horizon=horizon, calendar=())
+    half_life = None if half_life_days is None else f"{half_life_days}d"
+    return StreamSpec(
+        topic="ett", freq="1h", context_length=CONTEXT, horizon=horizon, calendar=(), training_half_life=half_life
+    )
 
 
 def history_of(rows: FloatArray, series: tuple[str, ...], first_tick: int) -> CellHistory:

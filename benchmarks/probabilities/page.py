@@ -24,12 +24,23 @@ most 1 % of pinball more than that.
 """
 APPLIANCES = """## Against the better naive forecast: UCI 374
 
-26 channels every ten minutes, L = 432, H = 24; trained on the first half, the second counts. Ratio: pinball over that
-of the better of last value and seasonal naive (the one that did better on the first half, with tracked intervals as
-well), both as means over the scored horizons; geometric mean over channels. Coverage of the 80 % interval over every
-step. *Rivals as points*: against the same naive forecasts without intervals, half their absolute error. Why the ratio
-asked for is not reached: decisions [16](decisions/0016-a-corrector-for-each-series.md) and
-[23](decisions/0023-a-network-beside-ridge.md).
+26 channels every ten minutes, L = 432, H = 24; trained on the first half, the second counts. Ratio: pinball of the
+published quantiles (mean over the nine levels and the scored horizons) over that of the better of last value and
+seasonal naive, chosen for each channel by what it did on the first half; geometric mean over channels. Both definitions
+of the rival's pinball are measured, of the same forecasts:
+
+- *with tracked intervals*, the harder one, and the one that is asked: the rival has nine quantiles too, of its own
+  unit, its own table and its own offsets, as the rung of the ladder that it is;
+- *as points*: the rival's point stands at all nine levels, so that its pinball is half its absolute error.
+
+Coverage of the 80 % interval is over every step.
+"""
+WHICH = """
+The ratio that was asked for comes with one that was measured before, .636. By what else was reported of it, it was
+taken against points ([decision 23](decisions/0023-a-network-beside-ridge.md)): the line to hold it against is the
+second, {points} here. Against tracked intervals {ratio} is what was reached; what was tried, and how far from .70 each
+of it stays, is in decisions [16](decisions/0016-a-corrector-for-each-series.md),
+[23](decisions/0023-a-network-beside-ridge.md) and [26](decisions/0026-what-better-forecasts-were-made-of.md).
 """
 INJECTIONS = """## After something has changed
 
@@ -94,8 +105,8 @@ def _appliances(found: dict[str, Any], table: Table) -> str:
         return ""
     ways: dict[str, Any] = {way: found["appliances"][way] for way in WAYS}
     lines = [
-        ["ratio, geometric mean", "≤ .70", *(_share(each["ratio"]) for each in ways.values())],
-        ["the same, rivals as points", "", *(_share(each["against_points"]) for each in ways.values())],
+        ["ratio, rivals with tracked intervals", "≤ .70", *(_share(each["ratio"]) for each in ways.values())],
+        ["ratio, rivals as points", "", *(_share(each["against_points"]) for each in ways.values())],
         ["worst channel's ratio", "≤ 1", *(_share(each["worst_ratio"]) for each in ways.values())],
         [
             "80 % coverage of channels",
@@ -118,7 +129,8 @@ def _appliances(found: dict[str, Any], table: Table) -> str:
     ]
     told = "".join(_told(f"Missed by {way}", _missed(each)) for way, each in ways.items())
     head = ["channel", *ways, "better naive forecast", f"80 % coverage, {WAYS[0]}"]
-    return "\n".join([APPLIANCES, table(["", "asked", *ways], lines) + told, table(head, channels)])
+    which = WHICH.format(points=_share(best["against_points"]), ratio=_share(best["ratio"]))
+    return "\n".join([APPLIANCES, table(["", "asked", *ways], lines) + told + which, table(head, channels)])
 
 
 def _missed(found: dict[str, Any]) -> list[str]:
