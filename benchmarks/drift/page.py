@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.drift.figures import SETS, TOLD
+from model_core.drift.level import SLOW_SEASONS
 
 FACTOR = 3
 
@@ -62,8 +63,8 @@ before it, `level` is still learning.
 
 A forecast that corrects itself shows a step in one residual: a tick later the newest values say the new level, so the
 CUSUMs of errors see none of it. `level` needs two days at least, since one day apart is no change that stays, and what
-it can see is bounded by what levels do by themselves: a step of that size is lost among them, whoever looks. Noise is
-learned by the unit within a season (then `scale` tells of it, and the reports do), a wrong clock by the window.
+it can see is bounded by what levels do by themselves. Noise is learned by the unit within a season (then `scale` tells
+of it, and the reports do), a wrong clock by the window.
 """.splitlines()
 
 LABELLED = """## Labelled anomalies: NAB, realKnownCause
@@ -178,9 +179,14 @@ def _delays(found: list[dict[str, Any]], typical: list[dict[str, Any]]) -> list[
 def _sizes(typical: list[dict[str, Any]]) -> list[str]:
     if not typical:
         return []
-    often = f"once in {1e6 / typical[0]['rate']:,.0f} hours of a series, which is the rate of false alarms asked for,"
+    hours = 1e6 / typical[0]["rate"]
     sizes = ", ".join(f"{each['size']:.1f} σ ({each['set']})" for each in typical)
-    return ["", "What levels do by themselves:", f"{often}", f"the mean of a day is off by {sizes} or more."]
+    return [
+        "",
+        f"What levels do by themselves, once in {hours:,.0f} hours of a series, as often as false alarms are asked for:",
+        f"the mean of a day is off that of the {SLOW_SEASONS:.0f} days before it by",
+        f"{sizes} or more.",
+    ]
 
 
 # --- labelled anomalies -----------------------------------------------------------------------------------------------
