@@ -82,13 +82,13 @@ class Scored:
     series_ids: list[str]
     origins: IntArray  # int64 [n], ticks
     actual: FloatArray  # float64 [n, K], NaN where the cell was missing (then nothing is scored there)
-    error: FloatArray  # float64 [n, K], actual − point
-    pinball: FloatArray  # float64 [n, K], mean over levels of ρτ
-    baselines: FloatArray  # float64 [n, K, 2], the same for seasonal_naive and last_value with tracked intervals
+    error: FloatArray  # float32 [n, K], actual − point
+    pinball: FloatArray  # float32 [n, K], mean over levels of ρτ
+    baselines: FloatArray  # float32 [n, K, 2], the same for seasonal_naive and last_value with tracked intervals
     covered: BoolArray  # bool [n, K, I]
-    mase: FloatArray  # float64 [n], running, as in Summaries
-    coverage: FloatArray  # float64 [n, I], running
-    skill: FloatArray  # float64 [n], running
+    mase: FloatArray  # float32 [n], running, as in Summaries
+    coverage: FloatArray  # float32 [n, I], running
+    skill: FloatArray  # float32 [n], running
     offsets: IntArray  # int64 [n]
 
 
@@ -98,10 +98,10 @@ class Summaries:
 
     series_ids: list[str]
     ticks: IntArray  # int64 [n]
-    mase: FloatArray  # float64 [n], mean |error| of the point / running mean |y_t − y_{t−m}|
-    coverage: FloatArray  # float64 [n, I], of the central intervals, widest first
-    pinball: FloatArray  # float64 [n]
-    skill: FloatArray  # float64 [n], 1 − pinball / that of the better of both naive forecasts
+    mase: FloatArray  # float32 [n], mean |error| of the point / running mean |y_t − y_{t−m}|
+    coverage: FloatArray  # float32 [n, I], of the central intervals, widest first
+    pinball: FloatArray  # float32 [n]
+    skill: FloatArray  # float32 [n], 1 − pinball / that of the better of both naive forecasts
     scored: IntArray  # int64 [n], scored forecasts so far
     offsets: IntArray  # int64 [n]
 

@@ -279,8 +279,9 @@ class SettlementKernel:
     def running(self, index: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """(MASE [n], coverage [n, I], pinball [n], skill [n]); NaN where nothing is known."""
         rows = len(index)
-        made = np.empty(rows), np.empty((rows, self._intervals)), np.empty(rows), np.empty(rows)
-        phase_c.scores(rows, self._bind(), address(index, np.int64), *(address(array, np.float64) for array in made))
+        mase, pinball, skill = (np.empty(rows, np.float32) for _ in range(3))
+        made = mase, np.empty((rows, self._intervals), np.float32), pinball, skill
+        phase_c.scores(rows, self._bind(), address(index, np.int64), *(address(array, np.float32) for array in made))
         return made
 
     def results(
@@ -288,14 +289,16 @@ class SettlementKernel:
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, BoolArray]:
         """Of forecasts: actual, error, pinball [n, K], that of both naive rungs [n, K, 2], covered [n, K, I]."""
         shape = (len(index), self._horizons)
-        made = np.empty(shape), np.empty(shape), np.empty(shape), np.empty((*shape, 2))
+        actual, error, pinball = np.empty(shape), np.empty(shape, np.float32), np.empty(shape, np.float32)
+        baselines = np.empty((*shape, 2), np.float32)
         covered = np.empty((*shape, self._intervals), np.bool_)
         phase_c.results(
             len(index),
             self._bind(),
             address(index, np.int64),
             address(origins, np.int64),
-            *(address(array, np.float64) for array in made),
+            address(actual, np.float64),
+            *(address(array, np.float32) for array in (error, pinball, baselines)),
             address(covered, np.bool_),
         )
-        return *made, covered
+        return actual, error, pinball, baselines, covered
