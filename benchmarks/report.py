@@ -22,7 +22,8 @@ fencing, checkpoints, a ridge model that `tidecast train` made. Broker, store an
 
 A rate runs from the worker's "assigned" (Kafka Streams: from its first reading) to the broker's commit of the last
 reading; the start of a process is not in it. Values are medians, with the least and the most of the rounds; the systems
-take turns in each round. Commit intervals are equal on both sides.
+take turns in each round, after one that is not counted, in which a broker that has just started compiles itself. Commit
+intervals are equal on both sides.
 """
 
 
@@ -66,14 +67,13 @@ def _configuration() -> str:
 
 
 def _machine(figures: list[Figure]) -> str:
-    seen = []
+    """Which machines the figures were taken on, and when."""
+    times: dict[str, list[str]] = {}
     for figure in figures:
-        words = ", ".join(
-            f"{value}" if key in ("cpu", "at") else f"{key} {value}" for key, value in figure.machine.items()
-        )
-        if words not in seen:
-            seen.append(words)
-    return "Measured on: " + "; ".join(seen) + "\n"
+        facts = {key: value for key, value in figure.machine.items() if key != "at"}
+        words = ", ".join(f"{value}" if key == "cpu" else f"{key} {value}" for key, value in facts.items())
+        times.setdefault(words, []).append(f"{figure.title} {figure.machine['at']}")
+    return "".join(f"Measured on: {words} ({'; '.join(at)}).\n" for words, at in times.items())
 
 
 def _table(figures: list[Figure]) -> str:

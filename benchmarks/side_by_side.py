@@ -1,4 +1,8 @@
-"""W1 on the ceiling, tidecast and Kafka Streams in turns: what one of them meets of the machine's moods, all do."""
+"""W1 on the ceiling, tidecast and Kafka Streams in turns: what one of them meets of the machine's moods, all do.
+
+A round that is not counted goes first: a broker that has just started compiles itself meanwhile, on cores that all
+share.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from benchmarks.worker_process import FigureFailed
 from benchmarks.workload import Workload, create_topics, delete_topics, produce
 
 DELIVERIES: tuple[Delivery, ...] = ("exactly_once", "at_least_once")
+WARM_UP = -1  # the round before the first
 Take = Callable[[int], float]  # round → readings/s
 
 
@@ -46,17 +51,19 @@ class Rounds:
         self._systems[name] = take
 
     def run(self, rounds: int) -> None:
-        for round_ in range(rounds):
+        for round_ in range(WARM_UP, rounds):
             for name, take in self._systems.items():
                 if name in self.failed:
                     continue
                 try:
-                    self.rates[name].append(take(round_))
+                    rate = take(round_)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is this system's result
                     self.failed[name] = f"{type(error).__name__}: {error}"
                     self._asked.say(f"    {name}: {self.failed[name][:500]}")
-                else:
-                    self._asked.say(f"    round {round_ + 1}: {name}: {self.rates[name][-1]:,.0f} readings/s")
+                    continue
+                self._asked.say(f"    round {round_ + 1}: {name}: {rate:,.0f} readings/s")
+                if round_ != WARM_UP:
+                    self.rates[name].append(rate)
 
     def row(self, name: str, what: str, *, must: str = "", note: str = "") -> Row:
         if name in self.failed:
@@ -68,8 +75,10 @@ def tidecast(
     stage: Stage, name: str, workload: Workload, delivery: Delivery, asked: Asked, into: list[Drained]
 ) -> Take:
     def take(round_: int) -> float:
-        drained = drain(Deployment(stage, f"{name}-{round_}", workload, delivery, interval_ms=asked.sizes.interval_ms))
-        into.append(drained)
+        turn = round_ - WARM_UP
+        drained = drain(Deployment(stage, f"{name}-{turn}", workload, delivery, interval_ms=asked.sizes.interval_ms))
+        if round_ != WARM_UP:
+            into.append(drained)
         return drained.rate
 
     return take

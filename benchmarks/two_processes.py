@@ -10,10 +10,13 @@ import signal
 import statistics
 import time
 
+import psutil
+
 from benchmarks.counting import check_counts
 from benchmarks.deployment import Deployment
 from benchmarks.drain import DRAIN_MIN_S, SLOWEST
 from benchmarks.figure import Asked, Figure, Row
+from benchmarks.side_by_side import WARM_UP
 from benchmarks.stage import Stage
 from benchmarks.worker_process import GroupProgress, Worker, wait_until
 from benchmarks.workload import Workload, create_topics, delete_topics, produce
@@ -25,18 +28,26 @@ ROUNDS_MAX = 2  # each needs a backlog of its own
 def measure_two_processes(stage: Stage, asked: Asked, figure: Figure) -> None:
     sizes = asked.sizes
     rates: dict[int, list[float]] = {1: [], 2: []}
-    for round_ in range(min(ROUNDS_MAX, sizes.rounds)):
-        for count, found in rates.items():
-            workload = Workload(f"w1-{count}-processes-{round_}", sizes.series, sizes.ticks)
-            found.append(_rate(stage, workload, count, sizes.interval_ms))
-            asked.say(f"    round {round_ + 1}: {count} process(es): {found[-1]:,.0f} readings/s")
+    busy: dict[int, list[float]] = {1: [], 2: []}
+    for round_ in range(WARM_UP, min(ROUNDS_MAX, sizes.rounds)):
+        for count in rates:
+            workload = Workload(f"w1-{count}-processes-{round_ - WARM_UP}", sizes.series, sizes.ticks)
+            rate, cores = _rate(stage, workload, count, sizes.interval_ms)
+            asked.say(f"    round {round_ + 1}: {count} process(es): {rate:,.0f} readings/s, {cores:.2f} cores busy")
+            if round_ != WARM_UP:
+                rates[count].append(rate)
+                busy[count].append(cores)
     gain = statistics.median(rates[2]) / statistics.median(rates[1])
-    note = f"{gain:.2f} × one process ({statistics.median(rates[1]):,.0f}) on this machine's cores"
+    note = (
+        f"{gain:.2f} × one process ({statistics.median(rates[1]):,.0f}), which with its broker keeps "
+        f"{statistics.median(busy[1]):.2f} of {psutil.cpu_count()} cores busy already"
+    )
     figure.rows.append(Row.of("two processes, exactly once", rates[2], "readings/s", must="1.6 × one", note=note))
-    figure.raw["rates"] = rates
+    figure.raw |= {"rates": rates, "cores_busy": busy}
 
 
-def _rate(stage: Stage, workload: Workload, count: int, interval_ms: int) -> float:
+def _rate(stage: Stage, workload: Workload, count: int, interval_ms: int) -> tuple[float, float]:
+    """Readings/s, and how many of the machine's cores were busy meanwhile, whoever kept them so."""
     create_topics(stage.bootstrap, [workload.topic], workload.partitions)
     deployment = Deployment(stage, f"{workload.topic}-out", workload, "exactly_once", interval_ms=interval_ms)
     deployment.create()
@@ -48,7 +59,7 @@ def _rate(stage: Stage, workload: Workload, count: int, interval_ms: int) -> flo
         for worker in workers:
             worker.send(signal.SIGSTOP)
         produce(stage.bootstrap, workload)
-        began = time.time()
+        began, busy = time.time(), _busy_s()
         for worker in workers:
             worker.send(signal.SIGCONT)
 
@@ -57,6 +68,7 @@ def _rate(stage: Stage, workload: Workload, count: int, interval_ms: int) -> flo
                 worker.child.require_running()
 
         ended = progress.wait(workload.messages, DRAIN_MIN_S + workload.readings / SLOWEST, check)
+        busy = _busy_s() - busy
         for worker in workers:
             worker.stop()
         check_counts(deployment)
@@ -66,7 +78,13 @@ def _rate(stage: Stage, workload: Workload, count: int, interval_ms: int) -> flo
         progress.close()
         deployment.delete()
         delete_topics(stage.bootstrap, [workload.topic])
-    return workload.readings / (ended - began)
+    return workload.readings / (ended - began), busy / (ended - began)
+
+
+def _busy_s() -> float:
+    """Core-seconds that the machine has worked since it started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system)
 
 
 def _shared_out(workers: list[Worker], partitions: int) -> bool:
