@@ -37,6 +37,8 @@ class Cells:
         np.maximum.at(self.newest, columns, ticks)
         held = ticks > self.newest[columns] - self.depth
         columns, ticks, values = columns[held], ticks[held], values[held]
+        if not len(columns):
+            return
         order = np.argsort(ticks * len(self.newest) + columns, kind="stable")
         columns, ticks, values = columns[order], ticks[order], values[order]
         first = np.flatnonzero(np.append(True, (columns[1:] != columns[:-1]) | (ticks[1:] != ticks[:-1])))

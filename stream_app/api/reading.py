@@ -111,7 +111,8 @@ def drift_answer(view: StreamView, series_id: str | None, limit: int) -> list[an
     with view.lock:
         if series_id is not None:
             column_of(view, series_id)
-        found = [each for each in reversed(view.drift_events) if series_id is None or each.series_id == series_id]
+        found = [each for each in view.drift_events if series_id is None or each.series_id == series_id]
+    found.sort(key=lambda each: each.at, reverse=True)  # of partitions that were not read in step
     return [
         answers.DriftEvent(**{name: getattr(each, name) for name in answers.DriftEvent.model_fields})
         for each in found[:limit]

@@ -121,7 +121,7 @@ def _add_series(routes: APIRouter, known: Known) -> None:
 
 
 def _add_events_and_models(routes: APIRouter, known: Known) -> None:
-    @routes.get("/streams/{stream}/drift", summary="Drift records, newest first.")
+    @routes.get("/streams/{stream}/drift", summary="Drift that began or ended, newest first.")
     def drift(
         stream: Name, series_id: OneOrAll = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> list[answers.DriftEvent]:

@@ -86,6 +86,7 @@ class StreamView:
         self.model_names, self.reason_names = Names(), Names()
         self.coverage, self.skill, self.mase = (np.full(api.series_max, np.nan, np.float32) for _ in range(3))
         self.drift_events: deque[heads.Drift] = deque(maxlen=api.events_max)
+        self._reported: dict[tuple[str | None, str], str] = {}  # (group, detector) → state of the newest report
         self.dead: deque[DeadView] = deque(maxlen=api.events_max)
         self.dead_reasons: Counter[str] = Counter()
         self.unreadable = 0
@@ -160,10 +161,19 @@ class StreamView:
                 if each is None or each.state not in DRIFT:
                     self.unreadable += 1
                     continue
-                self.drift_events.append(each)
+                if self._is_news(each):
+                    self.drift_events.append(each)
                 if each.series_id is not None and (column := int(self._columns([each.series_id])[0])) >= 0:
                     self.drifts[column] = DRIFT.index(each.state)
             self.version += 1
+
+    def _is_news(self, record: heads.Drift) -> bool:
+        """What a series says; a partition's regular report where its state is another than before, at first than ok."""
+        if record.series_id is not None:
+            return True
+        before = self._reported.get((record.group, record.detector), "ok")
+        self._reported[record.group, record.detector] = record.state
+        return record.state != before
 
     def feed_dead_letters(self, messages: Sequence[Any]) -> None:
         with self.lock:

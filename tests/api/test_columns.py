@@ -11,18 +11,22 @@ import fastavro
 import numpy as np
 import pytest
 
+from model_core.outcomes import DriftRecord
 from model_core.spec import StreamSpec
 from stream_app.api import heads
 from stream_app.api.cells import AGGREGATES, Cells
 from stream_app.api.following import Feed
+from stream_app.api.reading import drift_answer
 from stream_app.api.recent import RecentRows
 from stream_app.api.roster import NONE, Roster
 from stream_app.api.view import OK, StreamView
 from stream_app.schemas.avro_schemas import SCHEMAS
 from stream_app.settings.model import Api
+from stream_app.wire.messages import encode_drift
 from tests.app.published import forecast, moment
 
 SERIES = 5
+SPEC = StreamSpec(topic="tides", freq=600_000)
 
 
 @pytest.mark.parametrize("round_", range(60))
@@ -91,6 +95,16 @@ def test_cells_combine_their_readings_as_the_stream_says(rng: np.random.Generato
     assert np.isnan(cells.last(np.array([0]))).item() == (newest[0] == 0)
 
 
+def test_readings_that_are_all_older_than_what_is_shown_are_passed_over() -> None:
+    """Somebody sends a whole file again."""
+    cells = Cells(12, SERIES)
+    cells.put(np.array([0, 1]), np.array([100, 5]), np.array([7.0, 8.0]))
+    cells.put(np.array([0, 0]), np.array([1, 88]), np.array([1.0, 2.0]))
+    assert cells.values(0, np.arange(89, 101)).tolist()[-1] == 7.0
+    assert np.isnan(cells.values(0, np.arange(89, 100))).all()
+    assert cells.last(np.array([0, 1])).tolist() == [7.0, 8.0]
+
+
 def test_a_full_roster_turns_away_and_a_deletion_makes_room() -> None:
     roster = Roster(2)
     assert roster.columns(["a", "b", "a", "c"]).tolist() == [0, 1, 0, NONE]
@@ -144,7 +158,7 @@ def in_avro(value: bytes) -> bytes:
 
 
 def test_a_forecast_in_avro_is_seen_as_one_in_json_and_a_torn_one_is_counted() -> None:
-    view = StreamView("tides", StreamSpec(topic="tides", freq=600_000), Api(series_max=10))
+    view = StreamView("tides", SPEC, Api(series_max=10))
     key, value = forecast("a", 5, [[1.0, 2.0]] * 9)
     avro = in_avro(value)
     feed = Feed(view, "forecasts", None)
@@ -152,3 +166,32 @@ def test_a_forecast_in_avro_is_seen_as_one_in_json_and_a_torn_one_is_counted() -
     keys, rows = view.forecasts.of(0)
     assert (keys.tolist(), rows["offset"].tolist(), view.unreadable) == ([5], [11], 2)
     assert (view.statuses[0], view.partitions[0], view.model_names.texts[view.models[0]]) == (OK, 3, "ridge")
+
+
+def test_of_a_partitions_reports_only_changes_are_told_and_of_series_all() -> None:
+    view = StreamView("tides", SPEC, Api(series_max=10))
+
+    def at(tick: int, whom: str, state: str) -> bytes:
+        series = whom if whom.startswith("s") else None
+        record = DriftRecord(series, None if series else whom, "cusum", 1.0, 2.0, state, tick, tick, tick)
+        ((_, value),) = encode_drift(SPEC, "tides", 0, [record])
+        return value
+
+    told = [
+        ("p0", "ok"),
+        ("p0", "warning"),
+        ("p1", "ok"),
+        ("s1", "drift"),
+        ("p0", "warning"),
+        ("p0", "ok"),
+        ("s1", "ok"),
+    ]
+    view.feed_drift([at(100 + number, *each) for number, each in enumerate(told)])
+    view.feed_drift([at(101, "s2", "drift")])  # of a partition that is read later
+    found = drift_answer(view, None, 10)
+    assert [(each.series_id or each.group, each.state) for each in found] == [
+        *[("s1", "ok"), ("p0", "ok"), ("s1", "drift")],
+        *[("p0", "warning"), ("s2", "drift")],
+    ]
+    assert [each.at for each in found] == sorted((each.at for each in found), reverse=True)
+    assert [each.state for each in drift_answer(view, "s1", 1)] == ["ok"]
