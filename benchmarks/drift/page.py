@@ -183,7 +183,7 @@ def _sizes(typical: list[dict[str, Any]]) -> list[str]:
     sizes = ", ".join(f"{each['size']:.1f} σ ({each['set']})" for each in typical)
     return [
         "",
-        f"What levels do by themselves, once in {hours:,.0f} hours of a series, as often as false alarms are asked for:",
+        f"What levels do by themselves, once in {hours:,.0f} hours of a series, as often as false alarms may come:",
         f"the mean of a day is off that of the {SLOW_SEASONS:.0f} days before it by",
         f"{sizes} or more.",
     ]
