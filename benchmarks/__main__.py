@@ -22,6 +22,7 @@ from benchmarks.million import measure_million
 from benchmarks.published import measure_published
 from benchmarks.report import write_report
 from benchmarks.scaling import measure_scaling
+from benchmarks.shadow import measure_shadow
 from benchmarks.side_by_side import measure_packs, measure_staggered, measure_w1
 from benchmarks.stage import REPOSITORY, Stage, alone, machine
 from benchmarks.two_processes import measure_two_processes
@@ -37,12 +38,14 @@ FIGURES: dict[str, tuple[str, Measure]] = {
     "million": ("1,000,000 series", measure_million),
     "scaling": ("How cost grows", measure_scaling),
     "api": ("The live page beside a worker", measure_api),
+    "shadow": ("A candidate in the shadow", measure_shadow),
 }
 FAILED = 1
 
 
-def main() -> int:
-    chosen = _arguments()
+def main(arguments: list[str] | None = None) -> int:
+    """`arguments`: those of the command line where none are given."""
+    chosen = _arguments(arguments)
     sizes = QUICK if chosen.quick else Sizes()
     if chosen.rounds:
         sizes = replace(sizes, rounds=chosen.rounds)
@@ -89,14 +92,14 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=list(FIGURES), metavar="FIGURE", help=", ".join(FIGURES))
     parser.add_argument("--rounds", type=int, help="how often each system takes its turn (3)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the benchmarks themselves")
     parser.add_argument("--peers", type=Path, metavar="DIR", help="a folder with scripts of other systems")
     parser.add_argument("--out", type=Path, help="where BENCHMARKS.md goes (docs; for --quick .tidecast/bench-quick)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import pytest
 
 from benchmarks.counting import _due_forecasts, _expect, _keys
 from benchmarks.deployment import Deployment, Shapes
+from benchmarks.drain import Drained
 from benchmarks.latency import _Schedule
+from benchmarks.shadow import row_of
 from benchmarks.stage import Stage
 from benchmarks.worker_process import FigureFailed
 from benchmarks.workload import STEP_S, Shape, Workload
@@ -58,3 +60,18 @@ def test_latency_counts_from_when_a_reading_was_due_to_be_sent() -> None:
         series = int(name[1:])
         round_ = tick - (live.first_ticks[series])
         assert schedule.times[round_, series] == pytest.approx(50.0 + number // 20 * 0.005)
+
+
+def test_the_line_of_the_shadow_sets_its_rate_against_that_without() -> None:
+    def drained(rate: float, cpu: float, **stages: float) -> Drained:
+        return Drained(1000, 1000 / rate, cpu, 1.0, 0, 0, 0, {}, stages, {})
+
+    row = row_of(
+        {
+            "without": [drained(100, 1.0), drained(200, 2.0), drained(300, 3.0)],
+            "with": [drained(90, 2.0, shadow=0.1), drained(180, 2.5, shadow=0.3), drained(270, 3.0, shadow=0.2)],
+        }
+    )
+    assert (row.value, row.low, row.high, row.unit) == (pytest.approx(180), pytest.approx(90), 270, "readings/s")
+    assert row.note.startswith("0.90 × without (200), 1.25 × its processor time; 0.20 µs a reading")
+    assert row.must == "0.9 × without"
