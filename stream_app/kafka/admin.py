@@ -105,10 +105,9 @@ class Admin(AdminClient):
             self._reports.append(error.str())
 
     def _unresolved(self, servers: str) -> str | None:
-        """What was said of the only name that is configured; of several one may do."""
-        if "," in servers:
-            return None
-        return next((_without_place(report) for report in self._reports if UNRESOLVED in report), None)
+        """What was said last, of the only name that is configured: of several one may do."""
+        newest = self._reports[-1] if self._reports else ""
+        return _without_place(newest) if UNRESOLVED in newest and "," not in servers else None
 
     def _refusal(self, servers: str) -> tuple[str, str] | None:
         """(what was said, the remedy) of the newest report that says something."""
