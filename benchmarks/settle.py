@@ -25,10 +25,11 @@ from stream_app.wire import messages
 STEP_MS, FIRST_TICK = 600_000, 2_953_000 // 12 * 12
 COMMON = {"topic": "t", "freq": "10min", "readings_per_step": 1}
 W1 = {"context_length": 96, "horizon": 12, "quantile_levels": (0.1, 0.5, 0.9), "forecast_every": 12}
+PUBLISHED = "512 → 24 × 9, every tick"
 SHAPES: dict[str, dict[str, Any]] = {
     "W1, records": W1 | {"accuracy": "records"},
     "W1, summary": W1,
-    "512 → 24 × 9, every tick": {"context_length": 512, "horizon": 24, "accuracy": "records"},
+    PUBLISHED: {"context_length": 512, "horizon": 24, "accuracy": "records"},
 }
 Result = TypeVar("Result")
 
@@ -66,13 +67,18 @@ class Stopwatch:
             self._poll(ticks_a_poll)
         return self
 
+    def each_us(self, stage: str) -> float:
+        """Processor time of what `stage` handles one of."""
+        return 1e6 * self._seconds[stage] / max(1, self._counts[stage])
+
     def table(self) -> str:
         readings = self._counts["readings"]
         lines = []
         for stage, seconds in self._seconds.items():
-            count = self._counts[stage] or 1
-            each, all_ = 1e6 * seconds / count, 1e6 * seconds / readings
-            lines.append(f"  {stage:<22} {each:9.3f} µs of {self._counts[stage]:>7,}   {all_:7.3f} µs a reading")
+            all_ = 1e6 * seconds / readings
+            lines.append(
+                f"  {stage:<22} {self.each_us(stage):9.3f} µs of {self._counts[stage]:>7,}   {all_:7.3f} µs a reading"
+            )
         return "\n".join(lines)
 
     def _poll(self, ticks: int) -> None:
