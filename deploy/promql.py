@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream_app.observability.metrics import TABLE, Metric
+from stream_app.observability.metric_table import TABLE, Metric
 
 
 def selector(attribute: str, matchers: str = "", *, suffix: str = "", kind: str | None = None) -> str:

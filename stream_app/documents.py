@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from stream_app.observability.metrics import TABLE
+from stream_app.observability.metric_table import TABLE
 from stream_app.settings.table import configuration_document
 
 
@@ -14,7 +14,7 @@ def metrics_document() -> str:
         "",
         "Served at `/metrics` in Prometheus' text format. Base units; no label grows with the number of series.",
         "Beside them stand the usual `process_…` metrics: memory, CPU, open files, start.",
-        "This page is made from the table in `stream_app/observability/metrics.py` by "
+        "This page is made from the table in `stream_app/observability/metric_table.py` by "
         "`python -m stream_app.documents`.",
         "",
         "| metric | type | labels | what it says |",

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from deploy.grafana.content import DASHBOARDS, EVENTS
 from deploy.grafana.panels import Dashboard, Panel
-from stream_app.observability.metrics import TABLE
+from stream_app.observability.metric_table import TABLE
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="prometheus")
 HEIGHT = {"number": 4, "lines": 8, "stacked": 8}

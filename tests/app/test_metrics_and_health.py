@@ -19,7 +19,8 @@ from model_core.outcomes import DriftRecord, Forecasts, Observed, Outcome, Summa
 from stream_app.errors import TidecastError
 from stream_app.observability.health import BLOCKING, Health, HealthServer, Readiness
 from stream_app.observability.logs import configure_logs
-from stream_app.observability.metrics import TABLE, Metrics
+from stream_app.observability.metric_table import TABLE
+from stream_app.observability.metrics import Metrics
 from stream_app.settings import Settings
 from stream_app.wire.json import decode
 from tests.app.polls import NOW_MS, poll, reading, spec

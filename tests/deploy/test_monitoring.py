@@ -14,7 +14,7 @@ from deploy import __main__ as deploy
 from deploy.grafana.content import DASHBOARDS, EVENTS
 from deploy.prometheus.alerts import ALERTS, RECORDED
 from deploy.promql import Queries, selector
-from stream_app.observability.metrics import TABLE
+from stream_app.observability.metric_table import TABLE
 from tests.conftest import REPOSITORY
 
 # Of Prometheus' client in every process, and of kube-state-metrics.
