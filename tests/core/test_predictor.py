@@ -150,7 +150,7 @@ def test_a_model_that_raises_fails_its_rows_and_nothing_else(rng, error):
 def test_three_newest_cells_far_out_a_wide_spread_and_none_are_suspicious_but_a_calm_one_is_not(rng):
     spec = make_spec()
     batch = make_batch(rng, 7)
-    noise = rng.normal(0, 1, batch.windows.shape)  # of two dozen cells: its own spread is anything from .6 to 1.4
+    noise = rng.normal(0, 1, batch.windows.shape)  # of forty cells: its own spread is anything from .7 to 1.4
     batch.windows[...] = (noise - noise.mean(axis=1, keepdims=True)) / noise.std(axis=1, keepdims=True)
     batch.center[...], batch.scale[...] = 0.0, 1.0
     batch.windows[1, -3:, 0] = 9.0
