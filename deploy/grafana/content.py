@@ -6,10 +6,13 @@ from deploy.grafana.panels import (
     COVERAGE,
     DEAD_SHARE,
     FALLBACKS,
+    HELD,
     LAG,
     MODEL,
     SKILL,
     TRANSACTION,
+    WAITING,
+    WAITS_FOR,
     Dashboard,
     Q,
     Row,
@@ -29,18 +32,14 @@ OVERVIEW = Dashboard(
             (
                 one("Workers", "short", "Workers that are scraped.", Q.gauge("count", "partitions")),
                 one("Partitions", "short", "Partitions that a worker owns.", Q.gauge("sum", "partitions")),
-                one("Waiting", "short", "Workers that are not ready; /readyz says why.", Q.gauge("sum", "not_ready")),
-                one(
-                    "Held",
-                    "short",
-                    "Partitions held for malformed input: `tidecast dead-letters accept`.",
-                    f"{Q.gauge('sum', 'held')} or vector(0)",
-                ),
+                WAITING,
+                HELD,
                 one(
                     "Replaying", "short", "Partitions whose state is rebuilt from the log.", Q.gauge("sum", "replaying")
                 ),
                 one("Rewinds", "short", "In the last hour.", Q.increase("rewinds", window="1h")),
                 one("Series", "short", "Series in the state.", Q.gauge("sum", "series")),
+                WAITS_FOR,
             ),
         ),
         Row(

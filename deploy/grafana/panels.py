@@ -104,3 +104,25 @@ MODEL = lines(
     (Q.gauge("sum", "model_info", "stream", "model", "version"), "{{stream}} {{model}} {{version}}"),
     kind="stacked",
 )
+WAITING = one(
+    "Waiting",
+    "short",
+    "Workers that are not ready; *Waits for* says for what, /readyz in a sentence.",
+    f"count({Q.gauge('max', 'not_ready', 'instance')} == 1) or vector(0)",
+)
+HELD = one(
+    "Held",
+    "short",
+    "Partitions held for malformed input: `tidecast dead-letters accept`.",
+    f"{Q.gauge('sum', 'held')} or vector(0)",
+)
+WAITS_FOR = lines(
+    "Waits for",
+    "short",
+    "Workers, by what they wait for. publisher: Kafka takes no outputs. kafka: it lets no start in, or "
+    "lacks a topic. store: Redis. held: malformed input. assignment: more workers than partitions. "
+    "restore: a state or an offset cannot be read.",
+    (Q.gauge("sum", "not_ready", "reason"), "{{reason}}"),
+    kind="stacked",
+    span=20,
+)

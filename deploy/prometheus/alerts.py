@@ -51,6 +51,7 @@ def burning(times: float, long: str, short: str) -> str:
 FALLBACKS = 'rung!="model",reason!~"no_model|too_short"'
 # What has an alert of its own is left out, and a worker that has no partition: it is one too many.
 WAITS = 'reason!~"assignment|store|held"'
+STORE_AWAY = f"{M5.gauge('max', 'not_ready', 'instance', where='reason=`store`')} == 1".replace("`", '"')
 REFUSED_IN_A_ROW = 5  # candidates
 CRONJOB = 'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}'
 
@@ -118,10 +119,12 @@ ALERTS = (
         f"{M5.gauge('max', 'not_ready', 'reason', where=WAITS)} == 1",
         "3m",
         "page",
-        "A worker waits: {{ $labels.reason }}.",
-        "start: Kafka, Redis or a topic is missing. publisher: Kafka does not take outputs. restore: a state or an "
-        "offset cannot be read. schema registry: messages wait for their schema.",
-        "/readyz and the worker's log say what it waits for. Bring it back; nothing is lost, and the worker goes on by "
+        "A worker waits{{ if match `kafka|publisher` $labels.reason }} for Kafka{{ end }}: {{ $labels.reason }}.",
+        "publisher: Kafka is away, or takes no outputs (too few in sync, a right). kafka: a worker cannot begin, no "
+        "broker lets it in or a topic is missing. schema registry: messages or the start wait for it. restore: a state "
+        "or an offset cannot be read. start: what is missing stands beside it: kafka, schema registry, or "
+        "TidecastRedisAway.",
+        "Bring back what it waits for; /readyz and the worker's log name it. Nothing is lost, and it goes on by "
         "itself. `tidecast doctor` looks at all of it.",
     ),
     Alert(
@@ -136,7 +139,8 @@ ALERTS = (
     ),
     Alert(
         "TidecastRedisAway",
-        f"{M5.increase('checkpoint_failures', 'instance')} > 0",
+        # A worker that cannot begin without it has written nothing yet, so nothing fails.
+        f"{M5.increase('checkpoint_failures', 'instance')} > 0 or {STORE_AWAY}",
         "3m",
         "page",
         "Redis takes no checkpoints of {{ $labels.instance }}.",

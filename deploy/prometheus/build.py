@@ -25,6 +25,7 @@ def _rule(alert: Alert) -> dict[str, Any]:
         "annotations": {
             "summary": alert.summary,
             "description": alert.cause,
+            "action": alert.action,
             "runbook_url": f"docs/ALERTS.md#{alert.name.lower()}",
         },
     }

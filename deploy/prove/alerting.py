@@ -79,7 +79,11 @@ CASES: dict[str, tuple[int, Case, list[Case]]] = {
     "TidecastRedisAway": (
         20,
         {'tidecast_checkpoint_failures_total{instance="a"}': rising(60)},
-        [{'tidecast_checkpoint_failures_total{instance="a"}': f"0x17 {rising(60)}"}, {OWNED: constant(1)}],
+        [
+            {'tidecast_checkpoint_failures_total{instance="a"}': f"0x17 {rising(60)}"},
+            {WAITS % "store": f"0x18 {constant(1)}"},
+            {OWNED: constant(1)},
+        ],
     ),
     "TidecastPartitionHeld": (
         10,

@@ -26,7 +26,9 @@ STOP_WAIT_S = 1.0  # for requests that are being answered
 
 
 # Names of reasons, as the metric tidecast_not_ready has them; that of a held partition goes on with the partition.
-BLOCKING = ("start", "assignment", "store", "schema registry", "restore", "publisher", "held")
+BLOCKING = ("start", "kafka", "assignment", "store", "schema registry", "restore", "publisher", "held")
+# What a start waits for has its own name beside "start", so that a dashboard and an alert can say which it is.
+NEEDED = ("kafka", "store", "schema registry")
 
 
 class Readiness:
@@ -69,12 +71,16 @@ class Health:
         self.readiness.block("assignment", "no partition is assigned yet")
         self._streams = tuple(settings.streams)
 
-    def waiting(self, reason: str) -> None:
-        """For a broker, a store or a topic, before anything can begin."""
+    def waiting(self, reason: str, needed: str) -> None:
+        """Before anything can begin, for one of NEEDED; a topic is Kafka's."""
+        for other in NEEDED:
+            self.readiness.clear(other)
         self.readiness.block("start", reason)
+        self.readiness.block(needed, reason)
 
     def started(self) -> None:
-        self.readiness.clear("start")
+        for name in ("start", *NEEDED):
+            self.readiness.clear(name)
 
     def assigned(self, partitions: int) -> None:
         """A worker that is one too many for the partitions is not ready, and that is worth seeing."""

@@ -52,14 +52,18 @@ def wait_until_usable(
             found = identities(settings, admin)
             store.check_server()
             find_schemas()
-        except (NotThereYet, StoreUnavailable, RegistryAway) as error:
-            reason = str(error)
+        except NotThereYet as error:
+            reason, needed = str(error), "kafka"
+        except StoreUnavailable as error:
+            reason, needed = str(error), "store"
+        except RegistryAway as error:
+            reason, needed = str(error), "schema registry"
         else:
             health.started()
             return found
         if reason != said:
             log.warning("waiting", reason=reason)
-            health.waiting(reason)
+            health.waiting(reason, needed)
             said = reason
         if time.monotonic() > deadline:
             raise TidecastError(

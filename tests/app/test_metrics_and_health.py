@@ -172,8 +172,11 @@ def test_reasons_may_be_set_from_any_thread() -> None:
 
 def test_a_worker_is_ready_once_it_started_and_has_partitions() -> None:
     health = Health(Settings(streams={"pumps": spec()}))
-    health.waiting("no broker at 127.0.0.1:1")
+    health.waiting("no broker at 127.0.0.1:1", "kafka")
     assert health.readiness.reasons["start"] == "no broker at 127.0.0.1:1"
+    health.waiting("Redis does not answer", "store")
+    assert set(health.readiness.reasons) == {"start", "store", "assignment"}
+    assert health.readiness.reasons["store"] == health.readiness.reasons["start"] == "Redis does not answer"
     health.started()
     assert list(health.readiness.reasons) == ["assignment"]
     health.assigned(2)
@@ -274,8 +277,8 @@ def test_what_a_worker_waits_for_is_a_metric_as_long_as_it_does() -> None:
     health.publishing_fails("no broker")
     health.held("tides[0]", "malformed")
     assert waits() == {"publisher", "held"}
-    blocks = (health.store_away, health.registry_away, health.restore_waits, health.waiting)
-    for block in blocks:
+    health.waiting("away", "kafka")
+    for block in (health.store_away, health.registry_away, health.restore_waits):
         block("away")
     health.assigned(0)
     assert waits() == set(BLOCKING)
