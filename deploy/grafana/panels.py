@@ -119,9 +119,9 @@ HELD = one(
 WAITS_FOR = lines(
     "Waits for",
     "short",
-    "Workers, by what they wait for. publisher: Kafka takes no outputs. kafka: it lets no start in, or "
-    "lacks a topic. store: Redis. held: malformed input. assignment: more workers than partitions. "
-    "restore: a state or an offset cannot be read.",
+    "Workers, by what they wait for. publisher: Kafka takes no outputs. kafka: it lets no start in, lacks a "
+    "topic, or gives no offsets. store: Redis. held: malformed input. assignment: no partition, as with more workers "
+    "than partitions. start, restore: beside them stands what they need.",
     (Q.gauge("sum", "not_ready", "reason"), "{{reason}}"),
     kind="stacked",
     span=20,

@@ -121,9 +121,8 @@ ALERTS = (
         "page",
         "A worker waits{{ if match `kafka|publisher` $labels.reason }} for Kafka{{ end }}: {{ $labels.reason }}.",
         "publisher: Kafka is away, or takes no outputs (too few in sync, a right). kafka: a worker cannot begin, no "
-        "broker lets it in or a topic is missing. schema registry: messages or the start wait for it. restore: a state "
-        "or an offset cannot be read. start: what is missing stands beside it: kafka, schema registry, or "
-        "TidecastRedisAway.",
+        "broker lets it in or a topic is missing, or offsets cannot be read. schema registry: messages or the start "
+        "wait for it. start, restore: what is missing stands beside it: kafka, schema registry, or TidecastRedisAway.",
         "Bring back what it waits for; /readyz and the worker's log name it. Nothing is lost, and it goes on by "
         "itself. `tidecast doctor` looks at all of it.",
     ),

@@ -102,12 +102,15 @@ class Health:
     def registry_there(self) -> None:
         self.readiness.clear("schema registry")
 
-    def restore_waits(self, reason: str) -> None:
-        """Partitions are ours, and their state or offsets cannot be read yet."""
+    def restore_waits(self, reason: str, needed: str) -> None:
+        """Partitions are ours, and their state ("store") or offsets ("kafka") cannot be read yet."""
+        self.restored()
         self.readiness.block("restore", reason)
+        self.readiness.block(f"{needed} to restore", reason)
 
     def restored(self) -> None:
-        self.readiness.clear("restore")
+        for name in ("restore", "kafka to restore", "store to restore"):
+            self.readiness.clear(name)
 
     def publishing_fails(self, reason: str) -> None:
         self.readiness.block("publisher", reason)

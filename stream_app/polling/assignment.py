@@ -106,7 +106,7 @@ class Assignment:
         try:
             taken = tuple(self._restorer.restore(consumer, partitions)) if partitions else ()
         except (StoreUnavailable, KafkaAway) as error:
-            self._health.restore_waits(str(error))
+            self._health.restore_waits(str(error), "store" if isinstance(error, StoreUnavailable) else "kafka")
             raise
         self._health.restored()
         self.owned = self.owned | {owned.at: owned for owned in taken}

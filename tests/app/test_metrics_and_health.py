@@ -274,12 +274,21 @@ def test_what_a_worker_waits_for_is_a_metric_as_long_as_it_does() -> None:
     health.started()
     health.assigned(1)
     assert waits() == set()
+    health.restore_waits("no offsets", "kafka")
+    assert waits() == {"restore", "kafka"}
+    health.restore_waits("no state", "store")
+    assert waits() == {"restore", "store"}
+    health.store_away("no answer")
+    health.restored()
+    assert waits() == {"store"}  # checkpoints are paused all the same
+    health.store_there()
     health.publishing_fails("no broker")
     health.held("tides[0]", "malformed")
     assert waits() == {"publisher", "held"}
     health.waiting("away", "kafka")
-    for block in (health.store_away, health.registry_away, health.restore_waits):
-        block("away")
+    health.store_away("away")
+    health.registry_away("away")
+    health.restore_waits("away", "store")
     health.assigned(0)
     assert waits() == set(BLOCKING)
     assert {name for name in BLOCKING if not health.readiness.is_blocked(name)} == set()
