@@ -65,7 +65,8 @@ ALERTS = (
         f"Catching up would take longer than {LATE_S} s, for so long that the month's budget "
         f"({1 - OBJECTIVE:.1%} of the time) is gone "
         "in days. Too few workers, a slow broker or store, a worker that restarts, or a burst of input.",
-        "Dashboard overview, row *Is it late*. Lag on all partitions: more workers, up to the partitions. On "
+        "What fires beside it (a worker waits, Redis is away, a partition is held) is the cause: begin there. Else "
+        "dashboard overview, row *Is it late*. Lag on all partitions: more workers, up to the partitions. On "
         "one: its worker's "
         "log, and whether the partition is held. Transactions slow: the brokers. Replaying: it ends by itself.",
     ),
@@ -229,9 +230,10 @@ ALERTS = (
         "1m",
         "ticket",
         "A worker cannot load the model of {{ $labels.stream }}.",
-        "The registry cannot be read, a file is damaged, or the model does not fit the stream's settings. "
+        "The registry is away or empty, a file is damaged, or the model does not fit the stream's settings. "
         "The model from before serves; in a worker that begins, the naive forecasts.",
-        "The worker's log says which. `tidecast models show VERSION` checks its sums; train again, or roll back.",
+        "Is the volume or store of models.registry there? The worker's log says what is wrong. `tidecast models show "
+        "VERSION` checks its sums; train again, or roll back.",
     ),
     Alert(
         "TidecastTrainingGateFailing",

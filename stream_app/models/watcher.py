@@ -59,6 +59,9 @@ class ModelWatcher(Watcher):
             try:
                 version = self._registry.champion(stream)
                 candidate = self._registry.alias(stream, "candidate") if self._shadowed else None
+                if version is None and stream in self.offers:  # an empty folder and one that is not mounted look alike
+                    had = self.offers[stream].facts.version
+                    raise TidecastError(f"expected a champion of {stream}, as {had} was, found none (models.registry)")
                 if self._looks % TRAINING_LOOKS == 0:
                     self._metrics.show_training(stream, self._registry.attempts(stream))
             except Exception as error:  # noqa: BLE001 - any file system may be behind the registry; serving goes on

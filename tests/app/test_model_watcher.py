@@ -78,6 +78,24 @@ def test_a_champion_without_its_manifest_is_refused_once_and_the_one_before_serv
     assert watched.metric("tidecast_champion_refused") == 0
 
 
+@pytest.mark.parametrize("gone", ["aliases/champion.json", "."])
+def test_a_champion_that_is_gone_is_missed_once_until_it_is_back(watched: Watched, gone: str) -> None:
+    """A volume that is not mounted looks like a registry in which nothing was published yet."""
+    assert watched.look() == []
+    assert watched.metric("tidecast_champion_refused") == 0
+    watched.publish("old")
+    watched.registry.promote(STREAM, "old")
+    assert watched.look() == []
+    away = watched.folder.with_name("away")
+    (watched.folder / gone).rename(away)
+    (said,) = watched.look(times=6)
+    assert "as old was, found none" in said["error"]
+    assert (watched.offered(), watched.metric("tidecast_champion_refused")) == ("old", 1)
+    away.rename(watched.folder / gone)
+    assert watched.look() == []
+    assert watched.metric("tidecast_champion_refused") == 0
+
+
 def test_a_champion_that_was_changed_is_refused_once(watched: Watched) -> None:
     watched.publish("old")
     watched.registry.promote(STREAM, "old")
