@@ -13,6 +13,7 @@ from deploy.grafana.panels import (
     TRANSACTION,
     WAITING,
     WAITS_FOR,
+    WORKERS,
     Dashboard,
     Q,
     Row,
@@ -30,7 +31,7 @@ OVERVIEW = Dashboard(
         Row(
             "Is it healthy",
             (
-                one("Workers", "short", "Workers that are scraped.", Q.gauge("count", "partitions")),
+                WORKERS,
                 one("Partitions", "short", "Partitions that a worker owns.", Q.gauge("sum", "partitions")),
                 WAITING,
                 HELD,

@@ -126,3 +126,4 @@ WAITS_FOR = lines(
     kind="stacked",
     span=20,
 )
+WORKERS = one("Workers", "short", "Workers that are scraped.", f"{Q.gauge('count', 'partitions')} or vector(0)")

@@ -52,6 +52,8 @@ FALLBACKS = 'rung!="model",reason!~"no_model|too_short"'
 # What has an alert of its own is left out, and a worker that has no partition: it is one too many.
 WAITS = 'reason!~"assignment|store|held"'
 STORE_AWAY = f"{M5.gauge('max', 'not_ready', 'instance', where='reason=`store`')} == 1".replace("`", '"')
+# A version that the state names and the registry does not have: where there was no model yet, neither has a name.
+MODEL_GONE = f"{M5.gauge('max', 'model_info', 'stream', where='model=`none`,version!=`none`')} == 1".replace("`", '"')
 REFUSED_IN_A_ROW = 5  # candidates
 CRONJOB = 'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}'
 
@@ -226,7 +228,7 @@ ALERTS = (
     ),
     Alert(
         "TidecastModelRefused",
-        f"{M5.gauge('max', 'champion_refused', 'stream')} == 1",
+        f"{M5.gauge('max', 'champion_refused', 'stream')} == 1 or {MODEL_GONE}",
         "1m",
         "ticket",
         "A worker cannot load the model of {{ $labels.stream }}.",

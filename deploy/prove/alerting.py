@@ -123,7 +123,10 @@ CASES: dict[str, tuple[int, Case, list[Case]]] = {
     "TidecastModelRefused": (
         30,
         {'tidecast_champion_refused{stream="s",instance="a"}': f"0x20 {constant(1)}"},
-        [{'tidecast_champion_refused{stream="s",instance="a"}': f"1x20 {constant(0)}"}],
+        [
+            {'tidecast_champion_refused{stream="s",instance="a"}': f"1x20 {constant(0)}"},
+            {'tidecast_model_info{stream="s",model="none",version="none",instance="a"}': constant(1)},
+        ],
     ),
     "TidecastTrainingGateFailing": (
         90,
