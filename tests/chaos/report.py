@@ -51,16 +51,24 @@ def write(name: str, numbers: Mapping[str, Any], folder: Path = PROOFS) -> Path:
     """With the commit that was tried and how busy the machine was: recovery times mean little without."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=PROOFS.parent, capture_output=True, text=True, check=False
-    )
     where = {
-        "commit": described.stdout.strip(),
+        "commit": _commit(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[2], 1),  # of the last 15 minutes, this run included
     }
     path.write_text(json.dumps({"run": name, **numbers, **where}, indent=1) + "\n")
     return path
+
+
+def _commit() -> str:
+    """What was tried; "-dirty" where more than proofs has changed since."""
+
+    def said(*arguments: str) -> str:
+        asked = ["git", *arguments]
+        return subprocess.run(asked, cwd=PROOFS.parents[1], capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = said("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/proofs")
+    return said("describe", "--always") + ("-dirty" if changed else "")
 
 
 def table(folder: Path = PROOFS) -> str:
