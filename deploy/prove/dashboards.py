@@ -88,7 +88,7 @@ class Grafana:
     def wait(self) -> str:
         """Its version, once it answers and has the dashboards."""
         wait_for(
-            lambda: len(self.call("/api/search?type=dash-db")) >= len(DASHBOARDS), "Grafana has the dashboards", 60
+            lambda: len(self.call("/api/search?type=dash-db")) >= len(DASHBOARDS), "Grafana has the dashboards", 180
         )
         expect(
             self.call("/api/datasources/uid/prometheus/health")["status"] == "OK",
