@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
+from benchmarks.deployment import OUTPUTS
 from benchmarks.ladder import story
 from benchmarks.stage import REPOSITORY, Stage
 from benchmarks.worker_process import GroupProgress, wait_until
@@ -29,7 +30,6 @@ from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 
 NAME, STREAM = "ladder", "waves"
-OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal", "control")
 TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 30.0
 SPOILED = (sys.executable, "-m", "benchmarks.ladder.spoiled_worker")
 CONFIGURATION = """
