@@ -6,8 +6,10 @@ nothing that could run.
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any
 
@@ -32,6 +34,17 @@ TENSORS_FILE = "model.safetensors"
 GAUSSIAN_CUSUM_THRESHOLD = 12.7
 BASE = "quantiles.base"
 SERIES_TABLES = "quantiles.series"
+
+
+def version_of(moment: datetime, token: str) -> str:
+    """The name of a version that is made now: they sort by their age, and `token` tells two of one second apart."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token}"
+
+
+def made_at(version: str | None) -> float | None:
+    """When a version was made, as its name says: seconds since the epoch. None: it was named otherwise."""
+    made = re.match(r"(\d{8}T\d{6})Z-", version or "")
+    return datetime.strptime(made[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() if made else None
 
 
 class Strict(BaseModel):

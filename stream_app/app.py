@@ -2,13 +2,13 @@
 
 Threads, and what goes from one to the next:
 
-    poll thread (polling/) ── poll batches ───▶ event loop: the Faust agent (polling/agents.py)
+    poll thread (polling/) ── poll batches ───▶ event loop: the Faust agent (agents.py)
         ▲                                            │
         │ permits, offsets to commit, rewinds        ▼
     publisher thread (delivery/) ◀── parcels ── pipeline thread (pipeline/)
         │ committed cuts
         ▼
-    saver thread (checkpoints/)
+    saver thread (delivery/saver.py)
 
 Faust brings the agent, supervision and signals; its own Kafka transport is off, since it takes one event at a time.
 """
@@ -27,29 +27,30 @@ import faust
 import mode
 import structlog
 
+from stream_app.agents import add_agents
 from stream_app.checkpoints import CheckpointStore, Identity, connect
-from stream_app.checkpoints.saver import Saver
 from stream_app.dead_letters.holds import HoldWatcher
 from stream_app.delivery import AtLeastOnce, ExactlyOnce
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.delivery.publisher import Publisher
+from stream_app.delivery.saver import Saver
 from stream_app.errors import TidecastError
 from stream_app.kafka.clients import consumer_properties, output_properties
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.watcher import ModelWatcher
 from stream_app.observability.health import Health, HealthServer
 from stream_app.observability.metrics import Metrics
+from stream_app.partitions.names import StreamPartition
 from stream_app.pipeline.forecast_batches import ForecastBatches
 from stream_app.pipeline.pipeline import Pipeline
-from stream_app.polling.agents import add_agents
 from stream_app.polling.assignment import Assignment
 from stream_app.polling.consumer import PollThread
-from stream_app.polling.poll_batch import PollBatch, StreamPartition
+from stream_app.polling.poll_batch import PollBatch
 from stream_app.recovery.restore import Restorer
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.runtime.startup import wait_until_usable
-from stream_app.schemas.output_schemas import avro_writers
-from stream_app.schemas.registry import schemas_of
+from stream_app.schema_registry.client import schemas_of
+from stream_app.schema_registry.our_schemas import avro_writers
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -161,9 +162,9 @@ class DataPlane:
         forecasts = ForecastBatches(settings, registry, self.metrics)
         self._watcher = ModelWatcher(settings, registry, self.metrics)
         commits, rewinds = OffsetCommits(), Rewinds()
-        restorer = Restorer(settings, store=self._store, forecasts=forecasts, identities=self._identities)
+        restorer = Restorer(settings, store=self._store, facts=forecasts.facts, identities=self._identities)
         assignment = Assignment(settings, restorer=restorer, health=self.health)
-        saver = Saver(settings, self._store, assignment, self.health, self.metrics, rewinds, self.fail)
+        saver = Saver(settings, self._store, lambda: assignment.owned, self.health, self.metrics, rewinds, self.fail)
         self._publisher = Publisher(
             settings,
             delivery=_delivery(settings, commits),

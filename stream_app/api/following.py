@@ -20,7 +20,7 @@ from stream_app.errors import TidecastError
 from stream_app.kafka.clients import reader_properties
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.observability.health import Readiness
-from stream_app.schemas.registry import schemas_of
+from stream_app.schema_registry.client import schemas_of
 from stream_app.wire import decoder
 from stream_app.wire.framing import MAGIC, Schemas
 from stream_app.wire.published import as_json

@@ -1,6 +1,6 @@
-"""Partition state in Redis. saver.py is the thread that writes it when its offset is committed; store.py reads as the
-order of a checkpoint; cut.py says what goes where, header.py what a checkpoint says of itself, commands.py how writes
-are fenced, reading.py what is believed; sizing.py how much a series takes.
+"""Partition state in Redis. store.py reads as the order of a checkpoint; cut.py says what goes where, header.py what a
+checkpoint says of itself, commands.py how writes are fenced, reading.py what is believed; sizing.py how much a series
+takes. delivery/saver.py is the thread that writes it, when its offset is committed.
 """
 
 from stream_app.checkpoints.client import connect

@@ -86,7 +86,7 @@ class _Lineage:
 
 
 class CheckpointStore:
-    """One per process. `cut` belongs to the pipeline's thread, `write` to the publisher's."""
+    """One per process. `cut` belongs to the pipeline's thread, `write` to the saver's."""
 
     def __init__(
         self, client: Any, application_id: str, *, chunk_bytes: int = CHUNK_BYTES, chunk_pieces: int = CHUNK_PIECES

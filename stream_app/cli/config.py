@@ -26,7 +26,7 @@ WIDE = 120  # columns from which the settings are a table, not a list
 @app.command()
 def check(file: File = None, config: Config = DEFAULT_FILE) -> None:
     """Say what is wrong with a configuration, a sentence a problem; exit code 2 when something is."""
-    from stream_app.schemas.registry import schemas_of
+    from stream_app.schema_registry.client import schemas_of
     from stream_app.settings import Settings
     from stream_app.wire import decoder
 

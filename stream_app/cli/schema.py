@@ -60,7 +60,7 @@ def _chosen(output: str | None, *, avro: bool) -> dict[str, Any]:
 
 def _register(config: Path, stream: str | None) -> None:
     from stream_app.kafka.topics import streams_of
-    from stream_app.schemas.output_schemas import register
+    from stream_app.schema_registry.our_schemas import register
     from stream_app.settings import Settings
 
     settings = Settings.load(config)

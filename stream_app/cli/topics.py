@@ -40,7 +40,7 @@ def create(
 ) -> None:
     """Create the input and output topics that are not there yet. Those that are there stay as they are."""
     from stream_app.kafka.topics import FOREVER, TopicAdmin, streams_of, wanted
-    from stream_app.schemas.output_schemas import register
+    from stream_app.schema_registry.our_schemas import register
     from stream_app.settings import Settings
 
     settings = Settings.load(config)

@@ -17,7 +17,7 @@ from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.input_tail import InputTail
 from stream_app.kafka.topic_follower import TopicFollower
-from stream_app.schemas.registry import schemas_of
+from stream_app.schema_registry.client import schemas_of
 from stream_app.settings import Settings
 from stream_app.watch import WatchModel
 from stream_app.watch.view import FRAME_ROWS, Frame, render

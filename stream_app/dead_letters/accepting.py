@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stream_app.checkpoints import connect
 from stream_app.checkpoints.commands import reaching
 from stream_app.dead_letters.holds import LOOK_S, Holds
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings

@@ -14,7 +14,7 @@ import redis.exceptions
 import structlog
 
 from stream_app.checkpoints.commands import PartitionKeys
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 from stream_app.runtime.watching import Watcher
 
 if TYPE_CHECKING:

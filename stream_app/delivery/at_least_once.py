@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from stream_app.delivery.commits import CommitRequest, OffsetCommits
 from stream_app.delivery.producer import Delivery
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 
 if TYPE_CHECKING:
-    from stream_app.polling.assignment import Owned
+    from stream_app.partitions.owned import Owned
     from stream_app.settings import Settings
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_app.delivery.failures import Aborted
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 
 if TYPE_CHECKING:
-    from stream_app.polling.assignment import Owned
+    from stream_app.partitions.owned import Owned
 
 # Errors after which the same commit can never succeed; all others are tried again until the deadline.
 HOPELESS = {

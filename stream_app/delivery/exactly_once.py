@@ -16,10 +16,10 @@ from confluent_kafka import KafkaException, TopicPartition
 from stream_app.delivery.commits import Committed, OffsetCommits, Permit
 from stream_app.delivery.failures import Aborted, ProducerLost, PublishFailed, failure_of
 from stream_app.delivery.producer import Delivery, OutputProducer
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 
 if TYPE_CHECKING:
-    from stream_app.polling.assignment import Owned
+    from stream_app.partitions.owned import Owned
     from stream_app.settings import Settings
 
 RETRY_S = 0.01

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stream_app.delivery.outbox import Outbox
-from stream_app.polling.poll_batch import Receipt, StreamPartition
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Receipt
 
 if TYPE_CHECKING:
     from stream_app.checkpoints import Cut
-    from stream_app.polling.assignment import Owned
+    from stream_app.partitions.owned import Owned
 
 
 @dataclass(frozen=True)

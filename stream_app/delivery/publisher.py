@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from stream_app.checkpoints.saver import CommittedCut, Saver
 from stream_app.delivery import (
     Aborted,
     AtLeastOnce,
@@ -39,7 +38,8 @@ from stream_app.delivery import (
 from stream_app.delivery.lead import Lead
 from stream_app.delivery.outbox import Outbox
 from stream_app.delivery.parcel import Parcel, TransactionCut
-from stream_app.polling.assignment import Owned
+from stream_app.delivery.saver import CommittedCut, Saver
+from stream_app.partitions.owned import Owned
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.runtime.inbox import Inbox
 

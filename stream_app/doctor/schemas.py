@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stream_app.doctor.findings import Findings, error, ok
 from stream_app.errors import TidecastError
-from stream_app.schemas.output_schemas import avro_writers
+from stream_app.schema_registry.our_schemas import avro_writers
 from stream_app.wire import WITH_REGISTRY
 
 if TYPE_CHECKING:

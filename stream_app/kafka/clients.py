@@ -1,6 +1,6 @@
 """The properties of the worker's Kafka clients: those from the settings, and those that the worker owns.
 
-Why each is owned stands in kafka_properties.py, which refuses them in a configuration.
+Why each is owned stands in settings/kafka_properties.py, which refuses them in a configuration.
 """
 
 from __future__ import annotations

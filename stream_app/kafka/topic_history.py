@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.schemas.registry import schemas_of
+from stream_app.schema_registry.client import schemas_of
 from stream_app.wire import decoder
 
 if TYPE_CHECKING:

@@ -211,12 +211,6 @@ class ModelRegistry:
         self._fs.mv(temporary, path)
 
 
-def made_at(version: str | None) -> float | None:
-    """When a version was made, as its name says: seconds since the epoch."""
-    made = re.match(r"(\d{8}T\d{6})Z-", version or "")
-    return datetime.strptime(made[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() if made else None
-
-
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 

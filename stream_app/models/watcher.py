@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import structlog
 
-from model_core.batches import WindowBatch
 from model_core.errors import CoreError, MissingBundle
-from model_core.ladder import REASON_NAMES, Reason
-from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.pipeline.forecast_batches import Loaded
+from stream_app.models.loaded import LoadedModel, load_and_try
 from stream_app.runtime.watching import Watcher
 
 if TYPE_CHECKING:
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
     from stream_app.observability.metrics import Metrics
     from stream_app.settings import Settings
 
-START_TICK = 1_000_000  # any moment
 TRAINING_LOOKS = 12  # of so many looks one is at what became of training: a list of files
 log = structlog.get_logger(__name__)
 
@@ -47,8 +42,8 @@ class ModelWatcher(Watcher):
         self._said: dict[str, str] = {}  # stream → what is wrong with its registry: said once
         self._looks = 0
         self._shadowed = settings.models.shadow_series_max > 0
-        self.offers: dict[str, Loaded] = {}
-        self.candidates: dict[str, Loaded] = {}
+        self.offers: dict[str, LoadedModel] = {}
+        self.candidates: dict[str, LoadedModel] = {}
 
     def start(self) -> None:
         self.look()  # so that the first forecast is the champion's already
@@ -76,7 +71,7 @@ class ModelWatcher(Watcher):
                 self._find(stream, spec, candidate, self.candidates)
         self._looks += 1
 
-    def _find(self, stream: str, spec: StreamSpec, version: str | None, found: dict[str, Loaded]) -> None:
+    def _find(self, stream: str, spec: StreamSpec, version: str | None, found: dict[str, LoadedModel]) -> None:
         """Puts it among those `found`, if it is another one and can be loaded."""
         there = found.get(stream)
         if version is None or (there is not None and there.facts.version == version):
@@ -94,7 +89,7 @@ class ModelWatcher(Watcher):
             self._said[stream] = error
             log.error("model registry cannot be read, the model in charge serves on", stream=stream, error=error)
 
-    def _try(self, stream: str, spec: StreamSpec, version: str, found: dict[str, Loaded]) -> None:
+    def _try(self, stream: str, spec: StreamSpec, version: str, found: dict[str, LoadedModel]) -> None:
         try:
             found[stream] = load_and_try(self._registry, stream, spec, version, self._device, self._strict)
         except (CoreError, TidecastError, OSError, ValueError, RuntimeError) as error:
@@ -108,36 +103,3 @@ class ModelWatcher(Watcher):
         else:
             event = "model offered" if found is self.offers else "candidate found"
             log.info(event, stream=stream, version=version)
-
-
-def load_and_try(
-    registry: ModelRegistry, stream: str, spec: StreamSpec, version: str, device: str, strict: bool
-) -> Loaded:
-    """Raises when the bundle is corrupt, made for another configuration, or its model does not answer a window."""
-    bundle = registry.load(stream, version)
-    if (misfit := bundle.misfit(spec)) is not None:
-        raise TidecastError(misfit)
-    predictor = Predictor(spec, bundle, device=device, strict=strict)
-    answer = predictor.raw(ordinary_window(spec, bundle.facts().season))
-    if answer.reason[0] != Reason.OK:
-        why = REASON_NAMES[answer.reason[0]]
-        raise TidecastError(f"model {version}: expected an answer for an ordinary window, found {why}")
-    return Loaded(predictor, bundle.facts())
-
-
-def ordinary_window(spec: StreamSpec, season: int) -> WindowBatch:
-    """One full window of a sine, as a running series would have it."""
-    length, futures = spec.context_length, len(spec.future_covariates)
-    channels = 1 + len(spec.past_covariates) + futures
-    wave = np.sin(np.arange(max(length, season)) * (2 * np.pi / max(season, 2))).astype(np.float32)
-    return WindowBatch(
-        windows=np.repeat(wave[None, -length:, None], channels, axis=2),
-        known=np.zeros((1, spec.horizon, futures), np.float32),
-        season=wave[None, -season:],
-        origins=np.array([START_TICK], np.int64),
-        center=np.zeros((1, channels)),
-        scale=np.full((1, channels), float(wave.std()) or 1.0),
-        level=np.zeros(1),
-        fill=np.zeros(1, np.int8),
-        readings=np.array([10 * length], np.int64),
-    )

@@ -11,13 +11,13 @@ from itertools import takewhile
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from model_core.bundle import made_at
 from model_core.drift.alarms import NAMES as ALARMS
 from model_core.gate.attempt import Attempt
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
 from model_core.outcomes import STORMS, DriftRecord, Observed, Outcome, Summaries
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
-from stream_app.models.registry import made_at
 from stream_app.observability.health import BLOCKING, Readiness
 from stream_app.observability.metric_table import TABLE, Metric
 from stream_app.wire.decoded import REASONS, DecodedPoll

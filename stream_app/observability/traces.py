@@ -17,7 +17,7 @@ import structlog
 
 from model_core.outcomes import Forecasts, Rejected
 from model_core.readings import Readings
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 
 if TYPE_CHECKING:
     from model_core.spec import StreamSpec

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from stream_app.checkpoints import CheckpointStore, Cut, OwnershipLost
 from stream_app.delivery.parcel import TransactionCut
-from stream_app.polling.assignment import Owned
-from stream_app.polling.poll_batch import Receipt, StreamPartition
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Owned, Receipt
 
 if TYPE_CHECKING:
-    from stream_app.checkpoints.saver import Saver
+    from stream_app.delivery.saver import Saver
     from stream_app.settings import Limits
 
 NEVER = float("inf")

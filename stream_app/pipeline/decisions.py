@@ -13,11 +13,12 @@ import structlog
 
 from model_core.bundle import ModelFacts
 from model_core.shadow_offsets import ShadowOffsets
-from stream_app.pipeline.forecast_batches import ForecastBatches, Loaded
+from stream_app.models.loaded import LoadedModel
+from stream_app.partitions.journaled import Kind
+from stream_app.partitions.owned import Owned
+from stream_app.pipeline.forecast_batches import ForecastBatches
 from stream_app.pipeline.leaving import Leaving
 from stream_app.pipeline.shadows import Shadows
-from stream_app.polling.assignment import Owned
-from stream_app.recovery.journal import Kind
 
 if TYPE_CHECKING:
     from stream_app.observability.metrics import Metrics
@@ -31,7 +32,7 @@ class Decisions:
     def __init__(
         self,
         forecasts: ForecastBatches,
-        offers: Mapping[str, Loaded],
+        offers: Mapping[str, LoadedModel],
         shadows: Shadows,
         leaving: Leaving,
         metrics: Metrics,
@@ -91,9 +92,9 @@ class Decisions:
 
     def facts(self, owned: Owned) -> ModelFacts:
         """Of the model in charge of a partition."""
-        return self._forecasts.load(owned.at.stream, owned.state.model_version).facts
+        return self._forecasts.facts(owned.at.stream, owned.state.model_version)
 
-    def _new_champion(self, owned: Owned) -> Loaded | None:
+    def _new_champion(self, owned: Owned) -> LoadedModel | None:
         offered = self._offers.get(owned.at.stream)
         version = owned.state.model_version
         if offered is None or not owned.is_live:
@@ -103,7 +104,7 @@ class Decisions:
         return None if same and not self._forecasts.load(owned.at.stream, version).gone else offered
 
     def _swap(self, owned: Owned, version: str | None, learned: ShadowOffsets | None) -> None:
-        facts = self._forecasts.load(owned.at.stream, version).facts
+        facts = self._forecasts.facts(owned.at.stream, version)
         owned.state.swap_model(facts, learned)
         self._metrics.show_model(owned.at.stream, facts.name, facts.version)
 

@@ -7,7 +7,7 @@ the registry still has. Used by the pipeline's thread only; candidates come in f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,8 @@ from model_core.ladder import Reason, Rung
 from model_core.outcomes import Observed
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
-from stream_app.polling.assignment import Owned
+from stream_app.models.loaded import LoadedModel
+from stream_app.partitions.owned import Owned
 
 if TYPE_CHECKING:
     from stream_app.models.registry import ModelRegistry
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model that is ready to answer, and what a partition's state needs to know of it."""
-
-    predictor: Predictor
-    facts: ModelFacts
-    gone: bool = False  # nobody has its files: the ladder answers, until they are back or another takes charge
 
 
 class ForecastBatches:
@@ -49,16 +41,20 @@ class ForecastBatches:
         self._windows_max = settings.limits.forecast_batch_max
         self._registry = registry
         self._metrics = metrics
-        self._loaded: dict[tuple[str, str | None], Loaded] = {}
+        self._loaded: dict[tuple[str, str | None], LoadedModel] = {}
 
-    def load(self, stream: str, version: str | None) -> Loaded:
+    def load(self, stream: str, version: str | None) -> LoadedModel:
         """The model of a version, from memory or the registry; None: no model yet, naive rungs answer."""
         key = (stream, version)
         if key not in self._loaded:
             self._loaded[key] = self._from_registry(stream, version)
         return self._loaded[key]
 
-    def _from_registry(self, stream: str, version: str | None) -> Loaded:
+    def facts(self, stream: str, version: str | None) -> ModelFacts:
+        """What a partition's state needs to know of that model."""
+        return self.load(stream, version).facts
+
+    def _from_registry(self, stream: str, version: str | None) -> LoadedModel:
         spec = self._streams[stream]
         try:
             bundle = self._registry.load(stream, version) if version is not None else None
@@ -67,11 +63,11 @@ class ForecastBatches:
             log.error("model is gone, the ladder answers", stream=stream, version=version, error=str(error))
             self._metrics.models_refused.labels(stream).inc()
             facts = replace(ModelFacts.none(spec), version=version)
-            return Loaded(Predictor(spec, None, gone=True), facts, gone=True)
+            return LoadedModel(Predictor(spec, None, gone=True), facts, gone=True)
         predictor = Predictor(spec, bundle, device=self._device, strict=self._strict)
-        return Loaded(predictor, bundle.facts() if bundle else ModelFacts.none(spec))
+        return LoadedModel(predictor, bundle.facts() if bundle else ModelFacts.none(spec))
 
-    def adopt(self, stream: str, loaded: Loaded) -> None:
+    def adopt(self, stream: str, loaded: LoadedModel) -> None:
         """A model that the watcher has loaded and tried."""
         self._loaded[stream, loaded.facts.version] = loaded
 

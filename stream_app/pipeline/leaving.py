@@ -19,9 +19,9 @@ from model_core.readings import Readings
 from stream_app.dead_letters.record import encode_dead_letter
 from stream_app.delivery.outbox import Addressed, Outbox
 from stream_app.observability.traces import Traces
-from stream_app.polling.assignment import Owned
-from stream_app.recovery.journal import Decision
-from stream_app.recovery.replay import since
+from stream_app.partitions.journaled import Decision
+from stream_app.partitions.owned import Owned
+from stream_app.pipeline.replay import since
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
 from stream_app.wire.decoded import Reason

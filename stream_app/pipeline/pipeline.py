@@ -20,30 +20,23 @@ from stream_app.dead_letters.record import MalformedShare
 from stream_app.delivery.outbox import Outbox
 from stream_app.delivery.parcel import Parcel
 from stream_app.delivery.publisher import Publisher
+from stream_app.models.loaded import LoadedModel
 from stream_app.observability.metrics import Spent
 from stream_app.observability.traces import Traces
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Owned
 from stream_app.pipeline.cuts import Cuts
 from stream_app.pipeline.decisions import Decisions
-from stream_app.pipeline.forecast_batches import ForecastBatches, Loaded, model_failed_in, window_offsets
+from stream_app.pipeline.forecast_batches import ForecastBatches, model_failed_in, window_offsets
 from stream_app.pipeline.leaving import Leaving
+from stream_app.pipeline.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
 from stream_app.pipeline.shadows import Shadows
-from stream_app.polling.assignment import Owned
-from stream_app.polling.poll_batch import (
-    Accepted,
-    Assigned,
-    Change,
-    Lost,
-    PollBatch,
-    Released,
-    Rewound,
-    StreamPartition,
-)
-from stream_app.recovery.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
+from stream_app.polling.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, Released, Rewound
 from stream_app.wire import DecodedPoll, decoder
 
 if TYPE_CHECKING:
     from stream_app.checkpoints import CheckpointStore, Identity
-    from stream_app.checkpoints.saver import Saver
+    from stream_app.delivery.saver import Saver
     from stream_app.observability.metrics import Metrics
     from stream_app.settings import Settings
     from stream_app.wire.framing import Schemas
@@ -68,8 +61,8 @@ class Pipeline:
         *,
         identities: Mapping[str, Identity],
         forecasts: ForecastBatches,
-        offers: Mapping[str, Loaded],
-        candidates: Mapping[str, Loaded],
+        offers: Mapping[str, LoadedModel],
+        candidates: Mapping[str, LoadedModel],
         publisher: Publisher,
         saver: Saver,
         store: CheckpointStore,

@@ -13,8 +13,9 @@ import structlog
 
 from model_core.batches import WindowBatch
 from model_core.shadow_offsets import ShadowOffsets
-from stream_app.pipeline.forecast_batches import ForecastBatches, Loaded
-from stream_app.polling.assignment import Owned
+from stream_app.models.loaded import LoadedModel
+from stream_app.partitions.owned import Owned
+from stream_app.pipeline.forecast_batches import ForecastBatches
 
 if TYPE_CHECKING:
     from model_core.arrays import IntArray
@@ -32,7 +33,7 @@ class Shadows:
     def __init__(
         self,
         forecasts: ForecastBatches,
-        candidates: Mapping[str, Loaded],
+        candidates: Mapping[str, LoadedModel],
         leaving: Leaving,
         metrics: Metrics,
         series_max: int,

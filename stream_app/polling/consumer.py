@@ -21,13 +21,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.kafka.consumer_errors import ClientMessage, raise_if_ending
-from stream_app.polling.assignment import Assignment, Owned
+from stream_app.partitions.names import InputTopics, StreamPartition
+from stream_app.partitions.owned import Owned
+from stream_app.polling.assignment import Assignment
 from stream_app.polling.batch_growth import BatchGrowth
 from stream_app.polling.idleness import Idleness
 from stream_app.polling.intake import ByStream, Intake
 from stream_app.polling.ownership import Ownership
 from stream_app.polling.partition_gauges import PartitionGauges
-from stream_app.polling.poll_batch import Change, PollBatch, StreamPartition
+from stream_app.polling.poll_batch import Change, PollBatch
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.runtime.memory import IdleTrim
 
@@ -68,13 +70,12 @@ class PollThread:
         self._limits = settings.limits
         self._poll_s = settings.limits.poll_wait / 1000
         self._properties = dict(consumer_properties)
-        self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
-        self._streams = {topic: stream for stream, topic in self._topics.items()}
+        self._inputs = inputs = InputTopics(settings.streams)
         self._assignment = assignment
         self._commits = commits
         self._rewinds = rewinds
         self._idleness = Idleness(settings.streams)
-        self._gauges = PartitionGauges(settings, metrics)
+        self._gauges = PartitionGauges(inputs, metrics)
         self._trim = IdleTrim()
         self._put = put
         self._wake_at = pace.wake_at
@@ -85,9 +86,10 @@ class PollThread:
         self._stopping = threading.Event()
         self._discard = False
         self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
-        self._intake = Intake(settings, assignment)
+        self._intake = Intake(settings, inputs, assignment)
         self._ownership = Ownership(
             settings,
+            inputs=inputs,
             assignment=assignment,
             rewinds=rewinds,
             metrics=metrics,
@@ -140,9 +142,9 @@ class PollThread:
             self._consumer = self._intake.open({**self._properties, "on_commit": self._commits.on_commit})
             ours = self._ownership
             self._consumer.subscribe(
-                list(self._streams), on_assign=ours.on_assign, on_revoke=ours.on_revoke, on_lost=ours.on_lost
+                list(self._inputs.streams), on_assign=ours.on_assign, on_revoke=ours.on_revoke, on_lost=ours.on_lost
             )
-            log.info("subscribed", topics=sorted(self._streams))
+            log.info("subscribed", topics=sorted(self._inputs.streams))
             while not self._stopping.is_set():
                 self._turn(self._consumer)
             ours.leave(self._consumer, discard=self._discard)
@@ -202,7 +204,7 @@ class PollThread:
             # One call for all partitions, instead of one look at each message.
             for position in consumer.position(consumer.assignment()):
                 if position.offset >= 0:
-                    next_offsets[StreamPartition(self._streams[position.topic], position.partition)] = position.offset
+                    next_offsets[self._inputs.at(position)] = position.offset
         moved = self._idleness.note(next_offsets, ended)
         paused = self._ownership.is_paused
         idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._ownership.holding.keys()
@@ -222,7 +224,7 @@ class PollThread:
         assert self._consumer is not None
         try:
             _, high = self._consumer.get_watermark_offsets(
-                self._ownership.place(at), timeout=self._limits.kafka_timeout / 1000, cached=False
+                self._inputs.place(at), timeout=self._limits.kafka_timeout / 1000, cached=False
             )
         except KafkaException:
             return False
@@ -257,7 +259,7 @@ class PollThread:
 
     def _serve(self, *, wait: bool) -> None:
         assert self._consumer is not None
-        self._commits.serve(self._consumer, self._assignment.owned, self._topics, wait=wait)
+        self._commits.serve(self._consumer, self._assignment.owned, self._inputs.topics, wait=wait)
 
     # --- when partitions change hands ---------------------------------------------------------------------------------
 

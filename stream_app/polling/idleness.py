@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from model_core.spec import StreamSpec
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 
 ASK_AGAIN_S = 1.0  # after a broker that did not answer, or had more
 

@@ -13,8 +13,9 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_app.kafka.consumer_errors import ClientMessage
 from stream_app.kafka.fetch_queue import FetchQueue
-from stream_app.polling.assignment import Assignment, Owned
-from stream_app.polling.poll_batch import StreamPartition, partitions_of
+from stream_app.partitions.names import InputTopics, StreamPartition, partitions_of
+from stream_app.partitions.owned import Owned
+from stream_app.polling.assignment import Assignment
 from stream_app.wire.message_columns import MessageColumns
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ ByStream = dict[str, MessageColumns]
 class Intake:
     """Messages by stream."""
 
-    def __init__(self, settings: Settings, assignment: Assignment) -> None:
+    def __init__(self, settings: Settings, inputs: InputTopics, assignment: Assignment) -> None:
         self._limits = settings.limits
         self._poll_s = settings.limits.poll_wait / 1000
-        self._streams = {spec.topic: stream for stream, spec in settings.streams.items()}
+        self._streams = inputs.streams
         self._assignment = assignment
         self._owned_then: Mapping[StreamPartition, Owned] = assignment.owned  # when messages were taken last
         self._early: ByStream = {}

@@ -16,8 +16,9 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from stream_app.checkpoints import StoreUnavailable
 from stream_app.errors import KafkaAway
-from stream_app.polling.assignment import Assignment, Owned
-from stream_app.polling.poll_batch import Accepted, Change, StreamPartition
+from stream_app.partitions.names import InputTopics, StreamPartition
+from stream_app.polling.assignment import Assignment
+from stream_app.polling.poll_batch import Accepted, Change
 from stream_app.recovery.rewinds import Rewinds
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Ownership:
         self,
         settings: Settings,
         *,
+        inputs: InputTopics,
         assignment: Assignment,
         rewinds: Rewinds,
         metrics: Metrics,
@@ -50,8 +52,7 @@ class Ownership:
         serve: Serve,
         divert: Callable[[Consumer, Sequence[TopicPartition]], None],
     ) -> None:
-        self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
-        self._streams = {topic: stream for stream, topic in self._topics.items()}
+        self._inputs = inputs
         self._poll_s = settings.limits.poll_wait / 1000
         self._is_transactional = settings.delivery == "exactly_once"
         self._assignment = assignment
@@ -70,33 +71,37 @@ class Ownership:
     # --- callbacks of a rebalance -------------------------------------------------------------------------------------
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._take(consumer, [self._at(partition) for partition in partitions])
+        self._take(consumer, [self._inputs.at(partition) for partition in partitions])
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.parked.difference_update(map(self._at, partitions))
-        self._hold_no_more([self._at(partition) for partition in partitions])
-        self._release(consumer, [self._at(partition) for partition in partitions], in_callback=True)
+        self._release(consumer, self._going(partitions), in_callback=True)
 
     def on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.parked.difference_update(map(self._at, partitions))
-        self._hold_no_more([self._at(partition) for partition in partitions])
-        lost = self._assignment.lose([self._at(partition) for partition in partitions])
+        lost = self._assignment.lose(self._going(partitions))
         self._changed(())
         if lost.partitions:
             self._announce(lost)
             self._tear("partitions were lost")
 
+    def _going(self, partitions: list[TopicPartition]) -> list[StreamPartition]:
+        """They are not waited for any more, and held by nobody."""
+        going = [self._inputs.at(partition) for partition in partitions]
+        self.parked.difference_update(going)
+        self._hold_no_more(going)
+        return going
+
     # --- taking -------------------------------------------------------------------------------------------------------
 
     def _take(self, consumer: Consumer, partitions: list[StreamPartition]) -> None:
         """Restored, they are read from where their state ends. Where that cannot be known yet, they wait, paused."""
+        inputs = self._inputs
         try:
             taken = self._assignment.take(consumer, partitions)
         except (StoreUnavailable, KafkaAway) as error:
             self._park(consumer, partitions, str(error))
             return
-        starts = [self._start_of(owned) for owned in taken.partitions]
-        again = [self.place(at) for at in partitions if at in self.parked]
+        starts = [inputs.place(owned.at, owned.start_offset) for owned in taken.partitions]
+        again = [inputs.place(at) for at in partitions if at in self.parked]
         if again:
             consumer.incremental_unassign(again)
         self.parked.difference_update(partitions)
@@ -107,7 +112,7 @@ class Ownership:
             consumer.pause(starts)
         else:
             # A pause outlives the assignment, also one in which they were lost; who is held stays so through a rewind.
-            consumer.resume([start for start in starts if self._at(start) not in self.holding])
+            consumer.resume([start for start in starts if inputs.at(start) not in self.holding])
         self._announce(taken)
 
     def _park(self, consumer: Consumer, partitions: list[StreamPartition], reason: str) -> None:
@@ -116,7 +121,7 @@ class Ownership:
         self._unpark_at = time.monotonic() + UNPARK_S
         new = [at for at in partitions if at not in self.parked]
         self.parked.update(partitions)
-        places = [TopicPartition(self._topics[at.stream], at.partition, OFFSET_END) for at in new]
+        places = [self._inputs.place(at, OFFSET_END) for at in new]
         self._divert(consumer, places)
         consumer.incremental_assign(places)
         consumer.pause(places)
@@ -134,7 +139,7 @@ class Ownership:
             return
         self._count_rewind()
         places = list(self._assignment.owned)
-        consumer.pause([self.place(at) for at in places])
+        consumer.pause([self._inputs.place(at) for at in places])
         self._announce(self._assignment.rewind(number, self._rewinds.reason))
         self.parked.update(places)
         if places:
@@ -181,7 +186,7 @@ class Ownership:
         """Read no more of it."""
         if self._assignment.hold(at, reason):
             self.holding = self.holding | {at: reason}
-            consumer.pause([self.place(at)])
+            consumer.pause([self._inputs.place(at)])
 
     def accept(self, consumer: Consumer, at: StreamPartition) -> None:
         """A person has looked: it is read on."""
@@ -189,7 +194,7 @@ class Ownership:
             self._hold_no_more([at])
             self._assignment.accepted(at)
             if not self.is_paused:
-                consumer.resume([self.place(at)])
+                consumer.resume([self._inputs.place(at)])
             self._announce(Accepted(frozenset({at})))
 
     def _hold_no_more(self, partitions: Collection[StreamPartition]) -> None:
@@ -205,18 +210,6 @@ class Ownership:
     def resume(self, consumer: Consumer) -> None:
         if self.is_paused:
             self.is_paused = False
-            waiting = [self.place(at) for at in self.holding.keys() | self.parked]
+            waiting = [self._inputs.place(at) for at in self.holding.keys() | self.parked]
             consumer.resume([place for place in consumer.assignment() if place not in waiting])
             log.info("resumed")
-
-    # --- names --------------------------------------------------------------------------------------------------------
-
-    def place(self, at: StreamPartition) -> TopicPartition:
-        """As the client calls it."""
-        return TopicPartition(self._topics[at.stream], at.partition)
-
-    def _at(self, partition: TopicPartition) -> StreamPartition:
-        return StreamPartition(self._streams[partition.topic], partition.partition)
-
-    def _start_of(self, owned: Owned) -> TopicPartition:
-        return TopicPartition(self._topics[owned.at.stream], owned.at.partition, owned.start_offset)

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import InputTopics, StreamPartition
 
 if TYPE_CHECKING:
     from stream_app.observability.metrics import Metrics
-    from stream_app.polling.assignment import Owned
-    from stream_app.settings import Settings
+    from stream_app.partitions.owned import Owned
 
 EVERY_S = 1.0
 ASK_S = 0.1  # how long the poll thread waits for the end of a held partition
@@ -22,8 +21,8 @@ ASK_S = 0.1  # how long the poll thread waits for the end of a held partition
 class PartitionGauges:
     """Reads states while the pipeline's thread changes them: a gauge may be one poll batch old, nothing more."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._topics = {stream: spec.topic for stream, spec in settings.streams.items()}
+    def __init__(self, inputs: InputTopics, metrics: Metrics) -> None:
+        self._inputs = inputs
         self._metrics = metrics
         self._shown: frozenset[StreamPartition] = frozenset()
         self._next = 0.0
@@ -57,9 +56,8 @@ class PartitionGauges:
         watermark_ms = state.watermark_ms
         if watermark_ms is not None:
             self._metrics.watermark_delay.labels(*labels).set(time.time() - watermark_ms / 1000)
-        place = TopicPartition(self._topics[at.stream], at.partition)
         try:  # from what the last fetch said, without asking the broker; what is held is not fetched
-            _, last = consumer.get_watermark_offsets(place, ASK_S, cached=not is_held)
+            _, last = consumer.get_watermark_offsets(self._inputs.place(at), ASK_S, cached=not is_held)
         except KafkaException:
             return
         if last >= 0:

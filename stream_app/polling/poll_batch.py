@@ -6,55 +6,17 @@ after it. Knows nothing of Kafka's client beyond the messages, and nothing of wh
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stream_app.partitions.names import StreamPartition, partitions_of
+
 if TYPE_CHECKING:
-    from stream_app.polling.assignment import Owned
+    from stream_app.partitions.owned import Owned, Receipt
     from stream_app.wire.message_columns import MessageColumns
-
-
-class StreamPartition(NamedTuple):
-    """One partition of a stream's input topic."""
-
-    stream: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.stream}[{self.partition}]"
-
-
-def partitions_of(stream: str, of: Iterable[StreamPartition]) -> list[int]:
-    """The partitions of one stream's topic among these."""
-    return [at.partition for at in of if at.stream == stream]
-
-
-class Receipt:
-    """Tells the one who asked for a release that it is complete, and the one working on it that it is too late."""
-
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self._late = threading.Event()
-
-    def complete(self) -> None:
-        self._done.set()
-
-    def is_complete(self) -> bool:
-        return self._done.is_set()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._done.wait(timeout_s)
-
-    def give_up(self) -> None:
-        """The deadline passed: what is not committed yet must not be."""
-        self._late.set()
-
-    def is_late(self) -> bool:
-        return self._late.is_set()
 
 
 @dataclass(frozen=True)

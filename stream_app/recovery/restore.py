@@ -7,12 +7,12 @@ With no state reading begins at the start of the log. Everything else is refused
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 
 from model_core.columns import Coming, Piece
 from model_core.partition import PartitionState
@@ -20,13 +20,14 @@ from model_core.rebuilt import Rebuilt
 from stream_app.checkpoints import CheckpointStore, Identity, OwnerToken, Restored, StateMismatch
 from stream_app.errors import KafkaAway
 from stream_app.kafka.clients import describe_error, reader_properties
-from stream_app.pipeline.forecast_batches import ForecastBatches
-from stream_app.polling.assignment import Owned
-from stream_app.polling.poll_batch import StreamPartition
-from stream_app.recovery.journal import Decision, Journaled, read_journals
+from stream_app.partitions.journaled import Decision, Journaled
+from stream_app.partitions.names import InputTopics, StreamPartition
+from stream_app.partitions.owned import Owned
+from stream_app.recovery.journal import read_journals
 from stream_app.recovery.rebuild import rebuild_from
 
 if TYPE_CHECKING:
+    from model_core.bundle import ModelFacts
     from stream_app.settings import Settings
 
 STATES_AT_ONCE = 2  # touching new memory is half of the work, and the kernel does it in each thread
@@ -34,20 +35,24 @@ log = structlog.get_logger(__name__)
 
 
 class Restorer:
-    """Runs in the poll thread, in the consumer's callback: other partitions wait for it, the group does not."""
+    """Runs in the poll thread, in the consumer's callback: other partitions wait for it, the group does not.
+
+    `facts(stream, version)`: what a state needs to know of the model in charge.
+    """
 
     def __init__(
         self,
         settings: Settings,
         *,
         store: CheckpointStore,
-        forecasts: ForecastBatches,
+        facts: Callable[[str, str | None], ModelFacts],
         identities: Mapping[str, Identity],
     ) -> None:
         self._settings = settings
+        self._inputs = InputTopics(settings.streams)
         self._timeout_s = settings.limits.kafka_timeout / 1000
         self._store = store
-        self._forecasts = forecasts
+        self._facts = facts
         self._identities = identities
 
     def restore(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Iterable[Owned]:
@@ -70,7 +75,7 @@ class Restorer:
         spec = self._settings.streams[at.stream]
 
         def build(meta: dict[str, Any], ids: list[bytes], pieces: Iterable[Piece | Coming]) -> PartitionState:
-            facts = self._forecasts.load(at.stream, meta["model_version"]).facts
+            facts = self._facts(at.stream, meta["model_version"])
             return PartitionState.restore(spec, at.partition, meta, ids, pieces, facts)
 
         token = self._store.acquire(at.stream, at.partition, spec, self._identities[at.stream])
@@ -167,9 +172,8 @@ class Restorer:
 
     def _ends(self, consumer: Consumer, at: StreamPartition) -> tuple[int, int]:
         """(first offset, one after the last) of the log."""
-        place = TopicPartition(self._settings.streams[at.stream].topic, at.partition)
         try:
-            first, last = consumer.get_watermark_offsets(place, timeout=self._timeout_s, cached=False)
+            first, last = consumer.get_watermark_offsets(self._inputs.place(at), timeout=self._timeout_s, cached=False)
         except KafkaException as error:
             raise KafkaAway(f"Expected Kafka to tell the ends of {at}, found: {describe_error(error)}.") from error
         return int(first), int(last)
@@ -177,14 +181,9 @@ class Restorer:
     def _committed(
         self, consumer: Consumer, partitions: Sequence[StreamPartition]
     ) -> dict[StreamPartition, int | None]:
-        topics = {self._settings.streams[at.stream].topic: at.stream for at in partitions}
-        asked = [TopicPartition(self._settings.streams[at.stream].topic, at.partition) for at in partitions]
         try:
-            found = consumer.committed(asked, timeout=self._timeout_s)
+            found = consumer.committed([self._inputs.place(at) for at in partitions], timeout=self._timeout_s)
         except KafkaException as error:
             # Also while a transaction with offsets of these partitions is open: its worker was killed, perhaps.
             raise KafkaAway(f"Expected Kafka to tell the committed offsets, found: {describe_error(error)}.") from error
-        return {
-            StreamPartition(topics[each.topic], each.partition): None if each.offset == OFFSET_INVALID else each.offset
-            for each in found
-        }
+        return {self._inputs.at(each): None if each.offset == OFFSET_INVALID else each.offset for each in found}

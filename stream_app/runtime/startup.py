@@ -20,7 +20,7 @@ from stream_app.checkpoints import CheckpointStore, Identity, StoreUnavailable
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import Admin, unreachable
 from stream_app.kafka.clients import describe_error
-from stream_app.schemas.registry import RegistryAway
+from stream_app.schema_registry.client import RegistryAway
 
 if TYPE_CHECKING:
     from stream_app.observability.health import Health

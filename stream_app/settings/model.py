@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from model_core.durations import DurationMs
 from model_core.spec import StreamSpec, Strict, setting
-from stream_app.kafka.properties import Properties, read_properties_file, refused
+from stream_app.settings.kafka_properties import Properties, read_properties_file, refused
 from stream_app.settings.problems import configuration_error, unknown_stream
 from stream_app.settings.sources import overlay_environment, read_toml
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_core.bundle import Bundle
+from model_core.bundle import Bundle, version_of
 from model_core.dataset import CellHistory, HistoryFeed
 from model_core.errors import CoreError
 from model_core.readings import Readings
@@ -98,7 +98,7 @@ def run(
         trained = train(
             read.history,
             spec,
-            version=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+            version=version_of(now, secrets.token_hex(3)),
             created_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
             champion=champion,
             attempts=registry.attempts(stream),

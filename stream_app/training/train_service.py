@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from model_core.bundle import made_at
 from model_core.errors import CoreError
 from stream_app.errors import TidecastError
-from stream_app.models.registry import ModelRegistry, made_at
+from stream_app.models.registry import ModelRegistry
 from stream_app.training import train_job
 from stream_app.training.control import ControlTopic
 

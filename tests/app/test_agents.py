@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
-from stream_app.polling.agents import add_agents
+from stream_app.agents import add_agents
 from stream_app.polling.poll_batch import PollBatch
 
 

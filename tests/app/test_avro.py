@@ -13,7 +13,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from stream_app.schemas.registry import RegistryAway, RegistrySchemas
+from stream_app.schema_registry.client import RegistryAway, RegistrySchemas
 from stream_app.settings import Settings
 from stream_app.wire import DecodedPoll, ReplayVerdicts, decoder
 from tests.app.polls import NOW_MS, poll, spec

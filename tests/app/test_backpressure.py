@@ -12,9 +12,10 @@ from confluent_kafka import TopicPartition
 from stream_app.delivery.commits import OffsetCommits
 from stream_app.kafka.fetch_queue import Fetched
 from stream_app.observability.metrics import Metrics
+from stream_app.partitions.names import StreamPartition
 from stream_app.polling import batch_growth
 from stream_app.polling.consumer import PollThread
-from stream_app.polling.poll_batch import Assigned, Lost, PollBatch, Rewound, StreamPartition
+from stream_app.polling.poll_batch import Assigned, Lost, PollBatch, Rewound
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.settings.model import Limits
 from stream_app.wire.message_columns import MessageColumns

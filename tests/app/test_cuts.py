@@ -13,10 +13,10 @@ import redis
 from model_core.partition import PartitionState
 from model_core.spec import StreamSpec
 from stream_app.checkpoints import CheckpointStore, Identity
+from stream_app.partitions.journaled import Journaled
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Owned, Receipt
 from stream_app.pipeline.cuts import Cuts
-from stream_app.polling.assignment import Owned
-from stream_app.polling.poll_batch import Receipt, StreamPartition
-from stream_app.recovery.journal import Journaled
 from stream_app.settings.model import Limits
 
 SPEC = StreamSpec(topic="in", freq="10min")

@@ -21,7 +21,7 @@ from stream_app.doctor.brokers import Brokers
 from stream_app.doctor.models import look_at_models
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
-from stream_app.schemas.output_schemas import register
+from stream_app.schema_registry.our_schemas import register
 from stream_app.settings import Settings
 from tests.app.registry_server import RegistryServer
 from tests.app.running_worker import World, readings, wait_until

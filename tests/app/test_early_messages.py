@@ -8,8 +8,8 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from stream_app.kafka.fetch_queue import ClientError, Fetched
+from stream_app.partitions.names import InputTopics, StreamPartition
 from stream_app.polling.intake import Intake
-from stream_app.polling.poll_batch import StreamPartition
 from stream_app.settings.model import Limits
 from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message
@@ -32,7 +32,7 @@ def intake(
     """With the assignment that it looks at."""
     settings: Any = SimpleNamespace(limits=Limits(), streams={"tides": SimpleNamespace(topic="in")})
     assignment: Any = SimpleNamespace(owned={})
-    made = Intake(settings, assignment)
+    made = Intake(settings, InputTopics(settings.streams), assignment)
     made._fetched = FetchedOnce(fetched or {}, list(errors))  # type: ignore[assignment]
     return made, assignment
 

@@ -12,11 +12,12 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from model_core.outcomes import DriftRecord, Forecasts, Outcome, Scored, Summaries
 from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
-from stream_app.polling.assignment import Owned
+from stream_app.partitions.journaled import Decision, Journaled
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Owned
+from stream_app.pipeline.replay import clock_verdicts, shares, since
 from stream_app.polling.idleness import Idleness
-from stream_app.polling.poll_batch import PollBatch, StreamPartition
-from stream_app.recovery.journal import Decision, Journaled
-from stream_app.recovery.replay import clock_verdicts, shares, since
+from stream_app.polling.poll_batch import PollBatch
 from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message, spec
 

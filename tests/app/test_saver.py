@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from stream_app.checkpoints import CheckpointStore
-from stream_app.checkpoints.saver import CommittedCut, Saver
 from stream_app.delivery import CommitRequest, Committed
 from stream_app.delivery.parcel import TransactionCut
-from stream_app.polling.poll_batch import Receipt
+from stream_app.delivery.saver import CommittedCut, Saver
+from stream_app.partitions.owned import Receipt
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.settings import Limits
 from tests.app.test_cuts import AT, taken
@@ -37,9 +37,9 @@ class Deployment:
             publish_failures=anything,
         )
         settings: Any = SimpleNamespace(limits=Limits())
-        assignment: Any = SimpleNamespace(owned={AT: self.owned})
+        owned = {AT: self.owned}
         health: Any = SimpleNamespace(store_away=lambda _: None, store_there=lambda: None)
-        self.saver = Saver(settings, self.store, assignment, health, metrics, self.rewinds, self.failures.append)
+        self.saver = Saver(settings, self.store, lambda: owned, health, metrics, self.rewinds, self.failures.append)
         self.saver.start()
 
     def cut(self, next_offset: int, *, offsets: bool = True) -> TransactionCut:

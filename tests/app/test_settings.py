@@ -9,8 +9,8 @@ import pytest
 from stream_app.cli import main
 from stream_app.documents import DOCUMENTS, FOLDER
 from stream_app.errors import TidecastError
-from stream_app.kafka.properties import OWNED
 from stream_app.settings import Settings
+from stream_app.settings.kafka_properties import OWNED
 from stream_app.settings.secrets import REDACTED
 from stream_app.settings.table import rows
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from stream_app.observability import traces
 from stream_app.observability.traces import Traces, trace_id_of
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
 from stream_app.wire.message_columns import MessageColumns
 from tests.app.polls import message, reading
 from tests.app.running_worker import START_MS, STEP_MS, World, wait_until

@@ -149,9 +149,9 @@ def without_producer_fence() -> None:
 
 def with_checkpoint_first() -> None:
     """The state goes to Redis before its outputs are committed (steps 5 and 6 swapped)."""
-    from stream_app.checkpoints.saver import CommittedCut, Saver
     from stream_app.delivery import Committed
     from stream_app.delivery.publisher import Publisher
+    from stream_app.delivery.saver import CommittedCut, Saver
 
     save_all = Saver._save_all
 

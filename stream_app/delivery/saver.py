@@ -1,4 +1,4 @@
-"""Step 8, checkpoints, on a thread of its own: what is committed is saved while the next transaction goes on.
+"""Step 6 of the publisher, on a thread of its own: what is committed is saved while the next transaction goes on.
 
 Redis away: the state stays in memory, forecasts go on, the worker is not ready and says why. When more readings than
 `limits.backlog_readings_max` are beyond the last checkpoint it waits, and backpressure pauses the input. Once Redis
@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,8 @@ import structlog
 from stream_app.checkpoints import BaseMismatch, CheckpointStore, OwnershipLost, StoreUnavailable
 from stream_app.delivery import CommitFailed
 from stream_app.errors import TidecastError
-from stream_app.polling.assignment import Assignment, Owned
-from stream_app.polling.poll_batch import StreamPartition
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Owned
 from stream_app.runtime.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -50,21 +50,21 @@ class CommittedCut:
 class Saver:
     """`submit` is called by the publisher's thread and blocks when Redis is behind; the rest runs in its own.
 
-    `is_away` is read by the pipeline, which makes no cuts of the state meanwhile.
+    `owned` tells what is ours now; `is_away` is read by the pipeline, which makes no cuts of the state meanwhile.
     """
 
     def __init__(
         self,
         settings: Settings,
         store: CheckpointStore,
-        assignment: Assignment,
+        owned: Callable[[], Mapping[StreamPartition, Owned]],
         health: Health,
         metrics: Metrics,
         rewinds: Rewinds,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._store = store
-        self._assignment = assignment
+        self._owned = owned
         self._health = health
         self._metrics = metrics
         self._rewinds = rewinds
@@ -174,7 +174,7 @@ class Saver:
         owned.copied = None
 
     def is_ours(self, owned: Owned) -> bool:
-        return self._assignment.owned.get(owned.at) is owned
+        return self._owned().get(owned.at) is owned
 
     def _own_again(self, owned: Owned, reason: str) -> None:
         """Redis lost our registration (it is empty, or a failover took it back), while Kafka says that we own it.

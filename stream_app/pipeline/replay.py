@@ -15,9 +15,10 @@ import numpy as np
 from model_core.arrays import BoolArray
 from model_core.batches import RawForecast
 from model_core.outcomes import Forecasts, Observed, Outcome, Scored, Summaries
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Owned
 from stream_app.pipeline.forecast_batches import window_offsets, without_model
-from stream_app.polling.assignment import Owned
-from stream_app.polling.poll_batch import PollBatch, StreamPartition
+from stream_app.polling.poll_batch import PollBatch
 from stream_app.wire import ReplayVerdicts
 
 if TYPE_CHECKING:

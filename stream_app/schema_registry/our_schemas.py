@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from stream_app.errors import TidecastError
+from stream_app.schema_registry.client import Registry, RegistryAway
 from stream_app.schemas.avro_schemas import SCHEMAS, schema_text, subject
-from stream_app.schemas.registry import Registry, RegistryAway
 from stream_app.wire import WITH_REGISTRY
 
 if TYPE_CHECKING:

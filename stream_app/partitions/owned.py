@@ -1,0 +1,96 @@
+"""One partition while it is ours, and the receipt of whoever asks that it be let go of."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from model_core.spec import StreamSpec
+from stream_app.partitions.journaled import Journaled
+from stream_app.partitions.names import StreamPartition
+
+if TYPE_CHECKING:
+    from model_core.partition import PartitionState
+    from model_core.shadow import Shadow
+    from stream_app.checkpoints import OwnerToken
+
+
+@dataclass(eq=False)
+class Owned:
+    """One partition while it is ours; a new one for each assignment, so that identity tells two ownerships apart.
+
+    `state`, `shadow`, `emit_from` and `journaled` belong to the pipeline's thread; `token`, `taken_again_at`,
+    `is_ahead` to the saver's.
+    """
+
+    at: StreamPartition
+    spec: StreamSpec
+    state: PartitionState
+    token: OwnerToken
+    start_offset: int  # where reading begins: the state's next_offset, or the start of the log
+    emit_from: int  # outputs caused by earlier readings were published before: they are computed, not sent again
+    journaled: Journaled
+    never_committed: bool = False  # in a new deployment
+    reached_end: bool = False
+    offered_to: int = 0  # newest offset given to the publisher to commit
+    copied: tuple[int, int] | None = None  # `version` of the newest copy of the state
+    taken_again_at: float | None = None  # in Redis (time.monotonic()), and Kafka has taken no offset of it since
+    is_ahead: bool = False  # its state is: the newest offset that was to be committed was not
+    shadow: Shadow | None = None  # the candidate that runs beside its model
+    copy_arrived: threading.Event = field(default_factory=threading.Event)  # none is on its way to the store
+
+    def __post_init__(self) -> None:
+        # Where a new deployment begins is committed before there is any reading: a checkpoint never stands without it,
+        # and `auto_offset_reset` is asked once.
+        self.offered_to = self.emit_from - self.never_committed
+        self.copy_arrived.set()
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes whenever the state does."""
+        return self.state.next_offset, self.journaled.count
+
+    @property
+    def has_changed(self) -> bool:
+        return self.copied != self.version
+
+    def take_uncommitted(self) -> bool:
+        """Whether there is a newer offset to commit. Never one below what is committed: a replay takes nothing back."""
+        newer = self.state.next_offset > self.offered_to
+        self.offered_to = max(self.offered_to, self.state.next_offset)
+        return newer
+
+    def commit_again(self) -> None:
+        """What leaves without a new reading must be fenced as well: its offset is committed once more."""
+        self.offered_to = min(self.offered_to, self.state.next_offset - 1)
+
+    @property
+    def is_live(self) -> bool:
+        """Replay is over: all that was published is in the state, and every journaled decision is."""
+        caught_up = self.state.next_offset >= self.emit_from or self.reached_end
+        return caught_up and not self.journaled.pending
+
+
+class Receipt:
+    """Tells the one who asked for a release that it is complete, and the one working on it that it is too late."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._late = threading.Event()
+
+    def complete(self) -> None:
+        self._done.set()
+
+    def is_complete(self) -> bool:
+        return self._done.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._done.wait(timeout_s)
+
+    def give_up(self) -> None:
+        """The deadline passed: what is not committed yet must not be."""
+        self._late.set()
+
+    def is_late(self) -> bool:
+        return self._late.is_set()

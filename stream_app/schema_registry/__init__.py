@@ -1,0 +1,1 @@
+"""The schema registry, by Confluent's API: client.py asks for schemas by id, our_schemas.py for our own."""
