@@ -3,50 +3,33 @@
 `decoder(spec, schemas)` is the one place that knows which formats exist.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.wire.decoded import DeadLetter, DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.framing import Schemas
 from stream_app.wire.json import decode as decode_json
+from stream_app.wire.poll import Decoder
 from stream_app.wire.senml import decode as decode_senml
 
 
-class Decode(Protocol):
-    """A format's decoder: a function of messages, the worker's clock and what the journal remembers of it.
-
-    A pure one, but for schemas, which come from a registry when they are first needed.
-    """
-
-    def __call__(
-        self,
-        spec: StreamSpec,
-        messages: Sequence[Message],
-        *,
-        now_ms: int,
-        partition_count: int,
-        replay: Mapping[int, ReplayVerdicts] | None = None,
-    ) -> DecodedPoll: ...
-
-
-def _avro(spec: StreamSpec, schemas: Schemas) -> Decode:
+def _avro(spec: StreamSpec, schemas: Schemas) -> Decoder:
     from stream_app.wire import avro
 
     reader = None if spec.reader_schema is None else avro.parsed_file(Path(spec.reader_schema))
     return avro.decoder(schemas, reader)
 
 
-def _json_schema(spec: StreamSpec, schemas: Schemas) -> Decode:
+def _json_schema(spec: StreamSpec, schemas: Schemas) -> Decoder:
     from stream_app.wire import json_schema
 
     return json_schema.decoder(schemas)
 
 
 # To add a format: its module beside json.py, and its line here.
-FORMATS: dict[str, Callable[[StreamSpec, Schemas], Decode]] = {
+FORMATS: dict[str, Callable[[StreamSpec, Schemas], Decoder]] = {
     "json": lambda spec, schemas: decode_json,
     "senml": lambda spec, schemas: decode_senml,
     "avro": _avro,
@@ -55,7 +38,7 @@ FORMATS: dict[str, Callable[[StreamSpec, Schemas], Decode]] = {
 WITH_REGISTRY = ("avro", "json_schema")
 
 
-def decoder(spec: StreamSpec, schemas: Schemas | None) -> Decode:
+def decoder(spec: StreamSpec, schemas: Schemas | None) -> Decoder:
     """The decoder of a stream. TidecastError when its format needs a registry and there is none."""
     if schemas is None:
         if spec.format in WITH_REGISTRY:
@@ -71,4 +54,4 @@ class _NoSchemas:
         return None
 
 
-__all__ = ["FORMATS", "WITH_REGISTRY", "DeadLetter", "Decode", "DecodedPoll", "Message", "ReplayVerdicts", "decoder"]
+__all__ = ["FORMATS", "WITH_REGISTRY", "DeadLetter", "DecodedPoll", "Decoder", "Message", "ReplayVerdicts", "decoder"]

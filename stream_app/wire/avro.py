@@ -8,7 +8,7 @@ and defaults make older and newer writers alike.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -23,11 +23,12 @@ from model_core.arrays import IntArray
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.wire.columns import PollColumns
-from stream_app.wire.decoded import DecodedPoll, Message, ReplayVerdicts
+from stream_app.wire.decoded import Message
 from stream_app.wire.framing import HEADER_BYTES, FramedPoll, Schemas, WriterSchema
 from stream_app.wire.json_message import DocumentReader
 from stream_app.wire.json_text import Malformed
 from stream_app.wire.one_message import Fault, OneMessage
+from stream_app.wire.poll import Decoder
 from stream_app.wire.series_ids import fault_of
 from stream_app.wire.timestamps import MAX_MS, from_datetimes, scale_floats, scale_integers
 
@@ -46,22 +47,9 @@ def parsed_file(path: Path) -> Any:
         raise TidecastError(f"reader_schema: expected a file with an Avro schema, found {path} ({error}).") from None
 
 
-def decoder(schemas: Schemas, reader_schema: Any = None) -> "partial[DecodedPoll]":
+def decoder(schemas: Schemas, reader_schema: Any = None) -> Decoder:
     """`reader_schema`: parsed by fastavro; None: values as their writers have them."""
-    return partial(_decode, schemas, reader_schema)
-
-
-def _decode(
-    schemas: Schemas,
-    reader_schema: Any,
-    spec: StreamSpec,
-    messages: Sequence[Message],
-    *,
-    now_ms: int,
-    partition_count: int,
-    replay: Mapping[int, ReplayVerdicts] | None = None,
-) -> DecodedPoll:
-    return _AvroPoll(spec, messages, partition_count, schemas, reader_schema).decode(now_ms, replay or {})
+    return Decoder(partial(_AvroPoll, schemas=schemas, reader_schema=reader_schema))
 
 
 class _AvroPoll(FramedPoll):

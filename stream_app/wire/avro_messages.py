@@ -23,12 +23,13 @@ from stream_app.schemas.avro_schemas import SCHEMAS
 from stream_app.schemas.message_schemas import SCHEMA_VERSION
 from stream_app.wire.framing import MAGIC
 from stream_app.wire.messages import each_partition, instants
+from stream_app.wire.outcomes import Writer
 from stream_app.wire.records import Record
 
 _NULL, _SOME = b"\0", b"\2"  # of a union [null, …]
 
 
-class AvroMessages:
+class AvroMessages(Writer):
     """`schema_ids`: forecasts, accuracy and drift → the id of our schema in the registry."""
 
     def __init__(self, schema_ids: Mapping[str, int]) -> None:

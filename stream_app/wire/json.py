@@ -4,40 +4,28 @@ Three shapes, told apart by shape: one reading (an object with a value), a pack 
 readings. A null value deletes the series its key names. The worker's clock comes in as an argument.
 """
 
-from collections.abc import Mapping, Sequence
-
 from model_core.arrays import IntArray
 from model_core.spec import StreamSpec
 from stream_app.wire.columns import PollColumns
-from stream_app.wire.decoded import DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.json_batch import decode_together
 from stream_app.wire.json_message import read_message
 from stream_app.wire.message_columns import Bytes, of_lines
 from stream_app.wire.one_message import OneMessage
 from stream_app.wire.plain_json import plain_messages
-from stream_app.wire.poll import Poll, chosen
+from stream_app.wire.poll import Decoder, Poll, chosen
 
 
-def decode(
-    spec: StreamSpec,
-    messages: Sequence[Message],
-    *,
-    now_ms: int,
-    partition_count: int,
-    replay: Mapping[int, ReplayVerdicts] | None = None,
-) -> DecodedPoll:
-    """`partition_count` is that of the topic: with one, messages need no key. `replay` by partition."""
-    return JsonPoll(spec, messages, partition_count).decode(now_ms, replay or {})
+def plain_columns(spec: StreamSpec, joined: Bytes, count: int) -> PollColumns | None:
+    """By a loop in C, of messages with a newline between each two; None where any is in some way unusual."""
+    reader = plain_messages(spec.fields, spec.entity_separator)
+    return None if reader is None else reader.columns(joined, count, spec.timestamp_unit, spec.reading_bytes_max)
 
 
 class JsonPoll(Poll):
     """Plain messages by a loop in C, others by msgspec, and what both leave one by one."""
 
     def at_once(self, joined: Bytes, count: int) -> PollColumns | None:
-        reader = plain_messages(self._spec.fields, self._spec.entity_separator)
-        if reader is None:
-            return None
-        return reader.columns(joined, count, self._spec.timestamp_unit, self._spec.reading_bytes_max)
+        return plain_columns(self._spec, joined, count)
 
     def together(self, indices: IntArray, *, begun: bool) -> PollColumns | None:
         lines = self.lines(indices)
@@ -54,3 +42,6 @@ class JsonPoll(Poll):
 
     def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:
         return read_message(self._spec, value, key)
+
+
+decode = Decoder(JsonPoll)

@@ -5,7 +5,7 @@ values become readings (together, and one by one), to the same result both ways.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -210,3 +210,26 @@ class Poll(ABC):
         if self._faults:
             flags[columns.messages] = False
         return {at: flags[where] for at, where in self._messages.part(np.arange(len(flags)))}
+
+
+class Decoder:
+    """A format's decoder: a function of messages, the worker's clock and what the journal remembers of it.
+
+    A pure one, but for schemas, which come from a registry when they are first needed.
+    """
+
+    def __init__(self, begin: Callable[[StreamSpec, Sequence[Message], int], Poll]) -> None:
+        """`begin(spec, messages, partition_count)`: a poll of the format."""
+        self._begin = begin
+
+    def __call__(
+        self,
+        spec: StreamSpec,
+        messages: Sequence[Message],
+        *,
+        now_ms: int,
+        partition_count: int,
+        replay: Mapping[int, ReplayVerdicts] | None = None,
+    ) -> DecodedPoll:
+        """`partition_count` is that of the topic: with one, messages need no key. `replay` by partition."""
+        return self._begin(spec, messages, partition_count).decode(now_ms, replay or {})

@@ -4,34 +4,21 @@
 value deletes the series its key names, as in format `json`.
 """
 
-from collections.abc import Mapping, Sequence
-
 from model_core.arrays import IntArray
-from model_core.spec import StreamSpec
 from stream_app.wire.columns import PollColumns
-from stream_app.wire.decoded import DecodedPoll, Message, ReplayVerdicts
 from stream_app.wire.one_message import OneMessage
-from stream_app.wire.poll import Poll
+from stream_app.wire.poll import Decoder, Poll
 from stream_app.wire.senml_batch import decode_packs
 from stream_app.wire.senml_pack import read_pack
 
 
-def decode(
-    spec: StreamSpec,
-    messages: Sequence[Message],
-    *,
-    now_ms: int,
-    partition_count: int,
-    replay: Mapping[int, ReplayVerdicts] | None = None,
-) -> DecodedPoll:
-    """As json.decode."""
-    return _SenmlPoll(spec, messages, partition_count).decode(now_ms, replay or {})
-
-
-class _SenmlPoll(Poll):
+class SenmlPoll(Poll):
     def together(self, indices: IntArray, *, begun: bool) -> PollColumns | None:
         lengths = self._messages.value_bytes[indices]
         return decode_packs(self.lines(indices), lengths, lambda: self._messages.record_ms[indices])
 
     def one(self, index: int, value: bytes, key: bytes | None, record_ms: int) -> OneMessage:
         return read_pack(self._spec, value, key, record_ms)
+
+
+decode = Decoder(SenmlPoll)
