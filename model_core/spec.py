@@ -24,6 +24,7 @@ SCORED_HORIZONS = (1, 2, 3, 6, 12, 24, 48, 96)
 _SPARE_ROWS = 64
 _FORGET_AFTER_MS = 30 * DAY_MS
 DEMAND_AGGREGATES = ("sum", "count")
+OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")  # topics of a stream
 
 
 def setting(
@@ -72,7 +73,7 @@ class Outputs(Strict):
     )
 
     def topic(self, kind: str, stream: str) -> str:
-        """`kind` is forecasts | accuracy | drift | dead_letters | journal | control."""
+        """`kind` is one of OUTPUT_KINDS."""
         return getattr(self, kind) or f"{self.prefix or stream}.{kind.replace('_', '-')}"
 
 

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
+from model_core.spec import OUTPUT_KINDS
 from stream_app.demo.plan import Plan
 from stream_app.demo.scoring import Happened, Scorer
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
 
-OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 KEPT_ORIGINS = 32  # of each series, whole, for the page
 
 
@@ -89,7 +89,7 @@ class Collector:
             answers=[Counter() for _ in range(series)],
         )
         self._codes = {name: code for code, name in enumerate(plan.table.series_ids)}
-        self._outputs = {spec.outputs.topic(output, plan.name): output for output in OUTPUTS}
+        self._outputs = {spec.outputs.topic(output, plan.name): output for output in OUTPUT_KINDS}
         self._follower = TopicFollower(list(self._outputs), client, newest=None)
         self._take = {
             "forecasts": self._on_forecast,

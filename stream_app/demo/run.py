@@ -9,7 +9,8 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
-from stream_app.demo.collecting import OUTPUTS, Collector
+from model_core.spec import OUTPUT_KINDS
+from stream_app.demo.collecting import Collector
 from stream_app.demo.plan import PARTITIONS, Plan, configuration
 from stream_app.demo.processes import Child, StopSignals
 from stream_app.demo.stage import Stage
@@ -119,7 +120,7 @@ def tell(demo: Demo, pace: Pace) -> Report:
 def _create_topics(plan: Plan, client: dict[str, Any]) -> None:
     # Event times are years old, and so would records be for the broker if they carried them; they carry the time of
     # sending, and nothing is ever deleted.
-    for topic in (plan.spec.topic, *(plan.spec.outputs.topic(output, plan.name) for output in OUTPUTS)):
+    for topic in (plan.spec.topic, *(plan.spec.outputs.topic(output, plan.name) for output in OUTPUT_KINDS)):
         create_topic(topic, PARTITIONS, client, config={"retention.ms": "-1"})
 
 

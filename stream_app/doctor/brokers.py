@@ -16,10 +16,11 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AclOperation, ConfigResource, OffsetSpec, ResourceType
 
+from model_core.spec import OUTPUT_KINDS
 from stream_app.doctor.findings import Findings, error, ok, warning
 from stream_app.kafka.admin import Admin
 from stream_app.kafka.clients import describe_error, output_properties
-from stream_app.kafka.topics import OUTPUTS, TopicAdmin
+from stream_app.kafka.topics import TopicAdmin
 
 if TYPE_CHECKING:
     from model_core.spec import StreamSpec
@@ -177,7 +178,7 @@ class Brokers:
 
     def _topic_rights(self, stream: str, spec: StreamSpec) -> Findings:
         wanted = {spec.topic: AclOperation.READ, spec.outputs.topic("journal", stream): AclOperation.READ}
-        outputs = {spec.outputs.topic(role, stream): AclOperation.WRITE for role in OUTPUTS}
+        outputs = {spec.outputs.topic(role, stream): AclOperation.WRITE for role in OUTPUT_KINDS}
         pairs = [*wanted.items(), *outputs.items()]
         names = sorted({topic for topic, _ in pairs if topic in self._partitions})
         if not names:

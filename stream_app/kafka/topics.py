@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from model_core.durations import format_duration
-from model_core.spec import StreamSpec
+from model_core.spec import OUTPUT_KINDS, StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import Admin
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 FOREVER = -1
-OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Wanted:
     """A topic as `create` makes it. Retention in ms, -1 forever."""
 
     stream: str
-    role: str  # input, or one of OUTPUTS
+    role: str  # input, or one of OUTPUT_KINDS
     topic: str
     partitions: int
     retention_ms: int
@@ -60,7 +59,7 @@ def wanted(
     `compacted`: forecasts, accuracy and drift keep the newest message of each series for ever.
     """
     topics = [Wanted(stream, "input", spec.topic, partitions, retention_ms)]
-    for role in OUTPUTS:
+    for role in OUTPUT_KINDS:
         keyed = role in ("forecasts", "accuracy", "drift")
         topics.append(
             Wanted(
@@ -113,7 +112,7 @@ class TopicAdmin:
     def check(self, stream: str, spec: StreamSpec) -> list[Found]:
         """All topics of a stream, with what is wrong about them."""
         there = self.partitions()
-        roles = {"input": spec.topic} | {role: spec.outputs.topic(role, stream) for role in OUTPUTS}
+        roles = {"input": spec.topic} | {role: spec.outputs.topic(role, stream) for role in OUTPUT_KINDS}
         configs = self._configs([name for name in roles.values() if name in there])
         found: dict[str, Found] = {}
         for role, topic in roles.items():

@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from model_core.spec import StreamSpec
+from model_core.spec import OUTPUT_KINDS, StreamSpec
 from stream_app.checkpoints import CheckpointStore, Identity, StoreUnavailable
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import Admin, unreachable
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 ASK_AGAIN_S = 1.0
-OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 log = structlog.get_logger(__name__)
 
 

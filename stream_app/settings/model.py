@@ -18,13 +18,12 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model_core.durations import DurationMs
-from model_core.spec import StreamSpec, Strict, setting
+from model_core.spec import OUTPUT_KINDS, StreamSpec, Strict, setting
 from stream_app.settings.kafka_properties import Properties, read_properties_file, refused
 from stream_app.settings.problems import configuration_error, unknown_stream
 from stream_app.settings.sources import overlay_environment, read_toml
 
 MIB = 1_048_576
-OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")
 
 
 def _none_owned(properties: Properties) -> Properties:

@@ -8,8 +8,9 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from model_core.durations import parse_duration_ms
+from model_core.spec import OUTPUT_KINDS
 from stream_app.cli import main
-from stream_app.kafka.topics import FOREVER, OUTPUTS, TopicAdmin, wanted
+from stream_app.kafka.topics import FOREVER, TopicAdmin, wanted
 from stream_app.settings import Settings
 from stream_app.wire.json import decode
 from tests.app.polls import NOW_MS, spec
@@ -42,7 +43,7 @@ def test_created_topics_pass_the_check(configuration: str, capsys: pytest.Captur
 
     assert run("topics", "check", "-c", configuration, "--json") == 0
     found = {topic["role"]: topic for topic in json.loads(capsys.readouterr().out)}
-    assert set(found) == {"input", *OUTPUTS}
+    assert set(found) == {"input", *OUTPUT_KINDS}
     assert {topic["partitions"] for topic in found.values()} == {3}
     assert found["journal"]["retention_ms"] == found["input"]["retention_ms"] == parse_duration_ms("20d")
 
