@@ -93,8 +93,10 @@ class View:
         deadline = time.monotonic() + FIRST_FRAME_TIMEOUT_S
         while not self._follower.caught_up() and time.monotonic() < deadline:
             self._feed(0.1)
-        if self._readings is not None:
+        while self._readings is not None:
             self._feed_readings()
+            if self._readings.caught_up() or time.monotonic() > deadline:
+                break
 
     def print_once(self) -> None:
         """To a file or a pipe: all series, however many rows that takes."""

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from model_core.spec import StreamSpec
@@ -23,7 +22,7 @@ class InputTail:
 
     def read(self) -> Iterator[tuple[str, int, float]]:
         """(series_id, start of the reading's tick in ms since the epoch, value)."""
-        self._follower.skip_to_newest()
+        self._follower.forget_what_is_too_old()
         messages = self._follower.poll(0.01).get(self._spec.topic, [])
         partitions = max(1, self._follower.partition_count(self._spec.topic))
         decoded = self._decode(
@@ -34,10 +33,12 @@ class InputTail:
             starts = grid.starts_ms(grid.ticks(readings.timestamps_ms))
             yield from zip(readings.series_ids, starts.tolist(), readings.values.tolist(), strict=True)
 
+    def caught_up(self) -> bool:
+        """Whether it has read what was the newest when it began."""
+        return self._follower.caught_up()
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._follower.close()

@@ -4,7 +4,6 @@ Nothing is committed, so that watching never moves the place of a program that c
 """
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from stream_app.errors import TidecastError
@@ -89,7 +88,10 @@ class TopicFollower:
             self._ends[topic, partition] = high
 
     def forget_what_is_too_old(self) -> int:
-        """As skip_to_newest, by the ends that came with the messages, so that nobody is asked. Messages passed over."""
+        """Leave out what is further behind than `newest`, for those who want the present. Messages passed over.
+
+        By the ends that came with the messages, so that nobody is asked.
+        """
         from confluent_kafka import TopicPartition
 
         passed = 0
@@ -130,17 +132,6 @@ class TopicFollower:
                 self.trouble = f"{message.topic()}: {error.str()}"
         return came
 
-    def skip_to_newest(self) -> None:
-        """Leave out what is further behind than `newest`: for those who want the present, not all of it."""
-        from confluent_kafka import TopicPartition
-
-        self.refresh_ends()
-        for (topic, partition), place in self._places.items():
-            start = self._ends[topic, partition] - (self._newest or 0)
-            if self._newest is not None and place < start:
-                self._consumer.seek(TopicPartition(topic, partition, start))
-                self._places[topic, partition] = start
-
     def partition_count(self, topic: str) -> int:
         return sum(known == topic for known, _ in self._places)
 
@@ -150,7 +141,5 @@ class TopicFollower:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

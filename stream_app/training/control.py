@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -79,13 +78,8 @@ class ControlTopic:
         horizon = self._spec.horizon
         return shadow_evidence(means, horizon, max(horizon, WEEK_MS // self._spec.step_ms))
 
-    def close(self) -> None:
-        self._follower.close()
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self._follower.close()
