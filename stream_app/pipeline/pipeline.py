@@ -114,7 +114,7 @@ class Pipeline:
         self._send(poll_batch.change)  # 7, and 8 when its time has come
         self._metrics.show_spent(self._spent)
         if self._uncut_at is None and self._decisions.swap_models(self._owned.values()):
-            self._uncut_at = time.monotonic()
+            self._wants_a_cut()
 
     def fail(self) -> None:
         """Process no more: from here on the state in memory is not to be trusted."""
@@ -251,12 +251,18 @@ class Pipeline:
             owned = self._owned[at]
             owned.state.next_offset = max(owned.state.next_offset, next_offset)
             self._decisions.follow(owned)
-            self._uncut_at = self._uncut_at or time.monotonic()
+        if share.next_offsets:
+            self._wants_a_cut()
 
     def _close_idle(self, poll_batch: PollBatch) -> None:
         for at in poll_batch.idle & self._owned.keys():
             self._decisions.close_idle(self._owned[at])
-            self._uncut_at = self._uncut_at or time.monotonic()
+            self._wants_a_cut()
+
+    def _wants_a_cut(self) -> None:
+        """Something has happened that is to be committed; the first time since the last cut counts."""
+        if self._uncut_at is None:
+            self._uncut_at = time.monotonic()
 
     # --- 7 leave, 8 checkpoint ----------------------------------------------------------------------------------------
 
