@@ -47,10 +47,6 @@ class Stage:
     ) -> None:
         self._open.close()
 
-    def server_pids(self) -> dict[str, int]:
-        pids = {"kafka": self._services.kafka.pid, "valkey": self._services.valkey.pid}
-        return {name: pid for name, pid in pids.items() if pid is not None}
-
     def redis_commands(self) -> int:
         """Commands that Valkey has carried out, those inside scripts included, without those that ask for it."""
         stats: dict[str, Any] = self.redis.info("commandstats")

@@ -25,7 +25,6 @@ from model_core.errors import LayoutMismatch
 
 BLOCK = 256
 _SHIFT, _OFFSET = 8, 255
-SIDES = 2
 # Between rows to be written: what is written again, as it is there already, since another piece would cost more.
 GAP_BYTES_MAX = 16 << 10
 _BOTH = np.uint8(3)

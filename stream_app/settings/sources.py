@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from stream_app.errors import TidecastError
 
 PREFIX = "TIDECAST__"
-FILE_SUFFIX = "_FILE"
 _VERBATIM_SECTIONS = (("kafka", "client"), ("kafka", "consumer"), ("kafka", "producer"))
 _FREE_KEYS = ("properties_file",)
 

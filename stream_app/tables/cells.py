@@ -1,7 +1,6 @@
 """Cells of a file → numbers and times. An empty cell is no reading; anything else must be what its column holds."""
 
 import math
-import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,7 +15,6 @@ from stream_app.tables.files import SourceFile
 EMPTY = pa.array(["", "na", "n/a", "nan", "null", "none", "-"])
 UNITS_PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
 SECONDS_MAX, MILLISECONDS_MAX, MICROSECONDS_MAX = 1e11, 1e14, 1e17  # 5138-11-16 in each unit
-OFFSET = re.compile(r"([zZ]|[+-]\d\d:?\d\d)$")
 
 
 def numbers(source: SourceFile, name: str) -> FloatArray:

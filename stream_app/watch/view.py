@@ -27,7 +27,6 @@ ENDS = "color(38)"
 # Blocks from a narrow interval to one as wide as the whole chart.
 FADING = ("bold color(51)", "color(45)", "color(38)", "color(31)", "color(24)")
 DRIFT_MARKS = {"drift": ("▲", "bold red"), "warning": ("△", "yellow"), "ok": ("·", "dim")}
-SHORT_NAMES = {"seasonal_naive": "seasonal", "last_value": "last"}
 FRAME_ROWS = 4  # title, column heads, the line under them, the footer
 FIXED_COLUMNS = 42  # last, interval, cover, skill, drift, and a gap after each column
 CHART_MIN, CHART_MAX = 14, 72

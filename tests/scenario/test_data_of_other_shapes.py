@@ -5,7 +5,6 @@ Small: the thresholds of the whole promise (78–82 % coverage) are held by the 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from tests.app.running_worker import WorkerProcess, wait_until
 from tests.scenario import shapes
 from tests.scenario.check_forecasts import Report, check
 
-TIDECAST = str(Path(sys.executable).with_name("tidecast"))
 PARTITIONS = 2
 COMMAND_TIMEOUT_S = 120
 CONFIGURATION = """
