@@ -41,7 +41,7 @@ class _Answers:
 
 
 class Predictor:
-    """The raw part of a forecast. `devices_lost` counts falls to a smaller bucket or to the CPU; the app reports it."""
+    """The raw part of a forecast. `fallbacks` counts falls to a smaller bucket or to the CPU: whoever runs it tells."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Predictor:
         self.name = bundle.manifest.model if bundle else None
         self.version = bundle.manifest.version if bundle else None
         self._library = library_of(device)
-        self.devices_lost = 0
+        self.fallbacks = 0
         self._buckets: tuple[int, ...] = STRICT_BUCKETS if strict else BUCKETS
         self._block = STRICT_ROWS if strict else None
         self._bundle = bundle
@@ -178,9 +178,9 @@ class Predictor:
 
     def _shrink(self) -> None:
         """Halve the work of a pass; on the CPU there is nothing left to give up, the failure is the model's."""
-        self.devices_lost += 1
         if self._library.is_cpu or self._bundle is None:
             raise ModelFailed(f"model {self.version}: out of memory on the CPU")
+        self.fallbacks += 1
         if len(self._buckets) > 1:
             self._buckets = self._buckets[1:]
             return

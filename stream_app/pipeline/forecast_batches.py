@@ -84,21 +84,24 @@ class ForecastBatches:
                 by_model.setdefault((owned.at.stream, owned.state.model_version), []).append(owned)
         for (stream, version), partitions in by_model.items():
             windows = [batch for owned in partitions if (batch := observed[owned].windows) is not None]
-            raw = self.in_chunks(self.load(stream, version).predictor, WindowBatch.concatenate(windows))
+            raw = self.in_chunks(stream, self.load(stream, version).predictor, WindowBatch.concatenate(windows))
             first = 0
             for owned, batch in zip(partitions, windows, strict=True):
                 answers[owned] = raw.rows(slice(first, first + len(batch)))
                 first += len(batch)
         return answers
 
-    def in_chunks(self, predictor: Predictor, windows: WindowBatch) -> RawForecast:
+    def in_chunks(self, stream: str, predictor: Predictor, windows: WindowBatch) -> RawForecast:
         """At most `forecast_batch_max` windows at once."""
-        parts = []
+        parts, fallbacks = [], predictor.fallbacks
         for first in range(0, len(windows), self._windows_max):
             chunk = windows.rows(slice(first, first + self._windows_max))
             with self._metrics.forecast_seconds.time():
                 parts.append(predictor.raw(chunk))
             self._metrics.forecast_batch_windows.observe(len(chunk))
+        if predictor.fallbacks > fallbacks:
+            self._metrics.count("device_fallbacks", stream, by=predictor.fallbacks - fallbacks)
+            log.error("out of memory on the device: smaller batches, in the end the CPU", stream=stream)
         return RawForecast.concatenate(parts)
 
 

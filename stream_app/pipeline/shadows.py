@@ -83,7 +83,9 @@ class Shadows:
                 batches.append(windows if len(rows) == len(windows) else windows.rows(rows))
         raw = None
         if batches:
-            raw = self._forecasts.in_chunks(self._candidates[stream].predictor, WindowBatch.concatenate(batches))
+            raw = self._forecasts.in_chunks(
+                stream, self._candidates[stream].predictor, WindowBatch.concatenate(batches)
+            )
         first = 0
         for owned, shadow, rows in some:
             answers = None if raw is None or not len(rows) else raw.rows(slice(first, first + len(rows)))
