@@ -175,12 +175,20 @@ def partitions() -> int:
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path, partitions: int) -> Iterator[World]:
+def topic_config() -> dict[str, str]:
+    """Of the input topic of `world`, as the broker names it."""
+    return {}
+
+
+@pytest.fixture
+def world(
+    services: LocalServices, topic_prefix: str, tmp_path: Path, partitions: int, topic_config: dict[str, str]
+) -> Iterator[World]:
     """An input topic, and deployments of real workers around it, which end with the test."""
     from tests.app.running_worker import World
 
     made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", partitions, tmp_path)
-    made.create(made.topic)
+    made.create(made.topic, config=topic_config)
     yield made
     for worker in made.workers:
         worker.kill()

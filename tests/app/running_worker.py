@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,28 @@ from tests.app.forks import TIDECAST, Fork, begin, begin_anew
 STEP_MS = 600_000
 START_MS = 1_770_000_000_000 // STEP_MS * STEP_MS
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead-letters", "journal", "control")
-CONFIGURATION = """
-application_id = "{application_id}"
-delivery = "{delivery}"
-{instance}
+# What every deployment of a test says of the servers around it.
+SURROUNDINGS = """
 [http]
 port = 0
 [kafka]
 bootstrap_servers = "{bootstrap}"
-[kafka.consumer]
-"session.timeout.ms" = 6000
 [redis]
 url = "{redis_url}"
 [models]
 registry = "{registry}"
 poll_interval = "200ms"
-[limits]
+"""
+CONFIGURATION = (
+    """
+application_id = "{application_id}"
+delivery = "{delivery}"
+{instance}
+[kafka.consumer]
+"session.timeout.ms" = 6000
+"""
+    + SURROUNDINGS
+    + """[limits]
 checkpoint_interval = "{checkpoint_interval}"
 {limits}
 [streams.tides]
@@ -55,6 +61,7 @@ accuracy = "records"
 [streams.tides.outputs]
 prefix = "{prefix}"
 """
+)
 
 
 @dataclass
@@ -68,9 +75,10 @@ class World:
     folder: Path
     workers: list[WorkerProcess] = field(default_factory=list)
 
-    def create(self, *names: str) -> None:
+    def create(self, *names: str, config: Mapping[str, str] | None = None) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        for made in admin.create_topics([NewTopic(name, self.partitions, 1) for name in names]).values():
+        new = [NewTopic(name, self.partitions, 1, config=dict(config or {})) for name in names]
+        for made in admin.create_topics(new).values():
             made.result(30)
 
     def deployment(

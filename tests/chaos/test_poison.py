@@ -7,14 +7,12 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +20,6 @@ from tests.app.polls import NOW_MS
 from tests.app.running_worker import START_MS, STEP_MS, World, readings, wait_until
 from tests.app.saved_states import saved_state
 from tests.chaos.poison import assert_accounted, good, poisons, reading_text
-
-if TYPE_CHECKING:
-    from stream_app.local_services import LocalServices
 
 MIB = 1 << 20
 
@@ -79,15 +74,14 @@ def test_a_coverage_guided_fuzzer_finds_no_message_that_is_unaccounted_for(tmp_p
 
 
 @pytest.fixture
-def world(services: LocalServices, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
-    """Two partitions, so that keys are needed, and a broker that lets 16 MB messages in."""
-    made = World(services.kafka_bootstrap, services.redis_url, f"{topic_prefix}.in", 2, tmp_path)
-    large = {"max.message.bytes": str(16 * MIB)}
-    admin = AdminClient({"bootstrap.servers": made.bootstrap})
-    admin.create_topics([NewTopic(made.topic, 2, 1, config=large)])[made.topic].result(30)
-    yield made
-    for worker in made.workers:
-        worker.kill()
+def partitions() -> int:
+    """So that keys are needed."""
+    return 2
+
+
+@pytest.fixture
+def topic_config() -> dict[str, str]:
+    return {"max.message.bytes": str(16 * MIB)}
 
 
 def produce(world: World, records: list[dict[str, Any]]) -> list[Any]:

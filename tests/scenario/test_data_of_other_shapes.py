@@ -14,28 +14,23 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stream_app.local_services import LocalServices
 from tests.app import forks
-from tests.app.running_worker import WorkerProcess, wait_until
+from tests.app.running_worker import SURROUNDINGS, WorkerProcess, wait_until
 from tests.scenario import shapes
 from tests.scenario.check_forecasts import Report, check
 
 PARTITIONS = 2
 COMMAND_TIMEOUT_S = 120
-CONFIGURATION = """
+CONFIGURATION = (
+    """
 application_id = "{name}"
-[http]
-port = 0
-[kafka]
-bootstrap_servers = "{bootstrap}"
-[redis]
-url = "{redis_url}"
-[models]
-registry = "{registry}"
-poll_interval = "200ms"
-[streams."{name}"]
+"""
+    + SURROUNDINGS
+    + """[streams."{name}"]
 topic = "{name}.in"
 accuracy = "records"
 {stream}
 """
+)
 
 
 class Deployment:

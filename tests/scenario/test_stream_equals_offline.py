@@ -39,7 +39,7 @@ from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from stream_app.tables import read_table
 from stream_app.wire.timestamps import rfc3339
-from tests.app.running_worker import OUTPUTS, WorkerProcess, World, wait_until
+from tests.app.running_worker import OUTPUTS, SURROUNDINGS, WorkerProcess, World, wait_until
 from tests.conftest import REPOSITORY
 
 DATA = REPOSITORY / "stream_app" / "data" / "uci374_appliances_26ch_10min.csv.gz"
@@ -47,19 +47,13 @@ STEPS, LEARNED_STEPS = 1_000, 450
 PARTITIONS = 2
 LATE_SHARE, LATE_BY = 0.01, 40  # so many readings come that many places later: one or two steps
 RELATIVE = 1e-5
-CONFIGURATION = """
+CONFIGURATION = (
+    """
 application_id = "{prefix}"
 strict = {strict}
-[http]
-port = 0
-[kafka]
-bootstrap_servers = "{bootstrap}"
-[redis]
-url = "{redis_url}"
-[models]
-registry = "{registry}"
-poll_interval = "200ms"
-[streams.sensors]
+"""
+    + SURROUNDINGS
+    + """[streams.sensors]
 topic = "{topic}"
 freq = "10min"
 context_length = 144
@@ -71,6 +65,7 @@ allowed_lateness = "30min"
 [streams.sensors.outputs]
 prefix = "{prefix}"
 """
+)
 # (series, origin, revision) → quantiles float32 [Q, H], and what else the message says
 Key = tuple[str, str, int]
 Forecast = tuple[np.ndarray, dict[str, Any]]
