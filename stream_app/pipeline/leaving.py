@@ -24,7 +24,7 @@ from stream_app.partitions.owned import Owned
 from stream_app.pipeline.replay import since
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
-from stream_app.wire.decoded import Reason
+from stream_app.wire.decoded import DeadLetterReason
 from stream_app.wire.outcomes import Made, Writer, encode_outcomes
 from stream_app.wire.records import Records
 from stream_app.wire.timestamps import rfc3339
@@ -148,7 +148,7 @@ class Leaving:
         for each in kept:
             message = found[int(readings.offsets[each.position])]
             letter = DeadLetter.of(
-                message, cast(Reason, each.reason), each.detail, (readings.series_ids[each.position],)
+                message, cast(DeadLetterReason, each.reason), each.detail, (readings.series_ids[each.position],)
             )
             self.add_dead_letter(owned, letter)
 

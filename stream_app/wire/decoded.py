@@ -7,7 +7,7 @@ from typing import Literal, Protocol, get_args
 from model_core.arrays import BoolArray
 from model_core.readings import Readings
 
-Reason = Literal[
+DeadLetterReason = Literal[
     "malformed",
     "schema",
     "unkeyed",
@@ -17,9 +17,9 @@ Reason = Literal[
     "unknown_schema",
     "too_large",
 ]
-REASONS: tuple[Reason, ...] = get_args(Reason)
+REASONS: tuple[DeadLetterReason, ...] = get_args(DeadLetterReason)
 # Late readings and bad clocks say nothing about the format: they never pause a partition.
-NOT_THE_FORMAT: tuple[Reason, ...] = ("too_late", "timestamp_out_of_range")
+NOT_THE_FORMAT: tuple[DeadLetterReason, ...] = ("too_late", "timestamp_out_of_range")
 
 Headers = list[tuple[str, bytes | None]]
 LOG_APPEND_TIME = 2  # confluent_kafka.TIMESTAMP_LOG_APPEND_TIME
@@ -41,7 +41,7 @@ class Message(Protocol):
 class DeadLetter:
     """One message, and one reason why it, or some of its readings, could not be used."""
 
-    reason: Reason
+    reason: DeadLetterReason
     detail: str
     topic: str
     partition: int
@@ -53,7 +53,7 @@ class DeadLetter:
     readings: tuple[str, ...] = ()  # of a pack or array: the series (or "#position") meant; empty: the whole message
 
     @classmethod
-    def of(cls, message: Message, reason: Reason, detail: str, readings: Sequence[str] = ()) -> "DeadLetter":
+    def of(cls, message: Message, reason: DeadLetterReason, detail: str, readings: Sequence[str] = ()) -> "DeadLetter":
         return cls(
             reason=reason,
             detail=detail,

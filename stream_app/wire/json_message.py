@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from model_core.spec import StreamSpec
-from stream_app.wire.decoded import Reason
+from stream_app.wire.decoded import DeadLetterReason
 from stream_app.wire.json_text import Constant, Malformed, kind, number, parsed
 from stream_app.wire.one_message import Fault, OneMessage
 from stream_app.wire.series_ids import fault_of, from_key, includes
@@ -154,7 +154,7 @@ class DocumentReader:
     def _count_constant(self, value: Any) -> None:
         self._constants_as_values += isinstance(value, Constant)
 
-    def _fault(self, reason: Reason, detail: str, reading: str | None) -> None:
+    def _fault(self, reason: DeadLetterReason, detail: str, reading: str | None) -> None:
         self.out.faults.append(Fault(reason, detail, reading))
 
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from model_core.arrays import AnyArray
 from model_core.compiled import address
 from stream_app.wire import compiled
-from stream_app.wire.records import Table
+from stream_app.wire.records import TextColumn
 
-Texts = list[bytes]
 _ROWS_WITH_LOCK = 64  # writing so few is over before another thread woke up
 # As in lines.c: the kinds of parts, and the fields of one.
 _FIXED, _TEXTS, _CHOSEN, _SAME, _REALS, _SHORT_REALS, _INTEGERS, _INSTANTS, _FLAGS = range(9)
@@ -55,11 +54,11 @@ class Form:
         self._texts.append((self._part(_FIXED), column))
 
     def texts(self, column: str) -> None:
-        """One for each text: Table."""
+        """One for each text: TextColumn."""
         self._texts.append((self._part(_TEXTS), column))
 
     def chosen(self, column: str) -> None:
-        """One of a few: (Table, which of them, int64 [n])."""
+        """One of a few: (TextColumn, which of them, int64 [n])."""
         self._texts.append((self._part(_CHOSEN), column))
 
     def numbers(self, column: str, at: int = 0, width: int = 1) -> int:
@@ -78,10 +77,10 @@ class Form:
         """What that part says, once more."""
         self._part(_SAME, part)
 
-    def written(self, count: int, columns: Mapping[str, Any]) -> Table:
+    def written(self, count: int, columns: Mapping[str, Any]) -> TextColumn:
         """One text for each of `count` rows."""
         if not count:
-            return Table.of([])
+            return TextColumn.of([])
         parts = self._begun().copy()
         cells = [_cells(columns[name], count) for name in self._columns]
         room = count * len(self._fixed) + self._fill_cells(parts, cells, count)
@@ -145,17 +144,17 @@ def _fill_text(part: NDArray[np.int64], value: Any, count: int) -> int:
     if kind == _FIXED:
         part[_COUNT], part[_DATA] = len(value), address(np.frombuffer(value, np.uint8), np.uint8)
         return count * len(value)
-    table, which = (value, None) if kind == _TEXTS else value
-    part[_DATA], part[_ENDS] = address(table.data, np.uint8), address(table.ends, np.int64)
+    texts, which = (value, None) if kind == _TEXTS else value
+    part[_DATA], part[_ENDS] = address(texts.data, np.uint8), address(texts.ends, np.int64)
     if which is None:
-        assert len(table.ends) == count, "one for each"
-        return len(table.data)
+        assert len(texts.ends) == count, "one for each"
+        return len(texts.data)
     assert len(which) == count, "one for each"
     part[_WHICH] = address(which, np.int64)
-    return count * int(np.diff(table.ends, prepend=0).max())
+    return count * int(np.diff(texts.ends, prepend=0).max())
 
 
-def _put(parts: NDArray[np.int64], count: int, room: int) -> Table:
+def _put(parts: NDArray[np.int64], count: int, room: int) -> TextColumn:
     out, ends, powers = np.empty(room + _OVERRUN, np.uint8), np.empty(count, np.int64), _powers_of_ten()
     put = compiled.put_lines.unlocked if count > _ROWS_WITH_LOCK else compiled.put_lines.keeping
     put(
@@ -166,7 +165,7 @@ def _put(parts: NDArray[np.int64], count: int, room: int) -> Table:
         address(out, np.uint8),
         address(ends, np.int64),
     )
-    return Table(out[: int(ends[-1])].copy(), ends)  # the rest of it was only room
+    return TextColumn(out[: int(ends[-1])].copy(), ends)  # the rest of it was only room
 
 
 def _start(array: AnyArray) -> int:
@@ -188,7 +187,7 @@ def _powers_of_ten() -> NDArray[np.uint64]:
     return np.array(powers, np.uint64)
 
 
-def strings(values: list[str]) -> Texts:
+def strings(values: list[str]) -> list[bytes]:
     """The JSON of each string, without its quotes."""
     text = orjson.dumps(values)[2:-2]
     if b"\\" in text:  # a quote inside, perhaps: they cannot be told from those between
@@ -196,6 +195,6 @@ def strings(values: list[str]) -> Texts:
     return text.split(b'","') if values else []
 
 
-def escapes(texts: Texts) -> bool:
+def escapes(texts: list[bytes]) -> bool:
     """Whether JSON wrote anything in `texts` of `strings` otherwise than it is."""
     return b"\\" in b"".join(texts)

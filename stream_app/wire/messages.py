@@ -19,7 +19,7 @@ from model_core.shadow import ShadowScore
 from model_core.spec import StreamSpec
 from stream_app.schemas.message_schemas import SCHEMA_VERSION
 from stream_app.wire.lines import Form, escapes, strings
-from stream_app.wire.records import Record, Records, Table
+from stream_app.wire.records import Record, Records, TextColumn
 from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
 
 CHUNK = 1024  # messages turned to text at once: about a megabyte, which the caches hold
@@ -102,10 +102,10 @@ def each_partition(partition: int | IntArray, count: int) -> IntArray:
 
 def _records(form: Form, series_ids: list[str], columns: dict[str, Any]) -> Records:
     names = strings(series_ids)
-    table = Table.of(names)
+    texts = TextColumn.of(names)
     # What JSON has not escaped is the key as it is.
-    keys = Table.of(list(map(str.encode, series_ids))) if escapes(names) else table
-    return Records(keys, form.written(len(names), columns | {"series_id": table}))
+    keys = TextColumn.of(list(map(str.encode, series_ids))) if escapes(names) else texts
+    return Records(keys, form.written(len(names), columns | {"series_id": texts}))
 
 
 def instants(spec: StreamSpec, ticks: IntArray) -> IntArray:
@@ -119,7 +119,7 @@ def _open(part: Mapping[str, Any]) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _answered_by(model: str | None, model_version: str | None) -> Table:
+def _answered_by(model: str | None, model_version: str | None) -> TextColumn:
     """rung · reasons + reason → the fields that say who answered and why not the model."""
     answered = []
     for rung in sorted(Rung):
@@ -132,7 +132,7 @@ def _answered_by(model: str | None, model_version: str | None) -> Table:
                 "reason": None if reason == Reason.OK else REASON_NAMES[reason],
             }
             answered.append(orjson.dumps(fields)[1:-1])
-    return Table.of(answered)
+    return TextColumn.of(answered)
 
 
 def encode_accuracy(spec: StreamSpec, stream: str, partition: int | IntArray, scored: Scored) -> Records:

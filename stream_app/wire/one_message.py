@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from stream_app.wire.decoded import Reason
+from stream_app.wire.decoded import DeadLetterReason
 
 
 @dataclass(frozen=True)
 class Fault:
-    reason: Reason
+    reason: DeadLetterReason
     detail: str
     reading: str | None = None  # the series meant, or "#position"; None: the whole message
 

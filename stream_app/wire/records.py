@@ -14,28 +14,28 @@ from model_core.arrays import IntArray
 Record = tuple[bytes, bytes | None]  # (key, value); None: a tombstone
 
 
-class Table(NamedTuple):
-    """Texts, one behind the other, and where each ends."""
+class TextColumn(NamedTuple):
+    """Texts, one behind the other, and where each ends: uint8 [bytes], int64 [n]."""
 
     data: NDArray[np.uint8]
     ends: IntArray  # int64 [n]
 
     @staticmethod
-    def of(texts: Sequence[bytes]) -> Table:
+    def of(texts: Sequence[bytes]) -> TextColumn:
         ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-        return Table(np.frombuffer(b"".join(texts), np.uint8), ends)
+        return TextColumn(np.frombuffer(b"".join(texts), np.uint8), ends)
 
     @staticmethod
-    def concatenate(tables: Sequence[Table]) -> Table:
-        ends = [table.ends for table in tables]
-        starts = np.cumsum([0, *(len(table.data) for table in tables)]).tolist()
+    def concatenate(columns: Sequence[TextColumn]) -> TextColumn:
+        ends = [column.ends for column in columns]
+        starts = np.cumsum([0, *(len(column.data) for column in columns)]).tolist()
         moved = [each + start for each, start in zip(ends, starts, strict=False)]
-        return Table(np.concatenate([table.data for table in tables]), np.concatenate(moved))
+        return TextColumn(np.concatenate([column.data for column in columns]), np.concatenate(moved))
 
-    def part(self, first: int, end: int) -> Table:
+    def part(self, first: int, end: int) -> TextColumn:
         start = int(self.ends[first - 1]) if first else 0
         stop = int(self.ends[end - 1]) if end else 0
-        return Table(self.data[start:stop], self.ends[first:end] - start)
+        return TextColumn(self.data[start:stop], self.ends[first:end] - start)
 
     def texts(self) -> list[bytes]:
         stops = self.ends.tolist()
@@ -47,16 +47,16 @@ class Table(NamedTuple):
 class Records(Sequence[Record]):
     """n records of one topic, in the order of their making."""
 
-    keys: Table
-    values: Table
+    keys: TextColumn
+    values: TextColumn
     tombstones: NDArray[np.int8] | None = None  # int8 [n], 1 where there is no value; None: nowhere
 
     @staticmethod
     def of(pairs: Sequence[Record]) -> Records:
         gone = np.array([value is None for _, value in pairs], np.int8)
         return Records(
-            Table.of([key for key, _ in pairs]),
-            Table.of([value or b"" for _, value in pairs]),
+            TextColumn.of([key for key, _ in pairs]),
+            TextColumn.of([value or b"" for _, value in pairs]),
             gone if gone.any() else None,
         )
 
@@ -72,7 +72,7 @@ class Records(Sequence[Record]):
             each = [np.zeros(len(part), np.int8) if part.tombstones is None else part.tombstones for part in parts]
             gone = np.concatenate(each)
         keys, values = ([getattr(part, name) for part in parts] for name in ("keys", "values"))
-        return Records(Table.concatenate(keys), Table.concatenate(values), gone)
+        return Records(TextColumn.concatenate(keys), TextColumn.concatenate(values), gone)
 
     def part(self, first: int, end: int) -> Records:
         gone = None if self.tombstones is None else self.tombstones[first:end]

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from model_core.spec import StreamSpec
-from stream_app.wire.decoded import Reason
+from stream_app.wire.decoded import DeadLetterReason
 from stream_app.wire.json_text import Constant, Malformed, kind, number, parsed
 from stream_app.wire.one_message import Fault, OneMessage
 from stream_app.wire.series_ids import fault_of, from_key, includes
@@ -135,6 +135,6 @@ class _Reader:
         out.values.append(amount)
         out.positions.append(position)
 
-    def _fault(self, reason: Reason, detail: str, reading: str | int) -> None:
+    def _fault(self, reason: DeadLetterReason, detail: str, reading: str | int) -> None:
         name = reading if isinstance(reading, str) else f"#{reading}"
         self.out.faults.append(Fault(reason, detail, name))

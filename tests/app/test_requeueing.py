@@ -15,7 +15,7 @@ from stream_app.cli import main
 from stream_app.dead_letters import requeueing
 from stream_app.dead_letters.log import Place, Requeued, ranges_of
 from stream_app.dead_letters.record import encode_dead_letter
-from stream_app.wire.decoded import DeadLetter, Reason
+from stream_app.wire.decoded import DeadLetter, DeadLetterReason
 from tests.app.polls import NOW_MS, message, spec
 
 PARTITIONS = 3
@@ -50,7 +50,9 @@ class Stage:
             )
         assert producer.flush(30) == 0
 
-    def letter(self, offset: int, reason: Reason = "malformed", readings: list[str] | None = None, **more: Any) -> Any:
+    def letter(
+        self, offset: int, reason: DeadLetterReason = "malformed", readings: list[str] | None = None, **more: Any
+    ) -> Any:
         made = {"value": b"{", "key": b"pump-7", "partition": 2, "time_ms": NOW_MS + offset} | more
         value = made.pop("value")
         letter = DeadLetter.of(message(value, offset=offset, **made), reason, "no JSON", readings or [])
