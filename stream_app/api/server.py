@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from stream_app.errors import TidecastError
 from stream_app.observability.health import Readiness, listen
 from stream_app.observability.logs import configure_logs
 from stream_app.pages import shell
+from stream_app.runtime.giving_way import give_way
 from stream_app.settings.secrets import secrets_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(settings: Settings) -> None:
     if not settings.streams:
         raise TidecastError("streams: expected at least one [streams.NAME] to show, found none.")
     require_safe(settings.api)
-    os.nice(settings.api.nice)  # before there are threads, which inherit it
+    give_way(settings.api.nice)
     try:
         listening = listen(settings.api.host, settings.api.port)
     except OSError as error:

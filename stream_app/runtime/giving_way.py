@@ -1,0 +1,22 @@
+"""A process that others on its machine go before.
+
+Linux weighs sessions against each other first where it groups them by itself (sched(7), "The autogroup feature"): nice
+then counts among the processes of one session alone. A service of systemd or a container is not grouped so; there its
+own weight counts (CPUWeight, cpu_shares, requests).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+AUTOGROUP = Path("/proc/self/autogroup")
+
+
+def give_way(nice: int) -> None:
+    """Before there are threads, which inherit it. `nice`: 0 … 19, added to what the process has."""
+    now = os.nice(nice)
+    if nice and os.getsid(0) == os.getpid():  # not a session that others are in, such as a shell's
+        with suppress(OSError):
+            AUTOGROUP.write_text(str(min(now, 19)))

@@ -1,0 +1,28 @@
+"""A process that gives way does so also where Linux weighs sessions against each other."""
+
+import subprocess
+import sys
+
+import pytest
+
+from stream_app.runtime.giving_way import AUTOGROUP
+
+TELLS = """
+import os
+from stream_app.runtime.giving_way import AUTOGROUP, give_way
+before = AUTOGROUP.read_text()
+give_way(7)
+print(os.nice(0), before.split()[-1], AUTOGROUP.read_text().split()[-1])
+"""
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="this system does not group processes by session")
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_session_gives_way_when_nobody_else_is_in_it(alone: bool) -> None:
+    # Without a session of its own it is in that of this test, which is to go on as before.
+    command = [sys.executable, "-c", TELLS]
+    told = subprocess.run(command, start_new_session=alone, capture_output=True, text=True, check=True).stdout
+    nice, before, after = map(int, told.split())
+    own = subprocess.run([sys.executable, "-c", "import os; print(os.nice(0))"], capture_output=True, text=True).stdout
+    assert nice == min(19, int(own) + 7)
+    assert after == (nice if alone else before)
