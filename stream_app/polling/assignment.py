@@ -15,6 +15,7 @@ from confluent_kafka import Consumer
 
 from stream_app.checkpoints import StoreUnavailable
 from stream_app.errors import KafkaAway
+from stream_app.kafka.clients import max_poll_interval_ms
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned, Receipt
 from stream_app.polling.poll_batch import Assigned, Lost, Released, Rewound
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 REVOCATION_SHARE = 0.2  # of max.poll.interval.ms
-MAX_POLL_INTERVAL_MS = 300_000  # librdkafka's default
 
 
 class Assignment:
@@ -35,8 +35,8 @@ class Assignment:
     def __init__(self, settings: Settings, *, restorer: Restorer, health: Health) -> None:
         self._restorer = restorer
         self._health = health
-        interval_ms = int(settings.kafka.consumer.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS))
-        self._deadline_s = min(REVOCATION_SHARE * interval_ms, settings.limits.revocation_deadline) / 1000
+        share_ms = REVOCATION_SHARE * max_poll_interval_ms(settings)
+        self._deadline_s = min(share_ms, settings.limits.revocation_deadline) / 1000
         self.owned: dict[StreamPartition, Owned] = {}
 
     def take(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Assigned:

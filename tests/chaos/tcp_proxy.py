@@ -21,7 +21,14 @@ from typing import Self
 
 LOCALHOST = "127.0.0.1"
 READ_BYTES = 64 << 10
-API_KEYS = {"Produce": 0, "InitProducerId": 22, "AddOffsetsToTxn": 25, "EndTxn": 26, "TxnOffsetCommit": 28}
+API_KEYS = {
+    "Produce": 0,
+    "JoinGroup": 11,
+    "InitProducerId": 22,
+    "AddOffsetsToTxn": 25,
+    "EndTxn": 26,
+    "TxnOffsetCommit": 28,
+}
 _SIZE = struct.Struct(">i")
 _HEAD = struct.Struct(">hhi")  # api_key, api_version, correlation_id
 _LINGER_RST = struct.pack("ii", 1, 0)

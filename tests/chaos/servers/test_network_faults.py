@@ -43,6 +43,22 @@ def test_without_the_replies_to_one_step_of_a_commit_the_producer_is_replaced_an
     world.stop_and_judge(worker, config)
 
 
+def test_a_member_whose_question_for_partitions_was_lost_asks_again(world: BrokenWorld) -> None:
+    """As of a coordinator that has forgotten it after a restart: the connection is fine, and nobody answers."""
+    assert world.kafka_proxy is not None
+    config = world.configure()
+    soon = '"session.timeout.ms" = 6000\n"max.poll.interval.ms" = 6000'
+    config.write_text(config.read_text().replace('"session.timeout.ms" = 6000', soon))
+    key, lost = API_KEYS["JoinGroup"], world.kafka_proxy.dropped
+    before = lost[key]
+    world.kafka_proxy.drop_replies = frozenset({key})
+    world.send_ticks(20)
+    worker = world.start(config)
+    wait_until(lambda: lost[key] > before, PATIENT_S, "a question without an answer")
+    world.kafka_proxy.heal()
+    world.go_on_and_judge(worker, config)
+
+
 @pytest.mark.parametrize("fault", ["black_hole", pytest.param("half_open", marks=soak)])
 def test_a_kafka_that_swallows_everything_is_waited_for(world: BrokenWorld, fault: str) -> None:
     assert world.kafka_proxy is not None
