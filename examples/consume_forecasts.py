@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
             messages = consumer.consume(500, timeout=0.5)
             for message in messages:
                 if message.error():
-                    raise KafkaException(message.error())
+                    raise SystemExit(f"{arguments.topic}: {message.error().str()}")
                 handle(message.key(), message.value())
             handled += len(messages)
             if messages:

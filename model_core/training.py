@@ -18,6 +18,7 @@ from model_core.dataset import CellHistory, TrainingWindows
 from model_core.demand_training import fit_demand
 from model_core.drift.limits import Limits, learn_limits
 from model_core.drift.storm import STORM_SHARE_MIN
+from model_core.durations import format_duration
 from model_core.errors import CoreError
 from model_core.gate.attempt import Attempt
 from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
@@ -116,6 +117,8 @@ def train(
     )
     work.tell("fitting on everything", 0.85)
     sums = work.ridge.grown(sums, spans.earlier - spec.horizon, spans.end)
+    if not sums.rows.any():
+        raise NotEnoughHistory(_no_window(windows))
     work.renew_network(season, sums, choice, spans.end)
     every = errors + late
     tables = learn_tables(every, spec, windows.series_ids)
@@ -142,6 +145,15 @@ def split(windows: TrainingWindows, *, first_model: bool) -> Spans:
     decides = int(np.clip(wanted, origins * SLICE_SHARE_MIN, origins * SLICE_SHARE_MAX))
     earlier = end - 2 * decides
     return Spans(first, first + int((earlier - first) * FIT_SHARE), earlier, end - decides, end)
+
+
+def _no_window(windows: TrainingWindows) -> str:
+    spec, seen = windows.spec, np.isfinite(windows.target_cells())
+    return (
+        f"training found no window of {spec.context_length} + {spec.horizon} steps with enough readings in it: of "
+        f"{windows.ticks:,} steps of {len(windows):,} series {seen.mean():.1%} have one; check that "
+        f"freq, {format_duration(spec.freq)}, is the step of the readings"
+    )
 
 
 class _Training:

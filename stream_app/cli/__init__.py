@@ -5,13 +5,17 @@ confluent_kafka) inside their functions: `tidecast --help` answers at once.
 """
 
 import importlib
+import importlib.metadata
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from stream_app.cli.options import INTERRUPTED
 from stream_app.errors import TidecastError
 
 USER_ERROR = 2
@@ -51,10 +55,22 @@ COMMANDS = {
 }
 
 
+class _Commands(TyperGroup):
+    """Ctrl-C ends a command that says nothing of its own about it: a word, no traceback, 128 + SIGINT."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.stderr.write("\nStopped.\n")
+            raise typer.Exit(INTERRUPTED) from None
+
+
 def build_app(chosen: str | None) -> typer.Typer:
     """The command line with the chosen command loaded, and a name and a help text for each of the others."""
     app = typer.Typer(
         name="tidecast",
+        cls=_Commands,
         help="Turns a Kafka topic of readings into a Kafka topic of calibrated forecasts.",
         no_args_is_help=True,
         add_completion=False,
@@ -64,10 +80,19 @@ def build_app(chosen: str | None) -> typer.Typer:
     for name, command in COMMANDS.items():
         target = command.load() if name == chosen else _not_loaded
         if isinstance(target, typer.Typer):
+            for sub in target.registered_commands:
+                sub.help = _paragraphs(sub.callback)
             app.add_typer(target, name=name, help=command.help)
+        elif name == chosen:
+            app.command(name, help=_paragraphs(target))(target)  # which says more than the line in the list
         else:
             app.command(name, help=command.help)(target)
     return app
+
+
+def _paragraphs(command: Any) -> str:
+    """Its docstring, without the line breaks of the source: a terminal has its own."""
+    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,8 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         sys.stderr.write(f"tidecast: {error}\n")
         raise SystemExit(USER_ERROR) from None
+    except KeyboardInterrupt:  # while the command's module was being imported
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
-        sentence = _of_a_server(error)
+        sentence = _of_a_server(error) or _of_a_file(error)
         if sentence is None or _shown.debug:
             raise
         sys.stderr.write(f"tidecast: {sentence}\n")
@@ -101,6 +128,13 @@ def _of_a_server(error: Exception) -> str | None:
     return None
 
 
+def _of_a_file(error: Exception) -> str | None:
+    """What the system refused, where no part of ours had a better sentence for it: no such folder, no right."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    return f"{error.filename}: {error.strerror}. `tidecast --debug …` shows what was being done."
+
+
 @dataclass
 class _Shown:
     debug: bool = False
@@ -109,9 +143,18 @@ class _Shown:
 _shown = _Shown()
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tidecast {importlib.metadata.version('tidecast')}")
+        raise typer.Exit
+
+
 def _options(
     debug: Annotated[
         bool, typer.Option("--debug", envvar="TIDECAST_DEBUG", help="Show where an error came from.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     _shown.debug = debug

@@ -6,28 +6,43 @@ Exit codes: 0 judged; 2 there was nothing to judge, or the configuration is wron
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import (
+    DEFAULT_FILE,
+    Config,
+    FileOfReadings,
+    Page,
+    SeriesColumn,
+    TimeColumn,
+    TimestampUnit,
+    Timezone,
+    ValueColumn,
+)
 from stream_app.cli.train import progress_bar, require_torch, time_ms
+
+HORIZON_WIDTH = 9  # a column of losses, with the gap beside it
+OTHER_COLUMNS = 54  # a version's name, and the three columns that are always there
 
 
 def backtest(
     config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="The stream; needless when there is only one.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="CSV (also .gz) or Parquet instead of the input topic, wide or long.")
-    ] = None,
+    file: FileOfReadings = None,
+    timezone: Timezone = "UTC",
+    series_column: SeriesColumn = None,
+    time_column: TimeColumn = None,
+    value_column: ValueColumn = None,
+    timestamp_unit: TimestampUnit = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Judge origins from this time on; default the middle of the log.")
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A version beside champion, candidate and previous; may be repeated.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots there.")] = None,
+    html: Page = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Play a log as a worker would, with every model in turn: one trained on what had arrived before, those of the
@@ -35,6 +50,7 @@ def backtest(
     require_torch()
     from stream_app.pages.backtest_page import backtest_page
     from stream_app.settings import Settings
+    from stream_app.tables import TableFile
     from stream_app.training import backtest_job
 
     settings = Settings.load(config)
@@ -44,7 +60,7 @@ def backtest(
         report = backtest_job.run(
             settings,
             name,
-            file=file,
+            file=TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit) if file else None,
             start_ms=time_ms(start, "--from") if start else None,
             versions=model or (),
             on_progress=lambda what, share: bar.update(task, description=what, completed=share),
@@ -54,20 +70,32 @@ def backtest(
     if as_json:
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        _show(report)
+        show(report)
         typer.echo(f"the page: {html}" if html else "with plots: --html FILE")
 
 
-def _show(report: dict[str, Any]) -> None:
+def show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{report['stream']}: scaled pinball, as it would have been served", title_justify="left")
-    table.add_column("model", no_wrap=True)
-    for column in ("all", *(f"{horizon} ahead" for horizon in report["horizons"]), "coverage", "learned from"):
-        table.add_column(column, justify="right")
+    console, horizons = Console(), report["horizons"]
+    title = f"{report['stream']}: scaled pinball, as it would have been served"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    shown = _fitting(len(horizons), console.width)
+    for column in ("all", *(f"{horizons[place]} ahead" for place in shown), "coverage", "learned from"):
+        table.add_column(column, justify="right", min_width=HORIZON_WIDTH - 1)
     for name, row in report["models"].items():
-        losses = [row["scaled_pinball"], *(row["by_horizon"] or [None] * len(report["horizons"]))]
+        by_horizon = row["by_horizon"] or [None] * len(horizons)
+        losses = [row["scaled_pinball"], *(by_horizon[place] for place in shown)]
         shares = ["–" if share is None else f"{share:.1%}" for share in (row["coverage"], row["seen"])]
         table.add_row(name, *("–" if loss is None else f"{loss:.4f}" for loss in losses), *shares)
-    Console().print(table)
+    console.print(table)
+
+
+def _fitting(count: int, width: int) -> list[int]:
+    """Places of the horizons that a terminal has room for, from the first to the last; the page has all."""
+    room = max(2, (width - OTHER_COLUMNS) // HORIZON_WIDTH)
+    if count <= room:
+        return list(range(count))
+    return [round(place * (count - 1) / (room - 1)) for place in range(room)]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import DEFAULT_FILE, Config, writable
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def show(
     config: Config = DEFAULT_FILE,
     stream: Stream = None,
     bytes_max: Annotated[int, typer.Option("--bytes", min=1, help="How much of the value to print.")] = SHOWN_BYTES,
-    save: Annotated[Path | None, typer.Option(help="Write the value, byte by byte, into this file.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(callback=writable, help="Write the value, byte by byte, into this file.")
+    ] = None,
 ) -> None:
     """One dead letter: why, where it was, its key, headers and value. Nothing in it reaches the terminal raw."""
     from stream_app.dead_letters.log import Place

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,20 +12,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from stream_app.cli.options import INTERRUPTED, SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
 from stream_app.kafka.producing import parse_rate
 
 if TYPE_CHECKING:
     from stream_app.demo.run import Demo
     from stream_app.demo.table import Report
 
-INTERRUPTED = 130
 STAY_LOOK_S = 0.2
 
 
 def demo(
     data: Annotated[Path | None, typer.Option(help="Your own file: CSV (also .gz) or Parquet, wide or long.")] = None,
     freq: Annotated[str | None, typer.Option(help="Its grid step, such as 1h.")] = None,
-    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
+    timezone: Timezone = "UTC",
+    series_column: SeriesColumn = None,
+    time_column: TimeColumn = None,
+    value_column: ValueColumn = None,
+    timestamp_unit: TimestampUnit = None,
     once: Annotated[bool, typer.Option("--once", help="No live view: print the final table and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table for machines, and end.")] = False,
     speed: Annotated[str, typer.Option(help="Readings a second of the second half, or max.")] = "max",
@@ -38,9 +44,12 @@ def demo(
     from stream_app.demo.processes import StopSignals
     from stream_app.demo.run import running, tell
     from stream_app.demo.stage import Stage
+    from stream_app.tables import TableFile
 
-    pace = parse_rate(speed)
-    plan = make_plan(data, freq, timezone)
+    pace = parse_rate(speed, "--speed")
+    plan = make_plan(
+        TableFile(data, timezone, series_column, time_column, value_column, timestamp_unit) if data else None, freq
+    )
     console, errors = Console(), Console(stderr=True)
     live = console.is_terminal and not once and not as_json
     finished = False
@@ -79,10 +88,12 @@ def _print(report: Report, console: Console, *, as_json: bool) -> None:
 def _stay(demo_run: Demo, console: Console) -> None:
     """Until Ctrl-C: someone sits there, and may want to look around."""
     bootstrap = demo_run.client["bootstrap.servers"]
+    tidecast = "tidecast" if shutil.which("tidecast") else sys.argv[0]  # .venv/bin/tidecast, as `make demo` calls it
     console.print(
         f"\nKafka ({bootstrap}), Valkey and the worker still run. In another terminal:\n"
-        f"  tidecast watch --config {demo_run.config}\n"
-        f"  tidecast produce FILE --topic {demo_run.plan.spec.topic} --bootstrap {bootstrap}\n"
+        f"  {tidecast} api --config {demo_run.config}   # the live page\n"
+        f"  {tidecast} watch --config {demo_run.config}\n"
+        f"  {tidecast} produce FILE --topic {demo_run.plan.spec.topic} --bootstrap {bootstrap}\n"
         "Ctrl-C ends them.",
         highlight=False,
         soft_wrap=True,

@@ -11,7 +11,7 @@ import typer
 
 from model_core.errors import CoreError
 from stream_app.cli.models_try import try_values
-from stream_app.cli.options import Config
+from stream_app.cli.options import DEFAULT_FILE, Config, writable
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -23,11 +23,10 @@ app.command("try")(try_values)
 Stream = Annotated[str | None, typer.Option("--stream", help="The stream; needless when there is only one.")]
 Version = Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
-DEFAULT_CONFIG = Path("tidecast.toml")
 
 
 @app.command("list")
-def list_models(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json: AsJson = False) -> None:
+def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: AsJson = False) -> None:
     """All versions of a stream's model, oldest first, and which of them is in charge."""
     from rich.console import Console
     from rich.table import Table
@@ -66,7 +65,7 @@ def list_models(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json:
 
 
 @app.command()
-def show(version: Version = "champion", config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
+def show(version: Version = "champion", config: Config = DEFAULT_FILE, stream: Stream = None) -> None:
     """What training reported of a version, as JSON."""
     registry, name = _open(config, stream)
     found = resolved(registry, name, version)
@@ -77,9 +76,9 @@ def show(version: Version = "champion", config: Config = DEFAULT_CONFIG, stream:
 @app.command()
 def report(
     version: Version = "candidate",
-    config: Config = DEFAULT_CONFIG,
+    config: Config = DEFAULT_FILE,
     stream: Stream = None,
-    out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("model-report.html"),
+    out: Annotated[Path, typer.Option(callback=writable, help="Where the page goes.")] = Path("model-report.html"),
 ) -> None:
     """Why a version took charge, or did not, as a page with its plots."""
     from stream_app.pages.training_page import training_page
@@ -94,7 +93,7 @@ def report(
 
 
 @app.command()
-def promote(version: Version, config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
+def promote(version: Version, config: Config = DEFAULT_FILE, stream: Stream = None) -> None:
     """Let a version take charge; the one before becomes `previous`."""
     registry, name = _open(config, stream)
     found = resolved(registry, name, version)
@@ -104,7 +103,7 @@ def promote(version: Version, config: Config = DEFAULT_CONFIG, stream: Stream = 
 
 
 @app.command()
-def rollback(config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
+def rollback(config: Config = DEFAULT_FILE, stream: Stream = None) -> None:
     """Let the model before the champion take charge again."""
     registry, name = _open(config, stream)
     try:
@@ -116,7 +115,7 @@ def rollback(config: Config = DEFAULT_CONFIG, stream: Stream = None) -> None:
 
 @app.command()
 def shadow(
-    config: Config = DEFAULT_CONFIG,
+    config: Config = DEFAULT_FILE,
     stream: Stream = None,
     promote: Annotated[bool, typer.Option("--promote", help="Let it take charge if it is proven.")] = False,
 ) -> None:
@@ -148,13 +147,15 @@ class Format(StrEnum):
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("--out", help="The file to write; two others are written beside it.")],
+    out: Annotated[
+        Path, typer.Option("--out", callback=writable, help="The file to write; two others are written beside it.")
+    ],
     form: Annotated[Format, typer.Option("--format", help="ONNX, or a torch.export archive.")] = Format.onnx,
     version: Version = "champion",
     with_state: Annotated[
         bool, typer.Option("--with-state", help="Also what the deployment has learned of each series since training.")
     ] = False,
-    config: Config = DEFAULT_CONFIG,
+    config: Config = DEFAULT_FILE,
     stream: Stream = None,
 ) -> None:
     """Write a model as one file for another runtime, its published quantiles included.

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from model_core.errors import CoreError
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import (
+    DEFAULT_FILE,
+    Config,
+    FileOfReadings,
+    Page,
+    SeriesColumn,
+    TimeColumn,
+    TimestampUnit,
+    Timezone,
+    ValueColumn,
+)
 from stream_app.cli.train import progress_bar, time_ms
 from stream_app.errors import TidecastError
 
@@ -22,11 +31,14 @@ def try_values(
         list[str] | None, typer.Option("--set", help="VARIABLE=VALUE of a covariate; may be repeated.")
     ] = None,
     series: Annotated[list[str] | None, typer.Option(help="A series; may be repeated, default some.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="CSV (also .gz) or Parquet instead of the input topic, wide or long.")
-    ] = None,
+    file: FileOfReadings = None,
+    timezone: Timezone = "UTC",
+    series_column: SeriesColumn = None,
+    time_column: TimeColumn = None,
+    value_column: ValueColumn = None,
+    timestamp_unit: TimestampUnit = None,
     until: Annotated[str | None, typer.Option(help="Readings before this time only; default all.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots there.")] = None,
+    html: Page = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Draw the newest forecasts as they are, and as they would be: --set rain=20."""
@@ -34,6 +46,7 @@ def try_values(
     from stream_app.models.registry import ModelRegistry
     from stream_app.pages.try_page import try_page
     from stream_app.settings import Settings
+    from stream_app.tables import TableFile
     from stream_app.training.try_job import try_model
 
     settings = Settings.load(config)
@@ -51,7 +64,7 @@ def try_values(
             bundle,
             _parsed(values or []),
             series=series or (),
-            file=file,
+            file=TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit) if file else None,
             until_ms=time_ms(until, "--until") if until else None,
             on_progress=lambda what, share: bar.update(task, description=what, completed=share),
         )

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from stream_app.cli.options import INTERRUPTED, SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.producing import (
@@ -23,9 +24,7 @@ from stream_app.kafka.producing import (
     single_messages,
     topic_partitions,
 )
-from stream_app.tables import Table, read_table
-
-INTERRUPTED = 130
+from stream_app.tables import Table, TableFile
 
 
 def produce(
@@ -44,22 +43,15 @@ def produce(
         typer.Option("--entity-separator", help="Key by entity: what stands before it in a series id."),
     ] = None,
     format: Annotated[Literal["json"], typer.Option(help="Format of the messages.")] = "json",
-    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
-    series_column: Annotated[str | None, typer.Option(help="Long file: the column of series ids.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="The column of times.")] = None,
-    value_column: Annotated[str | None, typer.Option(help="Long file: the column of values.")] = None,
-    timestamp_unit: Annotated[str | None, typer.Option(help="Unit of numeric times: s, ms, us or ns.")] = None,
+    timezone: Timezone = "UTC",
+    series_column: SeriesColumn = None,
+    time_column: TimeColumn = None,
+    value_column: ValueColumn = None,
+    timestamp_unit: TimestampUnit = None,
 ) -> None:
     """Send a file of readings to an input topic, in event-time order over all series."""
     pace = parse_rate(rate)
-    table = read_table(
-        file,
-        timezone=timezone,
-        series_column=series_column,
-        time_column=time_column,
-        value_column=value_column,
-        timestamp_unit=timestamp_unit,
-    )
+    table = TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit).read()
     client = client_properties(bootstrap, config)
     _require_topic(topic, client, create=create, partitions=partitions)
     chunks = pack_messages(table, separator, file.name.split(".")[0]) if pack else single_messages(table, separator)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model_core.durations import format_duration, parse_duration_ms
-from stream_app.cli.options import Config
+from stream_app.cli.options import DEFAULT_FILE, Config
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -22,12 +21,11 @@ SOMETHING_WRONG = 1
 app = typer.Typer(no_args_is_help=True)
 Stream = Annotated[str | None, typer.Option(help="Only this stream of the configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
-DEFAULT_CONFIG = Path("tidecast.toml")
 
 
 @app.command()
 def create(
-    config: Config = DEFAULT_CONFIG,
+    config: Config = DEFAULT_FILE,
     stream: Stream = None,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Partitions; default: those of the input, else 4.")
@@ -72,7 +70,7 @@ def create(
 
 
 @app.command()
-def check(config: Config = DEFAULT_CONFIG, stream: Stream = None, as_json: AsJson = False) -> None:
+def check(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: AsJson = False) -> None:
     """Partitions, retention and cleanup policy of all topics; exit code 1 when one is not as it should be."""
     from stream_app.kafka.topics import TopicAdmin, streams_of
     from stream_app.settings import Settings

@@ -7,12 +7,21 @@ configuration is wrong; 130 interrupted.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import (
+    DEFAULT_FILE,
+    INTERRUPTED,
+    Config,
+    FileOfReadings,
+    SeriesColumn,
+    TimeColumn,
+    TimestampUnit,
+    Timezone,
+    ValueColumn,
+)
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -21,16 +30,18 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
     from stream_app.training.train_job import Result
 
-INTERRUPTED = 130
 SERIES_SHOWN_MAX = 40
 
 
 def train(
     config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="The stream to learn; needless when there is only one.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="CSV (also .gz) or Parquet instead of the input topic, wide or long.")
-    ] = None,
+    file: FileOfReadings = None,
+    timezone: Timezone = "UTC",
+    series_column: SeriesColumn = None,
+    time_column: TimeColumn = None,
+    value_column: ValueColumn = None,
+    timestamp_unit: TimestampUnit = None,
     until: Annotated[
         str | None, typer.Option(help="Only readings before this time, e.g. 2026-03-01T00:00:00Z.")
     ] = None,
@@ -47,6 +58,7 @@ def train(
     """Learn a model from history and let it take charge if it is better than the one that is."""
     require_torch()
     from stream_app.settings import Settings
+    from stream_app.tables import TableFile
     from stream_app.training import train_job
 
     settings = Settings.load(config)
@@ -62,7 +74,9 @@ def train(
             result = train_job.run(
                 settings,
                 name,
-                file=file,
+                file=TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit)
+                if file
+                else None,
                 until_ms=time_ms(until, "--until") if until else None,
                 promote=promote,
                 false_alarms_per_million=false_alarms,

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from model_core.spec import StreamSpec
+from stream_app.cli.options import DEFAULT_FILE
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.input_tail import InputTail
@@ -32,7 +33,10 @@ OUTPUTS = ("forecasts", "accuracy", "drift")
 
 def watch(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A tidecast.toml: its broker and its stream.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="A tidecast.toml: its broker and its stream. Default: that of this folder."
+        ),
     ] = None,
     stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
@@ -41,6 +45,8 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
 ) -> None:
     """Show each series' last value, newest forecast, model, coverage, skill and drift."""
+    if config is None and prefix is None and DEFAULT_FILE.is_file():
+        config = DEFAULT_FILE
     name, topics, spec = _outputs(config, stream, prefix)
     client = client_properties(bootstrap, config)
     with ExitStack() as ends:

@@ -9,7 +9,7 @@ from model_core.durations import format_duration, parse_duration_ms
 from model_core.grid import DAY_MS
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.tables import Table, read_table
+from stream_app.tables import Table, TableFile
 
 PACKAGED = "uci374_appliances_26ch_10min.csv.gz"
 PACKAGED_FREQ = "10min"
@@ -41,25 +41,25 @@ class Plan:
         return self.table.between(start_ms=self.split_ms)
 
 
-def make_plan(data: Path | None, freq: str | None, timezone: str) -> Plan:
+def make_plan(data: TableFile | None, freq: str | None) -> Plan:
     """TidecastError when there is a file without a freq, or too little in it."""
     packaged = data is None
     if data is None:
-        data, freq = Path(__file__).parents[1] / "data" / PACKAGED, freq or PACKAGED_FREQ
+        data, freq = TableFile(Path(__file__).parents[1] / "data" / PACKAGED), freq or PACKAGED_FREQ
         name = "appliances"
     else:
-        name = _topic_name(data)
+        name = _topic_name(data.path)
     if freq is None:
-        raise TidecastError(f"{data}: name the grid step of your data as well, such as --freq 1h")
-    table = read_table(data, timezone=timezone)
+        raise TidecastError(f"{data.path}: name the grid step of your data as well, such as --freq 1h")
+    table = data.read()
     spec = stream_spec(name, freq)
     ticks = spec.grid.ticks(table.timestamps_ms[[0, -1]])
     split = int(ticks[0] + (ticks[1] - ticks[0] + 1) // 2)
     usual = (split - int(ticks[0])) // 2
     if usual < spec.horizon:
         raise TidecastError(
-            f"{data}: expected at least {4 * spec.horizon} steps of {freq}, found {int(ticks[1] - ticks[0]) + 1}: too "
-            "little to learn from one half and forecast the other. Is --freq right?"
+            f"{data.path}: expected at least {4 * spec.horizon} steps of {freq}, found {int(ticks[1] - ticks[0]) + 1}: "
+            "too little to learn from one half and forecast the other. Is --freq right?"
         )
     return Plan(name, table, spec, split, packaged)
 

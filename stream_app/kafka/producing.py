@@ -40,8 +40,8 @@ class Pace:
         return 0.0 if self.per_second is None else max(0.0, sent / self.per_second - elapsed_s)
 
 
-def parse_rate(text: str) -> Pace:
-    """`max`, or readings a second."""
+def parse_rate(text: str, option: str = "--rate") -> Pace:
+    """`max`, or readings a second. `option`: what the person wrote it after."""
     if text == "max":
         return Pace(None)
     try:
@@ -49,7 +49,7 @@ def parse_rate(text: str) -> Pace:
     except ValueError:
         rate = 0.0
     if not 0 < rate < float("inf"):
-        raise TidecastError(f"--rate: expected a number of readings a second, or max, found {text!r}")
+        raise TidecastError(f"{option}: expected a number of readings a second, or max, found {text!r}")
     return Pace(rate)
 
 

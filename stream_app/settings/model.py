@@ -7,6 +7,7 @@ nearest valid one. Each field carries its explanation and what changing it means
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from functools import cached_property
@@ -228,6 +229,15 @@ class Limits(Strict):
     model_attempts_max: int = setting(3, "restart", "Attempts to load a model before the one in charge stays.", ge=1)
 
 
+def _require_topic_name(key: str, topic: str) -> None:
+    """Kafka takes no other names, and says so only when the topic is made."""
+    if re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", topic) is None or topic in (".", ".."):
+        raise ValueError(
+            f"{key}: expected the name of a topic (letters, digits, '.', '_' and '-', at most 249), found {topic!r}"
+            + ("" if key.endswith(".topic") else ". Outputs are named after the stream unless `prefix` is set")
+        )
+
+
 class Settings(BaseSettings):
     """The whole configuration. `Settings.load(path)` reads it; every error says what was expected, found and where."""
 
@@ -278,8 +288,10 @@ class Settings(BaseSettings):
         """An output that is somebody's input, or two outputs in one topic, would feed the worker its own words."""
         taken: dict[str, str] = {spec.topic: f"the input of {name}" for name, spec in self.streams.items()}
         for name, spec in self.streams.items():
+            _require_topic_name(f"streams.{name}.topic", spec.topic)
             for kind in OUTPUT_KINDS:
                 topic, mine = spec.outputs.topic(kind, name), f"{kind} of {name}"
+                _require_topic_name(f"streams.{name}.outputs", topic)
                 if topic in taken:
                     raise ValueError(
                         f"streams.{name}.outputs: expected a topic of its own for {mine}, found {topic!r}, "

@@ -1,12 +1,13 @@
 """What a person reads when the configuration is wrong: one sentence a problem, with key, expected, found and remedy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from model_core.durations import DurationMs, format_duration
 from stream_app.errors import TidecastError
 from stream_app.settings.secrets import is_secret, redact
 
@@ -26,6 +27,7 @@ _PLAIN = {
     "model_attributes_type": "a table",
     "property": "a text, a number, true or false",
 }
+_BOUNDS = {"greater_than_equal": "ge", "less_than_equal": "le"}
 _SCALARS = ("str", "int", "float", "bool")
 
 
@@ -68,6 +70,10 @@ def _sentence(model: type[BaseModel], problem: Any, variables: Mapping[tuple[str
             return f"{text}."
         return f"{key}{'.' if _is_table(model, path) else ': '}{text}{source}."
     expected = _PLAIN.get(kind) or _expected(problem["msg"])
+    if kind in _BOUNDS and _is_duration(model, path):
+        bound = format_duration(int(problem["ctx"][_BOUNDS[kind]]))
+        expected = f'a duration of {bound} or {"more" if _BOUNDS[kind] == "ge" else "less"}, such as "15min"'
+        found = format_duration(int(problem["input"]))  # a bare number is in milliseconds: this says so
     return f"{key}{source}: expected {expected}, found {found}. {_meaning(model, path)}".rstrip()
 
 
@@ -104,6 +110,18 @@ def _field_at(model: type[BaseModel], path: tuple[str, ...]) -> FieldInfo | None
         if table is not None and path[end - 1] in table.model_fields:
             return table.model_fields[path[end - 1]]
     return None
+
+
+def _is_duration(model: type[BaseModel], path: tuple[str, ...]) -> bool:
+    info = _field_at(model, path)
+    return info is not None and get_args(DurationMs)[1] in (*info.metadata, *_metadata_in(info.annotation))
+
+
+def _metadata_in(annotation: Any) -> Iterator[Any]:
+    """What stands beside the types in `Annotated[T, …] | None`."""
+    for part in get_args(annotation):
+        yield part
+        yield from _metadata_in(part)
 
 
 def _table_at(model: type[BaseModel], path: tuple[str, ...]) -> type[BaseModel] | None:

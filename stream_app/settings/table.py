@@ -11,7 +11,7 @@ from model_core.spec import StreamSpec
 from stream_app.settings import Settings
 from stream_app.settings.secrets import redact
 
-_NEEDED: dict[str, str] = {"topic": "…", "freq": "1s"}
+_NEEDED: dict[str, str] = {"topic": "NAME", "freq": "1s"}
 
 
 @dataclass(frozen=True)

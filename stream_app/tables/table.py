@@ -52,6 +52,29 @@ class Table:
         return Table(self.series_ids, self.series[low:high], self.timestamps_ms[low:high], self.values[low:high])
 
 
+@dataclass(frozen=True)
+class TableFile:
+    """A file, and what it does not say of itself: see `read_table`."""
+
+    path: Path
+    timezone: str = "UTC"
+    series_column: str | None = None
+    time_column: str | None = None
+    value_column: str | None = None
+    timestamp_unit: str | None = None
+
+    def read(self) -> Table:
+        """All of it. TidecastError names column, line, what was expected and what was found."""
+        return read_table(
+            self.path,
+            timezone=self.timezone,
+            series_column=self.series_column,
+            time_column=self.time_column,
+            value_column=self.value_column,
+            timestamp_unit=self.timestamp_unit,
+        )
+
+
 def read_table(
     path: Path | str,
     *,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from model_core.backtest import NAIVE, Played, play
 from model_core.bundle import Bundle
 from model_core.dataset import CellHistory, HistoryFeed
+from model_core.durations import format_duration
 from model_core.errors import CoreError
 from model_core.quantiles import central_intervals
 from model_core.readings import Readings
@@ -24,7 +24,7 @@ from model_core.training import train
 from stream_app.errors import TidecastError
 from stream_app.kafka.topic_history import read_topic
 from stream_app.models.registry import ALIASES, ModelRegistry, finite
-from stream_app.tables import read_table
+from stream_app.tables import TableFile
 from stream_app.training.train_job import from_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(
     settings: Settings,
     stream: str,
     *,
-    file: Path | None = None,
+    file: TableFile | None = None,
     start_ms: int | None = None,
     versions: Iterable[str] = (),
     on_progress: OnProgress = lambda _what, _share: None,
@@ -88,22 +88,28 @@ def run(
             device=settings.device,
         )
     on_progress("done", 1.0)
+    if not any(tally.counted.any() for each in played.values() for tally in each.series.values()):
+        raise TidecastError(
+            f"backtest: none of {last - first_origin:,} steps after --from could be judged: of {len(everything):,} "
+            f"steps {np.isfinite(everything.values()).mean():.1%} have a reading; check that freq, "
+            f"{format_duration(spec.freq)}, is the step of the readings."
+        )
     report = _report(stream, spec, start_ms, contestants, played, _steps(spec, known), everything, middle)
     told: dict[str, Any] = finite(report)
     return told
 
 
-def _read(settings: Settings, spec: StreamSpec, file: Path | None, on_progress: OnProgress) -> list[Readings]:
+def _read(settings: Settings, spec: StreamSpec, file: TableFile | None, on_progress: OnProgress) -> list[Readings]:
     """The log of each partition, whole."""
     parts: dict[int, list[Readings]] = {}
-    for portion in from_table(spec, read_table(file)) if file else read_topic(settings, spec):
+    for portion in from_table(spec, file.read()) if file else read_topic(settings, spec):
         for partition, readings in portion.readings.items():
             parts.setdefault(partition, []).append(readings)
         on_progress("reading", portion.done / portion.total)
     logs = [Readings.joined(each) for each in parts.values()]
     if not sum(map(len, logs)):
         raise TidecastError(
-            f"No usable reading in {file or spec.topic}. Check format, fields and include of the stream."
+            f"No usable reading in {file.path if file else spec.topic}. Check format, fields and include of the stream."
         )
     return logs
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,7 @@ from model_core.training import NotEnoughHistory, Trained, train
 from stream_app.errors import TidecastError
 from stream_app.kafka.topic_history import Portion, read_topic
 from stream_app.models.registry import ModelRegistry
-from stream_app.tables import Table, read_table
+from stream_app.tables import Table, TableFile
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -55,13 +54,13 @@ class Result:
 
 
 def read_history(
-    settings: Settings, spec: StreamSpec, file: Path | None, until_ms: int | None, on_progress: OnProgress
+    settings: Settings, spec: StreamSpec, file: TableFile | None, until_ms: int | None, on_progress: OnProgress
 ) -> Read:
     """All readings before `until_ms` as settled cells."""
     history = CellHistory()
     feed = HistoryFeed(spec, history)
     readings = unusable = 0
-    for portion in from_table(spec, read_table(file)) if file else read_topic(settings, spec):
+    for portion in from_table(spec, file.read()) if file else read_topic(settings, spec):
         unusable += portion.unusable
         for partition, columns in portion.readings.items():
             kept = columns if until_ms is None else _before(columns, until_ms)
@@ -70,7 +69,7 @@ def read_history(
         on_progress("reading", portion.done / portion.total)
     feed.finish()
     if not readings:
-        source = str(file) if file else f"topic {spec.topic!r}"
+        source = str(file.path) if file else f"topic {spec.topic!r}"
         raise TidecastError(
             f"No usable reading in {source} ({unusable} unusable). Check format, fields and include of the stream, and "
             "--until."
@@ -82,7 +81,7 @@ def run(
     settings: Settings,
     stream: str,
     *,
-    file: Path | None = None,
+    file: TableFile | None = None,
     until_ms: int | None = None,
     promote: bool = True,
     false_alarms_per_million: float = 100.0,

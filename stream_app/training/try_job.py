@@ -4,7 +4,6 @@ set to values that somebody asks about."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from model_core.residuals import Tables, run
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.models.registry import finite
+from stream_app.tables import TableFile
 from stream_app.training.train_job import read_history
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def try_model(
     values: Mapping[str, float],
     *,
     series: Sequence[str] = (),
-    file: Path | None = None,
+    file: TableFile | None = None,
     until_ms: int | None = None,
     on_progress: OnProgress = lambda _what, _share: None,
 ) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from model_core.outcomes import DriftRecord
 from model_core.spec import StreamSpec
 from stream_app.local_services import LocalServices
 from stream_app.settings import Settings
+from stream_app.tables import TableFile
 from stream_app.training import train_job
 from stream_app.wire.messages import encode_drift
 from tests.app.forks import TIDECAST
@@ -163,4 +164,4 @@ def _train(config: Path, folder: Path) -> None:
         for tick, row in enumerate(rows.tolist())
     ]
     history.write_text("\n".join(lines))
-    train_job.run(settings, "tides", file=history)
+    train_job.run(settings, "tides", file=TableFile(history))

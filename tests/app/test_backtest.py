@@ -1,6 +1,7 @@
 """`tidecast backtest`: no forecast knows what came after it, the models stand side by side, and the page is whole."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from model_core.backtest import play
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from stream_app.cli import build_app
+from stream_app.cli.backtest import show
 from stream_app.errors import TidecastError
 from stream_app.models.registry import ModelRegistry
 from stream_app.training import backtest_job, train_job
@@ -69,7 +71,7 @@ def test_the_command_prints_a_table_a_report_and_a_page(tmp_path, rng):
         f'[models]\nregistry = "{tmp_path / "models"}"\n'
         '[streams.ovens]\ntopic = "ovens"\nfreq = "1h"\ncontext_length = 48\nhorizon = 6\n'
     )
-    words = ["backtest", "--config", str(config), "--file", str(write_csv(tmp_path / "ovens.csv", waves(rng)))]
+    words = ["backtest", "--config", str(config), "--file", str(write_csv(tmp_path / "ovens.csv", waves(rng)).path)]
 
     def tidecast(*more: str) -> str:
         result = CliRunner().invoke(build_app("backtest"), [*words, *more], catch_exceptions=False)
@@ -90,6 +92,25 @@ def test_nothing_to_judge_says_what_was_found(tmp_path, rng):
     file = write_csv(tmp_path / "ovens.csv", waves(rng, 100))
     with pytest.raises(TidecastError, match="200 readings before and 0 steps after"):
         backtest_job.run(settings, "ovens", file=file, start_ms=FIRST_MS + 1000 * STEP_MS)
+
+
+def test_a_grid_finer_than_the_readings_is_asked_about(tmp_path, rng):
+    file = write_csv(tmp_path / "ovens.csv", waves(rng, 100))
+    with pytest.raises(TidecastError, match=r"could be judged.* check that freq, 1min, is the step"):
+        backtest_job.run(configured(tmp_path, freq="1min"), "ovens", file=file)
+
+
+@pytest.mark.parametrize(("width", "horizons"), [(80, "1 ahead"), (200, "2 ahead")])
+def test_the_table_fits_the_terminal(tmp_path, rng, monkeypatch, capsys, width, horizons):
+    monkeypatch.setenv("COLUMNS", str(width))
+    settings = configured(tmp_path, horizon=12)
+    report = backtest_job.run(settings, "ovens", file=write_csv(tmp_path / "ovens.csv", waves(rng, 100)))
+    show(report)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert {"all", "1 ahead", horizons, "12 ahead", "coverage", "learned from"} <= {
+        each.strip() for each in re.split(r"  +|\n", printed)
+    }
 
 
 def test_without_any_model_the_naive_forecasts_are_judged(tmp_path, rng):

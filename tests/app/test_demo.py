@@ -19,6 +19,7 @@ from stream_app.demo.plan import configuration, make_plan, stream_spec
 from stream_app.demo.table import make_report, render_table
 from stream_app.errors import TidecastError
 from stream_app.settings import Settings
+from stream_app.tables import TableFile
 from tests.app.published import LEVELS, accuracy, forecast
 from tests.conftest import REPOSITORY
 
@@ -69,7 +70,7 @@ class _Published:
 def collector(tmp_path, rng, monkeypatch):
     published = _Published()
     monkeypatch.setattr(collecting, "TopicFollower", lambda *_, **__: published)
-    made = collecting.Collector(make_plan(hourly_file(tmp_path, rng), "1h", "UTC"), {}, watch=False)
+    made = collecting.Collector(make_plan(TableFile(hourly_file(tmp_path, rng)), "1h"), {}, watch=False)
     made.published = published
     return made
 
@@ -151,7 +152,7 @@ def test_settings_follow_from_freq_and_are_valid(freq, tmp_path, rng):
 
 
 def test_the_written_configuration_is_what_was_planned(tmp_path, rng):
-    plan = make_plan(hourly_file(tmp_path, rng), "1h", "UTC")
+    plan = make_plan(TableFile(hourly_file(tmp_path, rng)), "1h")
     path = tmp_path / "tidecast.toml"
     places = {"bootstrap": "127.0.0.1:1", "redis_url": "redis://127.0.0.1:2/0", "registry": tmp_path / "models"}
     path.write_text(configuration(plan, **places, http_port=0))
@@ -172,7 +173,7 @@ BAD = {
 def test_a_freq_that_cannot_be_is_one_clear_sentence(name, tmp_path, rng):
     freq, message = BAD[name]
     with pytest.raises(TidecastError, match=message):
-        make_plan(hourly_file(tmp_path, rng), freq, "UTC")
+        make_plan(TableFile(hourly_file(tmp_path, rng)), freq)
 
 
 @pytest.mark.services

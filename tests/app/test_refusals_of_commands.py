@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import structlog
 
-from stream_app.cli import main
+from stream_app.cli import COMMANDS, main
 from stream_app.kafka import producing, topic_follower
 from tests.conftest import REPOSITORY
 
@@ -121,3 +126,101 @@ def test_a_file_of_readings_that_is_not_there_or_is_none(capfd: pytest.CaptureFi
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     said = refused(capfd, tmp_path, TEXT, "produce", str(tmp_path / "other.csv"), "--topic=tides")
     assert "--time-column" in said
+
+
+def test_the_columns_of_a_file_can_be_named_for_the_demo(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "readings.csv"
+    file.write_text(READINGS)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--freq=1d", "--data", str(file), *ITS_COLUMNS])
+    assert ended.value.code == 2
+    assert "expected at least 96 steps of 1d, found 7" in capfd.readouterr().err
+
+
+READINGS = "thing,at_time,amount\n" + "".join(f"a,2026-03-0{day},1\n" for day in range(1, 8))
+ITS_COLUMNS = ("--series-column=thing", "--time-column=at_time", "--value-column=amount")
+
+
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        (("train", "--until=2020-01-01", "--file"), "No usable reading"),
+        (("backtest", "--from=2027-01-01", "--file"), "7 readings before"),
+        (("produce", "--topic=tides"), NOBODY),
+    ],
+)
+def test_the_columns_of_a_file_can_be_named_wherever_one_is_read(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...], then: str
+) -> None:
+    file = tmp_path / "readings.csv"
+    file.write_text(READINGS)
+    assert then in refused(capfd, tmp_path, TEXT, *words, str(file), *ITS_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("backtest", f"--file={DATA}", "--html"),
+        ("models", "try", "--set=rain=1", "--html"),
+        ("models", "report", "--out"),
+        ("models", "export", "--out"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_said_before_the_work(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    said = refused(capfd, tmp_path, TEXT, *words, str(tmp_path / "nowhere" / "page.html"))
+    assert "page.html: expected a file to write, there is no folder" in said
+    assert "found a folder" in refused(capfd, tmp_path, TEXT, *words, str(tmp_path))
+
+
+def test_what_the_system_refuses_is_no_traceback(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    in_its_way = tmp_path / "schemas"
+    in_its_way.write_text("")
+    said = refused(capfd, tmp_path, TEXT, "schema", "--dir", str(in_its_way))
+    assert f"{in_its_way}: File exists" in said
+    assert "--debug" in said
+
+
+def test_watch_takes_the_configuration_of_this_folder(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text, said in (("", "Name what to watch"), (TEXT, NOBODY)):
+        if text:
+            (tmp_path / "tidecast.toml").write_text(text)
+        with pytest.raises(SystemExit):
+            main(["watch", "--once"])
+        assert said in capfd.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capfd.readouterr().out) == (0, f"tidecast {version('tidecast')}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_begins_with_what_it_does(capfd: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.strip()]
+    assert ended.value.code == 0
+    assert f"Usage: tidecast {command}" in lines[0]
+    assert lines[1].strip(" ─╭╮│")
+    assert "--help" in "".join(lines)
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("topics", "check"), ("dead-letters", "list"), ("watch", "--once")])
+def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a broker that takes connections and says nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "tidecast.toml").write_text(TEXT.replace("500ms", "5s", 1).replace(NOBODY, address, 1))
+        command = [sys.executable, "-c", "from stream_app.cli import main; main()", *words, "--config=tidecast.toml"]
+        running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        connection, _ = silent.accept()
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        connection.close()
+    assert running.returncode == 130, said
+    assert "Traceback" not in said

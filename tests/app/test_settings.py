@@ -111,6 +111,11 @@ def test_without_a_file_the_environment_is_enough() -> None:
          "'count', found 'avg'."),
         (SMALLEST + "quantile_levels = [0.9, 0.5]", "streams.pumps.quantile_levels: expected rising probabilities"),
         ("[streams.pumps]\ntopic = 'p'\nfreq = '10 minutes'", "streams.pumps.freq: expected a duration such as 30s"),
+        ("[streams.pumps]\ntopic = 'p'\nfreq = 15", "streams.pumps.freq: expected a duration of 1s or more, such as "
+         '"15min", found 15ms'),
+        (SMALLEST + "idle_timeout = 0", "streams.pumps.idle_timeout: expected a duration of 1ms or more"),
+        ("[streams.pumps]\ntopic = 'the pumps'\nfreq = '1h'", "streams.pumps.topic: expected the name of a topic"),
+        ("[streams.'the pumps']\ntopic = 'p'\nfreq = '1h'", "found 'the pumps.forecasts'. Outputs are named after"),
         (SMALLEST + "[streams.b]\ntopic = 'b'\nfreq = '1s'\n[streams.b.outputs]\nprefix = 'pumps'", "streams.b."
          "outputs: expected a topic of its own for forecasts of b, found 'pumps.forecasts', which is forecasts of"),
         (SMALLEST + "[streams.pumps.outputs]\nforecasts = 'pumps'", "which is the input of pumps"),

@@ -12,6 +12,7 @@ from stream_app.cli import build_app
 from stream_app.errors import TidecastError
 from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
+from stream_app.tables import TableFile
 from stream_app.training import train_job
 
 TICKS, SERIES, FIRST_MS = 700, ("oven.temp", "oven.load"), 1_767_225_600_000
@@ -27,7 +28,7 @@ def write_csv(path, cells):
     lines = ["time," + ",".join(SERIES)]
     lines += [f"{FIRST_MS + row * STEP_MS},{a},{b}" for row, (a, b) in enumerate(cells.tolist())]
     path.write_text("\n".join(lines))
-    return path
+    return TableFile(path)
 
 
 def configured(tmp_path, topic: str = "ovens", bootstrap: str = "127.0.0.1:1", **stream) -> Settings:
@@ -139,8 +140,8 @@ def test_the_commands_tell_the_story(tmp_path, rng, monkeypatch):
         assert result.exit_code == 0
         return result.output
 
-    assert "takes charge" in tidecast("train", "--file", str(file))
-    report = json.loads(tidecast("train", "--file", str(file), "--json"))
+    assert "takes charge" in tidecast("train", "--file", str(file.path))
+    report = json.loads(tidecast("train", "--file", str(file.path), "--json"))
     assert [check["name"] for check in report["checks"]][:2] == ["newest slice", "earlier slice"]
     assert report["gate"]["attempt"] == 1  # the first was against the naive forecasts, this one is against a model
     assert report["version"] in tidecast("models", "list")

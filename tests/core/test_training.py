@@ -282,6 +282,13 @@ def test_too_little_history_is_refused_with_the_number_that_is_needed(rng):
         train(make_history(daily_waves(rng, ticks=100)), make_spec(), **MADE)
 
 
+def test_readings_that_come_less_often_than_the_grid_are_refused_with_the_question_that_helps(rng):
+    cells = np.full((1000, 2), np.nan)
+    cells[::6] = rng.normal(10, 1, (167, 2))
+    with pytest.raises(NotEnoughHistory, match=r"no window .* 16\.7% have one; check that freq, 1h, is"):
+        train(make_history(cells), make_spec(), **MADE)
+
+
 def test_training_twice_gives_the_same_bytes(rng):
     cells = daily_waves(rng, ticks=800)
     first, second = (train(make_history(cells), make_spec(), device="cpu", **MADE) for _ in range(2))

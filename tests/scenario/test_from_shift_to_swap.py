@@ -13,6 +13,7 @@ import pytest
 
 from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
+from stream_app.tables import TableFile
 from stream_app.training import train_job
 from tests.app.forks import TIDECAST
 from tests.app.running_worker import World, wait_until
@@ -57,7 +58,7 @@ def first_model(settings: Settings, folder: Path, cells: np.ndarray) -> str:
         rows.writerow(["time", *(f"s{number}" for number in range(SERIES))])
         first = FIRST_MS - len(cells) * DAY_MS
         rows.writerows([first + day * DAY_MS, *values] for day, values in enumerate(cells.round(3).tolist()))
-    version = train_job.run(settings, "tides", file=file).version
+    version = train_job.run(settings, "tides", file=TableFile(file)).version
     ModelRegistry(settings.models.registry).promote("tides", version)
     return version
 
