@@ -18,8 +18,8 @@ from model_core.columns import BLOCK
 from model_core.partition import PartitionState
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from stream_app.checkpoints.cut import Cut, take_cut
 from stream_app.checkpoints.header import Header, Identity
+from stream_app.checkpoints.state_copy import StateCopy, copy_state
 
 CHUNK_BYTES = 4 << 20
 
@@ -30,9 +30,9 @@ def tick_of(names: list[str], tick: int, rng: np.random.Generator) -> Readings:
     return Readings(names, np.full(count, START_MS + tick * STEP_MS), rng.normal(size=count), offsets)
 
 
-def cut_of(state: PartitionState, base: Cut | None, number: int) -> Cut:
+def copy_of(state: PartitionState, base: StateCopy | None, number: int) -> StateCopy:
     identity = Identity("cluster", "topic", 1, "group")
-    return take_cut(
+    return copy_state(
         state,
         base.as_base() if base else None,
         checkpoint=number,
@@ -76,25 +76,25 @@ def main() -> None:
         print(f"{name:16} {weight:9,.1f} bytes a series")
     print(f"{'sum':16} {sum(weights.values()):9,.1f} bytes a series, {columns.blocks} blocks\n")
 
-    base: Cut | None = None
+    base: StateCopy | None = None
     for number in range(1, 6):
         observe(state, tick_of(names, 7 + number, rng), 1 << 30)
         started = time.process_time()
-        cut = cut_of(state, base, number)
+        copy = copy_of(state, base, number)
         copied = time.process_time()
-        body = cut.header.encode()
+        body = copy.header.encode()
         encoded = time.process_time()
-        writes = sum(1 for _ in cut.writes(CHUNK_BYTES))
+        writes = sum(1 for _ in copy.writes(CHUNK_BYTES))
         split = time.process_time()
-        kind = "full" if cut.full else "delta"
+        kind = "full" if copy.full else "delta"
         print(
-            f"checkpoint {number} ({kind}): {cut.bytes / options.series:8.1f} bytes a series, {writes} writes, "
+            f"checkpoint {number} ({kind}): {copy.bytes / options.series:8.1f} bytes a series, {writes} writes, "
             f"header {len(body):,} bytes; ms: copy {(copied - started) * 1e3:.1f}, header "
             f"{(encoded - copied) * 1e3:.2f}, addresses {(split - encoded) * 1e3:.2f}"
         )
-        base = cut
+        base = copy
 
-    full = cut_of(state, None, 9)
+    full = copy_of(state, None, 9)
     ids = [bytes(piece.data) for piece in full.pieces if piece.field == "ids"]
     pieces = [piece for piece in full.pieces if piece.field != "ids"]
     started = time.process_time()

@@ -18,8 +18,8 @@ import redis.exceptions
 
 from stream_app.certificates import certificate_remedy
 from stream_app.checkpoints.bulk_read import Answer, Range, read_ranges
-from stream_app.checkpoints.cut import Write
 from stream_app.checkpoints.header import label_of_key
+from stream_app.checkpoints.state_copy import Write
 from stream_app.errors import TidecastError
 
 GROUP_KEYS = 2048
@@ -31,7 +31,7 @@ class CheckpointRefused(TidecastError):
 
 
 class StoreUnavailable(CheckpointRefused):
-    """Redis cannot be reached or does not take writes: the same cut may be written again later."""
+    """Redis cannot be reached or does not take writes: the same copy may be written again later."""
 
 
 class OwnershipLost(CheckpointRefused):
@@ -39,7 +39,7 @@ class OwnershipLost(CheckpointRefused):
 
 
 class BaseMismatch(CheckpointRefused):
-    """The last checkpoint in Redis is not the one this cut builds on: drop it, the next cut is a full snapshot."""
+    """The last checkpoint in Redis is not the one this copy builds on: drop it, the next copy is a full snapshot."""
 
 
 # KEYS: owner, header, … ; ARGV: owner token, tag of the base, tag of this checkpoint, …

@@ -11,10 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from model_core.columns import Coming, Piece
 from model_core.errors import LayoutMismatch
-from stream_app.checkpoints import cut as checkpoint_cut
+from stream_app.checkpoints import state_copy
 from stream_app.checkpoints.bulk_read import Range, WrongLength
 from stream_app.checkpoints.commands import PartitionKeys
-from stream_app.checkpoints.cut import CheckpointedState
 from stream_app.checkpoints.header import (
     REBUILD,
     Header,
@@ -26,6 +25,7 @@ from stream_app.checkpoints.header import (
     overlay_key,
     piece_key,
 )
+from stream_app.checkpoints.state_copy import CheckpointedState
 
 State = TypeVar("State", bound=CheckpointedState)
 # build(meta, id tables, pieces): a state of exactly these; it changes no column beyond loading them.
@@ -57,7 +57,7 @@ def load(keys: PartitionKeys, fingerprint: str, identity: Identity, build: Build
         raise Unusable(f"the header cannot be read: {error}") from error
     check_source(header, keys.where, fingerprint, identity)
     _check_lengths(keys, header)
-    overlay = checkpoint_cut.decode_overlay(header, _read_overlay(keys, header))
+    overlay = state_copy.decode_overlay(header, _read_overlay(keys, header))
     tables = [Range(piece_key(header.side_label, "ids", block), 0, length) for block, length in enumerate(header.ids)]
     try:
         state = build(header.meta, _read_bytes(keys, tables), _read_pieces(keys, header, overlay))

@@ -1,13 +1,12 @@
 """Checkpoints: the state of a partition, written to and read from Redis.
 
-The order of a checkpoint: `cut` copies what changed (the pipeline's thread, before the next reading is observed); the
+The order of a checkpoint: `copy` copies what changed (the pipeline's thread, before the next reading is observed); the
 transaction commits; `write` sends the copies to places that the last acknowledged checkpoint does not need (the
 saver's thread), then flips the header in one step. Cut off anywhere, Redis holds the one before or the new one.
 
 Each write is fenced by the owner's token and by the last acknowledged checkpoint (commands.py), so neither a
-stale owner nor a delta on a base that a failover took back does harm. After a refusal, or a cut that was dropped, the
-next cut is a full snapshot under new key names. cut.py says what goes where; header.py what
-the header says.
+stale owner nor a delta on a base that a failover took back does harm. After a refusal, or a copy that was dropped, the
+next copy is a full snapshot under new key names. state_copy.py says what goes where; header.py what the header says.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from typing import Any, Generic
 import structlog
 
 from model_core.spec import StreamSpec
-from stream_app.checkpoints import cut as checkpoint_cut
+from stream_app.checkpoints import state_copy
 from stream_app.checkpoints.commands import (
     CheckpointRefused,
     OwnershipLost,
     PartitionKeys,
     reaching,
 )
-from stream_app.checkpoints.cut import Base, CheckpointedState, Cut, Write
 from stream_app.checkpoints.header import Header, Identity, Labels, label_of_key
 from stream_app.checkpoints.reading import Build, Loaded, State, Unusable, load
+from stream_app.checkpoints.state_copy import Base, CheckpointedState, StateCopy, Write
 from stream_app.errors import TidecastError
 
 CHUNK_BYTES = 4 << 20
@@ -72,7 +71,7 @@ class Written:
 
 @dataclass
 class _Lineage:
-    """The row of checkpoints of one ownership. `base` is None while the last cut is not acknowledged."""
+    """The row of checkpoints of one ownership. `base` is None while the last copy is not acknowledged."""
 
     token: OwnerToken
     keys: PartitionKeys
@@ -80,13 +79,13 @@ class _Lineage:
     identity: Identity
     next_checkpoint: int
     base: Base | None = None
-    latest: int = 0  # checkpoint of the newest cut
+    latest: int = 0  # checkpoint of the newest copy
     registered: set[str] = field(default_factory=set)
     sweep_due: bool = True  # what others left behind
 
 
 class CheckpointStore:
-    """One per process. `cut` belongs to the pipeline's thread, `write` to the saver's."""
+    """One per process. `copy` belongs to the pipeline's thread, `write` to the saver's."""
 
     def __init__(
         self, client: Any, application_id: str, *, chunk_bytes: int = CHUNK_BYTES, chunk_pieces: int = CHUNK_PIECES
@@ -134,7 +133,7 @@ class CheckpointStore:
         return token
 
     def acquire_again(self, token: OwnerToken) -> OwnerToken:
-        """Become the owner of the same state once more, after Redis forgot it; the next cut is a full snapshot."""
+        """Become the owner of the same state once more, after Redis forgot it; the next copy is a full snapshot."""
         before = self._lineage(token)
         keys, nonce = self._keys(token.stream, token.partition), secrets.token_hex(4)
         counter, tag = keys.acquire(nonce)
@@ -162,7 +161,7 @@ class CheckpointStore:
     def read(self, token: OwnerToken, build: Build[State]) -> Restored[State] | None:
         """The state as of the last acknowledged checkpoint, made by `build(meta, ids_pieces, pieces)`.
 
-        The next cut of it is a delta, unless it had an older layout. None: there is none, or a piece is missing:
+        The next copy of it is a delta, unless it had an older layout. None: there is none, or a piece is missing:
         rebuild it from the log.
         Raises StateMismatch where the state is that of another configuration or log, StoreUnavailable.
         """
@@ -185,20 +184,20 @@ class CheckpointStore:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def cut(
+    def copy(
         self,
         token: OwnerToken,
         state: CheckpointedState,
         *,
         model_version: str | None = None,
         journal_position: int | None = None,
-    ) -> Cut:
+    ) -> StateCopy:
         """Copy what changed since the last acknowledged checkpoint; everything, when that one is not known."""
         lineage = self._lineage(token)
         base, lineage.base = lineage.base, None
         checkpoint = lineage.next_checkpoint
         lineage.next_checkpoint, lineage.latest = checkpoint + 1, checkpoint
-        return checkpoint_cut.take_cut(
+        return state_copy.copy_state(
             state,
             base,
             checkpoint=checkpoint,
@@ -210,17 +209,17 @@ class CheckpointStore:
             journal_position=journal_position,
         )
 
-    def write(self, token: OwnerToken, cut: Cut) -> Written:
-        """Send a cut and make it the checkpoint that is read.
+    def write(self, token: OwnerToken, copy: StateCopy) -> Written:
+        """Send a copy and make it the checkpoint that is read.
 
-        Raises StoreUnavailable (the same cut may be written again), BaseMismatch, OwnershipLost.
+        Raises StoreUnavailable (the same copy may be written again), BaseMismatch, OwnershipLost.
         """
         lineage = self._lineage(token)
         keys, before = lineage.keys, lineage.keys.commands
-        base_tag = keys.tag() if cut.base_tag is None else cut.base_tag
-        fence = (str(token), base_tag, cut.tag)
+        base_tag = keys.tag() if copy.base_tag is None else copy.base_tag
+        fence = (str(token), base_tag, copy.tag)
         pieces = 0
-        for chunk in self._chunks(cut):
+        for chunk in self._chunks(copy):
             new = {write.key for write in chunk} - lineage.registered
             if new:
                 keys.register(fence, sorted(new))
@@ -228,17 +227,17 @@ class CheckpointStore:
             if not keys.write(fence, chunk):
                 break  # it stands already: only the answer to its flip was lost
             pieces += len(chunk)
-        keys.flip(fence, cut.header.encode())
-        if cut.header.checkpoint == lineage.latest:
-            lineage.base = cut.as_base()
-        lineage.sweep_due |= cut.full
-        self._sweep(lineage, cut)
-        return Written(cut.bytes, keys.commands - before, pieces, cut.full)
+        keys.flip(fence, copy.header.encode())
+        if copy.header.checkpoint == lineage.latest:
+            lineage.base = copy.as_base()
+        lineage.sweep_due |= copy.full
+        self._sweep(lineage, copy)
+        return Written(copy.bytes, keys.commands - before, pieces, copy.full)
 
-    def _chunks(self, cut: Cut) -> Iterator[list[Write]]:
+    def _chunks(self, copy: StateCopy) -> Iterator[list[Write]]:
         chunk: list[Write] = []
         size = 0
-        for write in cut.writes(self._chunk_bytes):
+        for write in copy.writes(self._chunk_bytes):
             if chunk and (size + len(write.data) > self._chunk_bytes or len(chunk) >= self._chunk_pieces):
                 yield chunk
                 chunk, size = [], 0
@@ -247,13 +246,13 @@ class CheckpointStore:
         if chunk:
             yield chunk
 
-    def _sweep(self, lineage: _Lineage, cut: Cut) -> None:
+    def _sweep(self, lineage: _Lineage, copy: StateCopy) -> None:
         if not lineage.sweep_due:
             return
         try:
-            lineage.keys.sweep(str(lineage.token), cut.tag, set(cut.header.labels))
+            lineage.keys.sweep(str(lineage.token), copy.tag, set(copy.header.labels))
             lineage.sweep_due = False
-            lineage.registered = {key for key in lineage.registered if label_of_key(key) in cut.header.labels}
+            lineage.registered = {key for key in lineage.registered if label_of_key(key) in copy.header.labels}
         except CheckpointRefused as error:  # the checkpoint stands; what is left behind goes with the next one
             log.warning("checkpoint_sweep_failed", where=lineage.keys.where, error=str(error))
 
@@ -280,5 +279,5 @@ def _base(lineage: _Lineage, loaded: Loaded[State]) -> Base:
         side=header.side,
         blocks=header.blocks,
         live=header.live,
-        overlay=checkpoint_cut.overlay_marks(header, loaded.overlay),
+        overlay=state_copy.overlay_marks(header, loaded.overlay),
     )

@@ -11,7 +11,7 @@ from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Receipt
 
 if TYPE_CHECKING:
-    from stream_app.checkpoints import Cut
+    from stream_app.checkpoints import StateCopy
     from stream_app.partitions.owned import Owned
 
 
@@ -20,7 +20,7 @@ class TransactionCut:
     """Up to here everything is in the outboxes handed over so far."""
 
     offsets: Mapping[StreamPartition, tuple[Owned, int]]
-    checkpoints: tuple[tuple[Owned, Cut], ...] = ()
+    checkpoints: tuple[tuple[Owned, StateCopy], ...] = ()
     released: tuple[Owned, ...] = ()  # let go of them after the checkpoint
     receipt: Receipt | None = None
     due_at: float | None = None  # time.monotonic() from which it was to come; None: it came of itself

@@ -25,7 +25,7 @@ from stream_app.partitions.owned import Owned
 from stream_app.runtime.inbox import Inbox
 
 if TYPE_CHECKING:
-    from stream_app.checkpoints import Cut
+    from stream_app.checkpoints import StateCopy
     from stream_app.delivery import CommitRequest, Committed
     from stream_app.delivery.parcel import TransactionCut
     from stream_app.observability.health import Health
@@ -50,7 +50,7 @@ class CommittedCut:
 class Saver:
     """`submit` is called by the publisher's thread and blocks when Redis is behind; the rest runs in its own.
 
-    `owned` tells what is ours now; `is_away` is read by the pipeline, which makes no cuts of the state meanwhile.
+    `owned` tells what is ours now; `is_away` is read by the pipeline, which makes no copies of the state meanwhile.
     """
 
     def __init__(
@@ -121,9 +121,9 @@ class Saver:
             owned.is_ahead = at not in committed
             if not owned.is_ahead and done.began > (owned.taken_again_at or 0.0):
                 owned.taken_again_at = None  # Kafka has taken an offset since: nobody else owns it
-        for owned, state_cut in done.cut.checkpoints:
+        for owned, copy in done.cut.checkpoints:
             if owned.taken_again_at is None and not owned.is_ahead:
-                self._save(owned, state_cut)
+                self._save(owned, copy)
             else:
                 owned.copied = None
                 owned.copy_arrived.set()
@@ -145,10 +145,10 @@ class Saver:
         if cut.receipt is not None:
             cut.receipt.complete()
 
-    def _save(self, owned: Owned, cut: Cut) -> None:
+    def _save(self, owned: Owned, copy: StateCopy) -> None:
         started = time.monotonic()
         try:
-            self._store.write(owned.token, cut)
+            self._store.write(owned.token, copy)
         except StoreUnavailable as error:
             self._not_saved(owned)
             self._went_away(str(error))
@@ -162,9 +162,9 @@ class Saver:
             else:
                 log.info("not saved: another worker owns it", partition=str(owned.at))
         else:
-            self._saved[owned.at] = cut.header.next_offset
+            self._saved[owned.at] = copy.header.next_offset
             self._metrics.checkpoint_seconds.observe(time.monotonic() - started)
-            self._metrics.checkpoint_bytes.inc(cut.bytes)
+            self._metrics.checkpoint_bytes.inc(copy.bytes)
         finally:
             owned.copy_arrived.set()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from stream_app.checkpoints import CheckpointStore, Cut, OwnershipLost
+from stream_app.checkpoints import CheckpointStore, OwnershipLost, StateCopy
 from stream_app.delivery.parcel import TransactionCut
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned, Receipt
@@ -68,14 +68,14 @@ class Cuts:
     def _offsets(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, tuple[Owned, int]]:
         return {at: (each, each.state.next_offset) for at, each in owned.items() if each.take_uncommitted()}
 
-    def _copies(self, owned: Mapping[StreamPartition, Owned], now: float) -> tuple[tuple[Owned, Cut], ...]:
+    def _copies(self, owned: Mapping[StreamPartition, Owned], now: float) -> tuple[tuple[Owned, StateCopy], ...]:
         """Of those whose turn it is: none of their transactions has to wait until all of them are saved."""
         self._copy_at = {
             at: self._copy_at.get(at, now + self._checkpoint_interval_s * place / len(owned))
             for place, at in enumerate(owned)
         }
         due = [each for at, each in owned.items() if self._copy_at[at] <= now and self._may_copy(each)]
-        copies: list[tuple[Owned, Cut]] = []
+        copies: list[tuple[Owned, StateCopy]] = []
         for each in sorted(due, key=lambda each: self._copy_at[each.at]):  # whoever has waited longest first
             if not self._has_room():
                 break
@@ -89,18 +89,18 @@ class Cuts:
         on_their_way = [copy for copy in self._on_their_way if not copy[0].copy_arrived.is_set()]
         return sum(size for _, size in on_their_way) < self._copies_bytes_max
 
-    def _copied(self, owned: Iterable[Owned]) -> tuple[tuple[Owned, Cut], ...]:
+    def _copied(self, owned: Iterable[Owned]) -> tuple[tuple[Owned, StateCopy], ...]:
         copies = ((each, self._copy(each)) for each in owned if self._may_copy(each))
-        return tuple((each, cut) for each, cut in copies if cut is not None)
+        return tuple((each, copy) for each, copy in copies if copy is not None)
 
     def _may_copy(self, owned: Owned) -> bool:
         return owned.has_changed and owned.copy_arrived.is_set() and not self._saver.is_away
 
-    def _copy(self, owned: Owned) -> Cut | None:
+    def _copy(self, owned: Owned) -> StateCopy | None:
         """None: the poll thread has let go of it meanwhile, or taken it anew. What is made of it will be dropped."""
         owned.copied = owned.version
         try:
-            cut = self._store.cut(
+            copy = self._store.copy(
                 owned.token,
                 owned.state,
                 model_version=owned.state.model_version,
@@ -110,5 +110,5 @@ class Cuts:
             return None
         self._on_their_way = [copy for copy in self._on_their_way if not copy[0].copy_arrived.is_set()]
         owned.copy_arrived.clear()
-        self._on_their_way.append((owned, cut.bytes))
-        return cut
+        self._on_their_way.append((owned, copy.bytes))
+        return copy

@@ -48,9 +48,9 @@ def test_a_partition_that_changed_hands_while_it_was_processed_is_not_copied(
     assert cuts.take({AT: stale}, now=1.0).checkpoints == ()
     assert cuts.take_last({AT: stale}, frozenset([AT]), Receipt()).checkpoints == ()
     if then == "taken anew":
-        ((owned, cut),) = cuts.take({AT: newer}, now=10.0).checkpoints
+        ((owned, copy),) = cuts.take({AT: newer}, now=10.0).checkpoints
         assert owned is newer
-        store.write(owned.token, cut)
+        store.write(owned.token, copy)
 
 
 @pytest.mark.parametrize("interval_s", [0.125, 5.0])
@@ -118,8 +118,8 @@ def test_copies_wait_until_there_is_room_for_them(redis_client: redis.Redis, app
     for turn in range(6):
         for owned in partitions.values():
             owned.state.next_offset += 1
-        ((owned, cut),) = cuts.take(partitions, now=100.0 + 2 * turn).checkpoints
-        assert cut.bytes > limits.checkpoint_copies_bytes_max
+        ((owned, copy),) = cuts.take(partitions, now=100.0 + 2 * turn).checkpoints
+        assert copy.bytes > limits.checkpoint_copies_bytes_max
         assert cuts.take(partitions, now=101.0 + 2 * turn).checkpoints == ()
         assert cuts.copy_due_at(partitions.values()) == float("inf")
         owned.copy_arrived.set()

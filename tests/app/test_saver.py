@@ -46,7 +46,7 @@ class Deployment:
         """With a copy of the state; without `offsets` as when nothing new was read since the last cut."""
         state = self.owned.state
         state.next_offset = next_offset
-        copy = self.store.cut(self.owned.token, state, model_version=None, journal_position=0)
+        copy = self.store.copy(self.owned.token, state, model_version=None, journal_position=0)
         return TransactionCut({AT: (self.owned, next_offset)} if offsets else {}, ((self.owned, copy),))
 
     def save(self, cut: TransactionCut, committed: Committed | CommitRequest, *, began: float | None = None) -> None:

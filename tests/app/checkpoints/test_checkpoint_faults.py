@@ -44,11 +44,11 @@ def test_killed_at_any_command_a_write_leaves_the_last_checkpoint_or_the_new_one
         worker.state.close_tick(rng)
         after = worker.state.facts()
         if full:
-            worker.cut()
-        cut = worker.cut()
+            worker.copy()
+        copy = worker.copy()
         mortal.live_for(dies_at, executes_last=executes_last)
         try:
-            worker.write(cut)
+            worker.write(copy)
             commands = 0  # it lived: all commands were tried
         except StoreUnavailable:
             pass
@@ -56,7 +56,7 @@ def test_killed_at_any_command_a_write_leaves_the_last_checkpoint_or_the_new_one
         other = Worker(redis_client, f"{application_id}-{dies_at}")
         header = other.resume()
         assert header is not None
-        stands = header.checkpoint == cut.header.checkpoint
+        stands = header.checkpoint == copy.header.checkpoint
         assert_equal(other.state.facts(), after if stands else before)
         redis_client.flushdb()
         dies_at += 1
@@ -64,28 +64,28 @@ def test_killed_at_any_command_a_write_leaves_the_last_checkpoint_or_the_new_one
 
 
 def test_any_life_with_any_cuts_reads_back_bit_equal(redis_client, application_id, rng):
-    """Random lives, killed writes, retries, dropped cuts and restarts; each read equals what was cut."""
+    """Random lives, killed writes, retries, dropped copies and restarts; each read equals what was copied."""
     mortal = MortalClient(redis_client)
     worker = Worker(mortal, application_id, **TINY)
-    cut_facts: dict[int, dict[str, Any]] = {}
+    copied_facts: dict[int, dict[str, Any]] = {}
     acknowledged, fulls = 0, 0
     for step in range(250):
         random_step(worker.state, rng, step)
         if rng.random() < 0.05:
-            worker.cut()  # its transaction was aborted: dropped
-        cut = worker.cut()
-        fulls += cut.full
-        cut_facts[cut.header.checkpoint] = worker.state.facts()
+            worker.copy()  # its transaction was aborted: dropped
+        copy = worker.copy()
+        fulls += copy.full
+        copied_facts[copy.header.checkpoint] = worker.state.facts()
         dies = rng.random() < 0.3
         mortal.live_for(int(rng.integers(1, 60)) if dies else None, executes_last=rng.random() < 0.5)
         try:
-            worker.write(cut)
-            acknowledged = cut.header.checkpoint
+            worker.write(copy)
+            acknowledged = copy.header.checkpoint
         except StoreUnavailable:
             mortal.live_for(None)
             if rng.random() < 0.5:
-                worker.write(cut)  # the same again
-                acknowledged = cut.header.checkpoint
+                worker.write(copy)  # the same again
+                acknowledged = copy.header.checkpoint
         mortal.live_for(None)
         if rng.random() < 0.3:
             worker = Worker(mortal, application_id, **TINY)
@@ -94,7 +94,7 @@ def test_any_life_with_any_cuts_reads_back_bit_equal(redis_client, application_i
                 assert acknowledged == 0
                 continue
             assert header.checkpoint >= acknowledged
-            assert_equal(worker.state.facts(), cut_facts[header.checkpoint])
+            assert_equal(worker.state.facts(), copied_facts[header.checkpoint])
             acknowledged = header.checkpoint
     assert acknowledged > 150
     assert fulls < 150
@@ -105,15 +105,15 @@ def test_any_life_with_any_cuts_reads_back_bit_equal(redis_client, application_i
 
 def test_a_stale_owner_changes_not_one_byte(start, worker, redis_client, rng):
     worker.state.close_tick(rng)
-    cut = worker.cut()
+    copy = worker.copy()
     new_owner = start()
     new_owner.resume()
     new_owner.state.close_tick(rng)
     new_owner.checkpoint()
     before = dump(redis_client)
     with pytest.raises(OwnershipLost, match="found owner 2:"):
-        worker.write(cut)
-    worker.cut()
+        worker.write(copy)
+    worker.copy()
     with pytest.raises(OwnershipLost):
         worker.checkpoint()  # a full snapshot is refused as well
     worker.store.release(worker.token)
@@ -121,10 +121,10 @@ def test_a_stale_owner_changes_not_one_byte(start, worker, redis_client, rng):
 
 
 def test_a_released_owner_writes_no_more(start, worker):
-    cut = worker.cut()
+    copy = worker.copy()
     worker.store.release(worker.token)
     with pytest.raises(OwnershipLost, match="newest token"):
-        worker.write(cut)
+        worker.write(copy)
     assert start().token.counter == worker.token.counter + 1
 
 
@@ -137,10 +137,10 @@ def test_a_delta_never_lands_on_a_base_that_a_failover_took_back(start, worker, 
         past.append(dump(redis_client))
         facts.append(worker.state.facts())
     worker.state.close_tick(rng)
-    cut = worker.cut()
+    copy = worker.copy()
     take_back(redis_client, past[0])
     with pytest.raises(BaseMismatch, match="took the newest one back"):
-        worker.write(cut)
+        worker.write(copy)
     assert dump(redis_client) == past[0], "the base that came back is whole"
     assert_equal(reread(worker), facts[0])
     worker.state.close_tick(rng)
@@ -155,10 +155,10 @@ def test_a_failover_that_takes_the_owner_back_fences_the_newer_one_until_it_acqu
     newer = start()
     newer.resume()
     newer.state.close_tick(rng)
-    cut = newer.cut()
+    copy = newer.copy()
     take_back(redis_client, past)
     with pytest.raises(OwnershipLost, match="becomes the owner again"):
-        newer.write(cut)
+        newer.write(copy)
     other = start()  # the counter is the same again, the token is not
     assert (other.token.counter, other.token == newer.token) == (newer.token.counter, False)
     newer.token = newer.store.acquire("s", 0, SPEC, IDENTITY)
@@ -179,12 +179,12 @@ def test_an_answer_lost_after_the_flip_is_no_mismatch(start, redis_client, rng):
     mortal = MortalClient(redis_client)
     worker = start(mortal)
     worker.state.add("a")
-    cut = worker.cut()
+    copy = worker.copy()
     mortal.live_for(4, executes_last=True)  # tag, names, pieces, header
     with pytest.raises(StoreUnavailable):
-        worker.write(cut)
+        worker.write(copy)
     mortal.live_for(None)
-    worker.write(cut)
+    worker.write(copy)
     worker.state.close_tick(rng)
     assert not worker.checkpoint().full
     assert_reads(start, worker.state.facts())
@@ -256,12 +256,12 @@ def test_a_user_without_a_right_that_a_script_needs_is_told_which_rights(
 
 def test_a_full_server_is_unavailable_and_takes_the_same_cut_later(start, worker, configure, rng):
     worker.state.close_tick(rng)
-    cut = worker.cut()
+    copy = worker.copy()
     configure("maxmemory", 1)
     with pytest.raises(StoreUnavailable, match="give it more memory"):
-        worker.write(cut)
+        worker.write(copy)
     configure("maxmemory", 0)
-    assert not worker.write(cut).full
+    assert not worker.write(copy).full
     assert_reads(start, worker.state.facts())
 
 

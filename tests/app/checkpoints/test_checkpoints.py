@@ -24,13 +24,13 @@ def test_nothing_written_reads_as_nothing(start):
 
 
 def test_a_state_comes_back_as_it_was_cut(start, worker, rng):
-    cut, expected = worker.cut(), worker.state.facts()
-    worker.state.close_tick(rng)  # observed after the cut: not in it
-    worker.write(cut)
+    copy, expected = worker.copy(), worker.state.facts()
+    worker.state.close_tick(rng)  # observed after the copy: not in it
+    worker.write(copy)
     other = start()
     header = other.resume()
     assert_equal(other.state.facts(), expected)
-    assert (header.next_offset, header.watermark_ms) == (cut.header.next_offset, 102_000)
+    assert (header.next_offset, header.watermark_ms) == (copy.header.next_offset, 102_000)
     assert (header.model_version, header.journal_position, header.owner) == ("m1", 7, worker.token.counter)
     assert header.meta["share"] == 0.1 + 0.2
     assert np.isnan(header.meta["unknown"])
@@ -75,10 +75,10 @@ def test_a_closed_tick_of_256_aligned_series_is_one_ring_piece(start, rng):
     worker.checkpoint()
     worker.checkpoint()
     worker.state.close_tick(rng)
-    cut = worker.cut()
-    assert [(p.row, len(p.data)) for p in cut.pieces if p.field == "ring"] == [(worker.state.tick % 16, BLOCK * 4)]
-    assert cut.overlay == b""
-    assert worker.write(cut).commands == 2  # the pieces, the header
+    copy = worker.copy()
+    assert [(p.row, len(p.data)) for p in copy.pieces if p.field == "ring"] == [(worker.state.tick % 16, BLOCK * 4)]
+    assert copy.overlay == b""
+    assert worker.write(copy).commands == 2  # the pieces, the header
 
 
 def test_a_checkpoint_without_changes_writes_no_pieces(worker):
@@ -94,15 +94,15 @@ def test_nothing_expires(worker, redis_client):
 
 def test_a_full_snapshot_leaves_no_key_that_it_does_not_name(worker, redis_client, rng):
     for _ in range(3):
-        worker.cut()  # dropped: the next one is a full snapshot
+        worker.copy()  # dropped: the next one is a full snapshot
         worker.state.close_tick(rng)
         assert worker.checkpoint().full
         worker.state.close_tick(rng)
         worker.checkpoint()
-    cut = worker.cut()
-    worker.write(cut)
+    copy = worker.copy()
+    worker.write(copy)
     labels = {key.decode().split(":")[3] for key in redis_client.scan_iter()} - {"owner", "header", "keys"}
-    assert labels == set(cut.header.labels)
+    assert labels == set(copy.header.labels)
 
 
 # --- late corrections -------------------------------------------------------------------------------------------------
@@ -111,12 +111,12 @@ def test_a_full_snapshot_leaves_no_key_that_it_does_not_name(worker, redis_clien
 def test_a_late_correction_goes_into_the_overlay_and_then_in_place(start, worker):
     tick = worker.state.tick - 3
     worker.state.put(np.array([5]), tick, [42.0])
-    first = worker.cut()
+    first = worker.copy()
     worker.write(first)
     assert first.overlay_rows["ring"].sum() == 1
     assert not [piece for piece in first.pieces if piece.field == "ring"]
     assert_equal(reread(worker), worker.state.facts())
-    second = worker.cut()
+    second = worker.copy()
     worker.write(second)
     assert not second.overlay_rows["ring"].any()
     assert [(p.block, p.row) for p in second.pieces if p.field == "ring"] == [(0, tick % 16)]
@@ -131,7 +131,7 @@ def test_more_ticks_than_free_rows_between_two_checkpoints_are_kept(start, worke
 
 
 def test_more_corrections_than_an_overlay_carries_become_a_full_snapshot(start, worker, rng, monkeypatch):
-    monkeypatch.setattr("stream_app.checkpoints.cut.OVERLAY_BYTES_MIN", 0)
+    monkeypatch.setattr("stream_app.checkpoints.state_copy.OVERLAY_BYTES_MIN", 0)
     for tick in range(worker.state.tick - 5, worker.state.tick):
         worker.state.put(worker.state.series(), tick, rng.normal(size=300))
     assert worker.checkpoint().full
@@ -143,11 +143,11 @@ def test_more_corrections_than_an_overlay_carries_become_a_full_snapshot(start, 
 
 def test_without_any_one_piece_the_state_is_rebuilt_never_zeros(start, worker, redis_client):
     worker.state.put(np.array([5]), worker.state.tick - 3, [42.0])
-    cut = worker.cut()
-    worker.write(cut)
+    copy = worker.copy()
+    worker.write(copy)
     expected = worker.state.facts()
     prefix = worker.keys.prefix
-    for key, length in cut.header.pieces():
+    for key, length in copy.header.pieces():
         name = f"{prefix}:{key}"
         kept = redis_client.get(name)
         assert len(kept) == length
@@ -159,14 +159,14 @@ def test_without_any_one_piece_the_state_is_rebuilt_never_zeros(start, worker, r
 
 
 def test_after_a_rebuild_the_next_checkpoint_is_a_full_one_with_a_higher_number(start, worker, redis_client, rng):
-    number = worker.cut().header.checkpoint
+    number = worker.copy().header.checkpoint
     redis_client.delete(*redis_client.scan_iter(match="*:ids:*"))
     other = start()
     assert other.resume() is None
     other.state.add("rebuilt")
-    cut = other.cut()
-    assert other.write(cut).full
-    assert cut.header.checkpoint >= number
+    copy = other.copy()
+    assert other.write(copy).full
+    assert copy.header.checkpoint >= number
     assert_reads(start, other.state.facts())
 
 

@@ -73,9 +73,9 @@ def test_an_older_state_is_read_written_whole_and_read_again(golden: Path, setti
     state = reading.read()
     assert len(state.columns) == SERIES
     is_older = json.loads(golden.read_text())["layout"] < STATE_LAYOUT
-    cut = reading.store.cut(reading.token, state)
-    assert cut.full == is_older  # no delta lands on columns that mean something else
-    reading.store.write(reading.token, cut)
+    copy = reading.store.copy(reading.token, state)
+    assert copy.full == is_older  # no delta lands on columns that mean something else
+    reading.store.write(reading.token, copy)
     again = Reading.read(reading)
     assert again.columns.loaded_layout == again.columns.layout
     same_state(again, state)

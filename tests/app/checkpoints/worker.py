@@ -8,9 +8,9 @@ from typing import Any
 from model_core.spec import StreamSpec
 from stream_app.checkpoints import (
     CheckpointStore,
-    Cut,
     Identity,
     OwnerToken,
+    StateCopy,
     Written,
 )
 from stream_app.checkpoints.commands import PartitionKeys
@@ -32,14 +32,14 @@ class Worker:
         self.token: OwnerToken = self.store.acquire("s", 0, SPEC, IDENTITY)
         self.state = SmallState()
 
-    def cut(self) -> Cut:
-        return self.store.cut(self.token, self.state, model_version="m1", journal_position=7)
+    def copy(self) -> StateCopy:
+        return self.store.copy(self.token, self.state, model_version="m1", journal_position=7)
 
-    def write(self, cut: Cut) -> Written:
-        return self.store.write(self.token, cut)
+    def write(self, copy: StateCopy) -> Written:
+        return self.store.write(self.token, copy)
 
     def checkpoint(self) -> Written:
-        return self.write(self.cut())
+        return self.write(self.copy())
 
     def resume(self) -> Header | None:
         """Read and go on from there; None leaves an empty state."""

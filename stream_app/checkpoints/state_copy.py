@@ -1,11 +1,11 @@
-"""The cut: copies of what changed since the last acknowledged checkpoint, and where each of them will go.
+"""The copy of a state: what changed since the last acknowledged checkpoint, and where each piece of it will go.
 
 Two ways lead a row to the store, and neither touches a byte that the last acknowledged checkpoint needs:
 
-- Most fields have two copies, sides A and B. A cut goes to the side that the header does not name.
-- Fields written `ahead` have one copy, its rows addressed by tick. A row without a live tick as of the last checkpoint
+- Most fields have two sides in the store, A and B. A copy goes to the one that the header does not name.
+- Fields written `ahead` have one, its rows addressed by tick. A row without a live tick as of the last checkpoint
   is written in place. A row that was live then and changed (a late correction) goes into the overlay, a piece of
-  the standby side, and in place with the first cut since whose predecessor it did not change: whoever still reads the
+  the standby side, and in place with the first copy since whose predecessor it did not change: whoever still reads the
   old header takes it from the overlay.
 
 Knows nothing of Redis. Runs on the pipeline's thread, between two readings, so it only copies.
@@ -58,7 +58,7 @@ class CheckpointedState(Protocol):
 
 @dataclass(frozen=True)
 class Base:
-    """The last acknowledged checkpoint, as far as the next cut must know it."""
+    """The last acknowledged checkpoint, as far as the next copy must know it."""
 
     tag: str
     labels: Labels
@@ -77,7 +77,7 @@ class Write(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cut:
+class StateCopy:
     """A checkpoint that is copied and not yet written. `base_tag` is None for a full snapshot."""
 
     tag: str
@@ -114,7 +114,7 @@ class Cut:
             yield from _split_whole(overlay_key(header.side_label), self.overlay, chunk_bytes)
 
 
-def take_cut(
+def copy_state(
     state: CheckpointedState,
     base: Base | None,
     *,
@@ -125,7 +125,7 @@ def take_cut(
     identity: Identity,
     model_version: str | None,
     journal_position: int | None,
-) -> Cut:
+) -> StateCopy:
     """Copy what the store lacks. `base` None, or too much to correct: everything, under key names never used."""
     columns, live = state.columns, LiveTicks(*state.live_rows())
     ahead = _delta_ahead(columns, base, live) if base else None
@@ -159,7 +159,7 @@ def take_cut(
         overlay=len(ahead.overlay),
         meta=state.meta(),
     )
-    return Cut(
+    return StateCopy(
         tag=f"{checkpoint}-{nonce}",
         base_tag=base.tag if base else None,
         header=header,
