@@ -1,7 +1,7 @@
-"""Ownership of partitions: taking them on assignment, letting go of them at revocation, loss and stop.
+"""What is ours: taken on assignment with its state, let go of at revocation, loss and stop.
 
-Runs in the poll thread, inside the consumer's callbacks. What `take` returns goes to the pipeline in the order of the
-messages; `owned` is what a commit is checked against.
+Runs in the poll thread, inside the consumer's callbacks, which subscription.py serves. What `take` returns goes to the
+pipeline in the order of the messages; `owned` is what a commit is checked against.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ from stream_app.polling.assignment import Assignment
 from stream_app.polling.batch_growth import BatchGrowth
 from stream_app.polling.idleness import Idleness
 from stream_app.polling.intake import ByStream, Intake
-from stream_app.polling.ownership import Ownership
 from stream_app.polling.partition_gauges import PartitionGauges
 from stream_app.polling.poll_batch import Change, PollBatch
+from stream_app.polling.subscription import Subscription
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.runtime.memory import IdleTrim
 
@@ -68,7 +68,7 @@ class PollThread:
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._limits = settings.limits
-        self._poll_s = settings.limits.poll_wait / 1000
+        self._turn_s = settings.limits.poll_wait / 1000
         self._properties = dict(consumer_properties)
         self._inputs = inputs = InputTopics(settings.streams)
         self._assignment = assignment
@@ -87,7 +87,7 @@ class PollThread:
         self._discard = False
         self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
         self._intake = Intake(settings, inputs, assignment)
-        self._ownership = Ownership(
+        self._subscription = Subscription(
             settings,
             inputs=inputs,
             assignment=assignment,
@@ -116,7 +116,7 @@ class PollThread:
 
     def held(self) -> Mapping[StreamPartition, str]:
         """What is held now, and why."""
-        return self._ownership.holding
+        return self._subscription.holding
 
     def handled(self, poll_batch: PollBatch) -> None:
         """The pipeline is done with it."""
@@ -140,7 +140,7 @@ class PollThread:
             if self._stopping.is_set():
                 return
             self._consumer = self._intake.open({**self._properties, "on_commit": self._commits.on_commit})
-            ours = self._ownership
+            ours = self._subscription
             self._consumer.subscribe(
                 list(self._inputs.streams), on_assign=ours.on_assign, on_revoke=ours.on_revoke, on_lost=ours.on_lost
             )
@@ -166,16 +166,16 @@ class PollThread:
         while not self._held.empty():
             at, reason = self._held.get()
             if reason is None:
-                self._ownership.accept(consumer, at)
+                self._subscription.accept(consumer, at)
             else:
-                self._ownership.hold(consumer, at, reason)
+                self._subscription.hold(consumer, at, reason)
         if self._rewinds.is_asked:
             self._intake.forget()
-            self._ownership.rewind(consumer)
+            self._subscription.rewind(consumer)
             return
         # A hand-over that a rewind cut short left it paused, and nothing would come to hand over again.
-        self._ownership.resume(consumer)
-        self._ownership.unpark_when_due(consumer)
+        self._subscription.resume(consumer)
+        self._subscription.unpark_when_due(consumer)
         self._intake.listen(consumer)
         messages, full = self._intake.take(self._wake_s())
         if not full and self._growth.should_grow(sum(map(len, messages.values())), time.monotonic()):
@@ -206,8 +206,8 @@ class PollThread:
                 if position.offset >= 0:
                     next_offsets[self._inputs.at(position)] = position.offset
         moved = self._idleness.note(next_offsets, ended)
-        paused = self._ownership.is_paused
-        idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._ownership.holding.keys()
+        paused = self._subscription.is_paused
+        idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._subscription.holding.keys()
         return PollBatch(messages, moved, ended=ended, idle=idle)
 
     def _end_of(self, message: ClientMessage) -> StreamPartition | None:
@@ -238,13 +238,13 @@ class PollThread:
         `owned`: what was ours when it was polled. What changed hands while it waited will be read again.
         """
         patient_until = time.monotonic() + self._limits.pause_after / 1000
-        while not self._credits.acquire(timeout=self._poll_s):
+        while not self._credits.acquire(timeout=self._turn_s):
             if self._stopping.is_set() or self._rewinds.is_asked:
                 return  # what is not handed over is not committed: it will be read again
             self._serve(wait=False)
             self._keep_polling(pause=time.monotonic() > patient_until)
         if self._consumer is not None:
-            self._ownership.resume(self._consumer)
+            self._subscription.resume(self._consumer)
         if owned is not self._assignment.owned:
             now = self._assignment.owned
             poll_batch = poll_batch.only({at for at, each in owned.items() if now.get(at) is each})
@@ -254,7 +254,7 @@ class PollThread:
     def _keep_polling(self, *, pause: bool) -> None:
         assert self._consumer is not None
         if pause:
-            self._ownership.pause(self._consumer)
+            self._subscription.pause(self._consumer)
         self._intake.listen(self._consumer)
 
     def _serve(self, *, wait: bool) -> None:

@@ -33,7 +33,7 @@ class Intake:
 
     def __init__(self, settings: Settings, inputs: InputTopics, assignment: Assignment) -> None:
         self._limits = settings.limits
-        self._poll_s = settings.limits.poll_wait / 1000
+        self._first_s = settings.limits.poll_wait / 1000
         self._streams = inputs.streams
         self._assignment = assignment
         self._owned_then: Mapping[StreamPartition, Owned] = assignment.owned  # when messages were taken last
@@ -74,7 +74,7 @@ class Intake:
             self._poll_max, self._owned_then = min(FIRST_POLL_MAX, self._limits.poll_batch_max), self._assignment.owned
         early, self._early = self._early, {}
         most, waiting = self._batch_max(), sum(map(len, early.values()))
-        first_s = GATHER_S if waiting else self._poll_s
+        first_s = GATHER_S if waiting else self._first_s
         most_s = min(most_s, first_s + GATHER_S)
         fetched = self._fetched.take(max(1, most - waiting), first_s=first_s, gather_s=GATHER_S, most_s=most_s)
         self._said += fetched.errors

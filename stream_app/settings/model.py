@@ -177,7 +177,13 @@ class Limits(Strict):
 
     poll_batch_max: int = setting(20_000, "restart", "Messages taken from Kafka at once.", ge=1, le=1_000_000)
     poll_bytes_max: int = setting(2 * MIB, "restart", "Bytes of messages taken from Kafka at once, about.", ge=1024)
-    poll_wait: DurationMs = setting(10, "restart", "How long one poll waits for messages.", ge=1, le=1_000)
+    poll_wait: DurationMs = setting(
+        10,
+        "restart",
+        "How long a turn of the poll thread waits for a first message, or for the pipeline.",
+        ge=1,
+        le=1_000,
+    )
     poll_queue_max: int = setting(4, "restart", "Poll batches waiting to be processed.", ge=1)
     pause_after: DurationMs = setting(
         1_000, "restart", "How long a full queue is waited for before partitions pause.", ge=0

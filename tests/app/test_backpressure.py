@@ -128,11 +128,11 @@ def test_partitions_that_were_lost_while_paused_are_read_when_they_come_back() -
     consumer = PausedConsumer()
     thread = poll_thread(consumer, Rewinds(), [])
     thread._keep_polling(pause=True)
-    thread._ownership.on_lost(consumer, PLACES)  # type: ignore[arg-type]
+    thread._subscription.on_lost(consumer, PLACES)  # type: ignore[arg-type]
     consumer.assignment = list  # type: ignore[method-assign]
-    thread._ownership.resume(consumer)  # type: ignore[arg-type]
+    thread._subscription.resume(consumer)  # type: ignore[arg-type]
     assert consumer.paused == {0, 1, 2}, "none of them was there"
-    thread._ownership.on_assign(consumer, PLACES)  # type: ignore[arg-type]
+    thread._subscription.on_assign(consumer, PLACES)  # type: ignore[arg-type]
     assert consumer.paused == set()
 
 
@@ -140,10 +140,10 @@ def test_what_waits_for_its_restore_or_for_a_person_stays_paused() -> None:
     consumer = PausedConsumer()
     thread = poll_thread(consumer, Rewinds(), [])
     consumer.pause(PLACES)
-    thread._ownership.is_paused = True
-    thread._ownership.holding = {StreamPartition("tides", 0): "its format changed"}
-    thread._ownership.parked.add(StreamPartition("tides", 1))
-    thread._ownership.resume(consumer)  # type: ignore[arg-type]
+    thread._subscription.is_paused = True
+    thread._subscription.holding = {StreamPartition("tides", 0): "its format changed"}
+    thread._subscription.parked.add(StreamPartition("tides", 1))
+    thread._subscription.resume(consumer)  # type: ignore[arg-type]
     assert consumer.paused == {0, 1}
 
 
@@ -208,5 +208,5 @@ def test_partitions_are_diverted_before_they_are_assigned() -> None:
     consumer.incremental_assign = lambda places: diverted_then.append(len(fetched.diverted))  # type: ignore[method-assign]
     thread = poll_thread(consumer, Rewinds(), [], fetched=fetched)
     consumer.assignment = list  # type: ignore[method-assign]
-    thread._ownership.on_assign(consumer, PLACES)  # type: ignore[arg-type]
+    thread._subscription.on_assign(consumer, PLACES)  # type: ignore[arg-type]
     assert diverted_then == [3]

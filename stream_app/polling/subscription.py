@@ -1,4 +1,4 @@
-"""Partitions that come and go, in the poll thread: which are ours, and which of those are read.
+"""The subscription of the consumer: partitions come and go in its callbacks, and not all that is ours is read.
 
 Every change is announced in its place among the messages, so that it takes effect exactly between those before and
 after it. What is ours may have to wait for its state (parked) or for a person (held); all of it waits, paused, while
@@ -35,7 +35,7 @@ class Serve(Protocol):
     def __call__(self, *, wait: bool) -> None: ...
 
 
-class Ownership:
+class Subscription:
     """`announce` hands a change to the pipeline; `changed` is told of every change of hands, and what is new in it;
     `divert` of partitions that are about to be assigned."""
 
@@ -53,7 +53,7 @@ class Ownership:
         divert: Callable[[Consumer, Sequence[TopicPartition]], None],
     ) -> None:
         self._inputs = inputs
-        self._poll_s = settings.limits.poll_wait / 1000
+        self._turn_s = settings.limits.poll_wait / 1000
         self._is_transactional = settings.delivery == "exactly_once"
         self._assignment = assignment
         self._rewinds = rewinds
@@ -164,7 +164,7 @@ class Ownership:
         while not released.receipt.is_complete() and time.monotonic() < deadline:
             self._serve(wait=in_callback)
             if in_callback:
-                released.receipt.wait(self._poll_s)
+                released.receipt.wait(self._turn_s)
             else:
                 self._drop(consumer)
         if not self._assignment.released(released):
@@ -178,7 +178,7 @@ class Ownership:
 
     def _drop(self, consumer: Consumer) -> None:
         """Serve the client's callbacks; messages are of no use any more, they will be read again."""
-        consumer.consume(1, self._poll_s)
+        consumer.consume(1, self._turn_s)
 
     # --- what is read -------------------------------------------------------------------------------------------------
 
