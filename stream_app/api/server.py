@@ -29,7 +29,7 @@ from stream_app.observability.health import Readiness, listen
 from stream_app.observability.logs import configure_logs
 from stream_app.pages import shell
 from stream_app.runtime.giving_way import give_way
-from stream_app.settings.secrets import secrets_of
+from stream_app.settings.secrets import hidden, secrets_of
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -173,11 +173,11 @@ def _etag(name: str) -> str:
 
 
 async def _not_there(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 404)
+    return JSONResponse({"detail": hidden(str(error))}, 404)
 
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 503, {"retry-after": "2"})
+    return JSONResponse({"detail": hidden(str(error))}, 503, {"retry-after": "2"})
 
 
 async def _not_understood(_: Request, error: Exception) -> JSONResponse:

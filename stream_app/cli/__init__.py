@@ -8,8 +8,11 @@ import importlib
 import importlib.metadata
 import inspect
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -97,6 +100,9 @@ def _paragraphs(command: Any) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point. A TidecastError is the user's to mend: its sentence, no traceback, exit code 2."""
+    if arguments is None:  # the process is ours
+        sys.excepthook = _show_failure
+        threading.excepthook = lambda ended: _show_failure(ended.exc_type, ended.exc_value, ended.exc_traceback)
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
     try:
@@ -104,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TidecastError as error:
         if _shown.debug:
             raise
-        sys.stderr.write(f"tidecast: {error}\n")
+        _tell(f"tidecast: {error}\n")
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:  # while the command's module was being imported
         raise SystemExit(INTERRUPTED) from None
@@ -112,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sentence = _of_a_server(error) or _of_a_file(error)
         if sentence is None or _shown.debug:
             raise
-        sys.stderr.write(f"tidecast: {sentence}\n")
+        _tell(f"tidecast: {sentence}\n")
         raise SystemExit(USER_ERROR) from None
 
 
@@ -133,6 +139,18 @@ def _of_a_file(error: Exception) -> str | None:
     if not isinstance(error, OSError) or error.filename is None:
         return None
     return f"{error.filename}: {error.strerror}. `tidecast --debug …` shows what was being done."
+
+
+def _show_failure(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
+    """A traceback as Python writes it, but what a library quotes of the settings."""
+    if not issubclass(kind, SystemExit):  # of a thread
+        _tell("".join(traceback.format_exception(kind, error, at)))
+
+
+def _tell(text: str) -> None:
+    from stream_app.settings.secrets import hidden
+
+    sys.stderr.write(hidden(text))
 
 
 @dataclass

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from stream_app.settings.secrets import hidden
+
 
 class Severity(IntEnum):
     """The exit code of the command is the worst of them."""
@@ -30,12 +32,12 @@ Findings = Iterator[Finding]
 
 
 def ok(look: str, about: str, found: str) -> Finding:
-    return Finding(look, about, Severity.OK, found)
+    return Finding(look, about, Severity.OK, hidden(found))
 
 
 def warning(look: str, about: str, found: str, remedy: str) -> Finding:
-    return Finding(look, about, Severity.WARNING, found, remedy)
+    return Finding(look, about, Severity.WARNING, hidden(found), remedy)
 
 
 def error(look: str, about: str, found: str, remedy: str) -> Finding:
-    return Finding(look, about, Severity.ERROR, found, remedy)
+    return Finding(look, about, Severity.ERROR, hidden(found), remedy)

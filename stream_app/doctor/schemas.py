@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from stream_app.doctor.findings import Findings, error, ok
 from stream_app.errors import TidecastError
 from stream_app.schema_registry.our_schemas import avro_writers
+from stream_app.settings.secrets import redact
 from stream_app.wire import WITH_REGISTRY
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def look_at_schemas(settings: Settings) -> Findings:
     specs = settings.streams.values()
     if not any(spec.format in WITH_REGISTRY or spec.outputs.format == "avro" for spec in specs):
         return
-    address = settings.schema_registry.url or "schema registry"
+    address = redact(settings.schema_registry.url or "schema registry")
     try:
         writers = avro_writers(settings)
     except TidecastError as reason:

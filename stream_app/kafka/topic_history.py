@@ -49,13 +49,17 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
         known = admin.list_topics(timeout=settings.limits.kafka_timeout / 1000).topics
     except KafkaException as failure:
         raise admin.failure(failure) from failure
-    if spec.topic not in known:
-        raise TidecastError(
-            f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. Produce "
-            "readings first (tidecast produce), or train from a file (--file)."
-        )
     consumer = Consumer(properties | {"group.id": f"{settings.application_id}.train"})
     try:
+        if spec.topic not in known:
+            # A list of all topics leaves out what a user may not describe; who asks by name is told.
+            error = consumer.list_topics(spec.topic, timeout=QUESTION_TIMEOUT_S).topics[spec.topic].error
+            if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise _forbidden(spec)
+            raise TidecastError(
+                f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. "
+                "Produce readings first (tidecast produce), or train from a file (--file)."
+            )
         places, ends = {}, {}
         for partition in known[spec.topic].partitions:
             at = TopicPartition(spec.topic, partition)
@@ -77,6 +81,8 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
                         messages.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     places[message.partition()] = ends[message.partition()]  # markers at the end are never handed out
+                elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise _forbidden(spec)
             if time.monotonic() - heard > QUIET_S_MAX:
                 raise TidecastError(f"The broker sent nothing of {spec.topic!r} for {QUIET_S_MAX:.0f} s; try again.")
             if messages:
@@ -87,3 +93,7 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
         raise TidecastError(f"Reading {spec.topic!r} failed: {describe_error(error)}.") from error
     finally:
         consumer.close()
+
+
+def _forbidden(spec: StreamSpec) -> TidecastError:
+    return TidecastError(f"This user may not read {spec.topic}: give it Read on the topic.")

@@ -21,6 +21,7 @@ from model_core.bundle import MANIFEST_FILE, TENSORS_FILE, Bundle, Manifest
 from model_core.errors import CorruptBundle, MissingBundle
 from model_core.gate.attempt import Attempt
 from stream_app.errors import TidecastError
+from stream_app.settings.secrets import redact
 
 Alias = Literal["champion", "candidate", "previous"]
 ALIASES: tuple[Alias, ...] = ("champion", "candidate", "previous")
@@ -50,13 +51,17 @@ class ModelRegistry:
     def __init__(self, address: str) -> None:
         import fsspec
 
-        self.address = address
+        self.address = redact(address)  # as it is named in sentences
         try:
             self._fs, self._root = fsspec.url_to_fs(address)
         except (ImportError, ValueError) as error:
             raise TidecastError(
-                f"models.registry = {address!r} cannot be opened: {error}. Use a folder, or install the package for "
-                "that kind of store."
+                f"models.registry = {self.address!r} cannot be opened: {error}. Use a folder, or install the package "
+                "for that kind of store."
+            ) from error
+        except OSError as error:  # some stores are connected to at once
+            raise TidecastError(
+                f"models.registry = {self.address!r} cannot be reached: {error}. Is it there, and does it let us in?"
             ) from error
         self._local = "file" in _protocols(self._fs)
         self._attempts: dict[str, Attempt] = {}  # path → what was read there: they never change

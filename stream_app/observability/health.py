@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from stream_app.errors import TidecastError
+from stream_app.settings.secrets import hidden
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -41,7 +42,7 @@ class Readiness:
     def block(self, name: str, reason: str) -> None:
         """Not ready, because of this; a second reason of the same name replaces the first."""
         with self._lock:
-            self._reasons[name] = reason
+            self._reasons[name] = hidden(reason)  # anybody may ask for it
 
     def clear(self, name: str) -> None:
         with self._lock:

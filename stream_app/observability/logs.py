@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from stream_app.settings.secrets import without
+from stream_app.settings.secrets import hidden, without
 
 # These say little and often; their warnings stay.
 _TALKATIVE = ("faust", "mode", "aiohttp", "aiokafka", "asyncio", "urllib3", "botocore", "fsspec", "uvicorn")
@@ -64,4 +64,4 @@ def configure_logs(
 def hiding(secrets: Iterable[str]) -> Any:
     """The last processor of a line: what a library quotes of its settings must not get out."""
     known = tuple(secrets)
-    return lambda _logger, _method, line: without(known, line)
+    return lambda _logger, _method, line: hidden(without(known, line))

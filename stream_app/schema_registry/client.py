@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from stream_app.errors import TidecastError
+from stream_app.settings.secrets import redact
 from stream_app.wire.framing import WriterSchema
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Registry:
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
         schema_registry = settings.schema_registry
-        self.url = schema_registry.url or ""
+        self.url = redact(schema_registry.url or "")  # as it is named in sentences
         properties: dict[str, Any] = {
             "url": schema_registry.url,
             "timeout": settings.limits.registry_timeout / 1000,

@@ -22,6 +22,7 @@ from model_core.durations import DurationMs
 from model_core.spec import OUTPUT_KINDS, StreamSpec, Strict, setting
 from stream_app.settings.kafka_properties import Properties, read_properties_file, refused
 from stream_app.settings.problems import configuration_error, unknown_stream
+from stream_app.settings.secrets import remember
 from stream_app.settings.sources import overlay_environment, read_toml
 
 MIB = 1_048_576
@@ -321,9 +322,11 @@ class Settings(BaseSettings):
         values = read_toml(Path(path)) if path is not None else {}
         variables = overlay_environment(values, environ, cls)
         try:
-            return cls(**values)
+            settings = cls(**values)
         except ValidationError as error:
             raise configuration_error(cls, error, where, variables) from None
+        remember(settings)
+        return settings
 
     @property
     def is_strict(self) -> bool:

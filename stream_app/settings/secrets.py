@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+
+from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -50,6 +53,21 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     found = {*_secrets(values), *_secrets([kafka.properties("consumer"), kafka.properties("producer")])}
     forms = {form for each in found for form in (each, unquote(each), json.dumps(each)[1:-1], repr(each)[1:-1])}
     return tuple(sorted((form for form in forms if len(form) >= SECRET_CHARS_MIN), key=len, reverse=True))
+
+
+# Of every configuration that this process has read: a sentence is written where nobody has the settings at hand.
+_remembered: set[str] = set()
+
+
+def remember(settings: Settings) -> None:
+    """From now on `hidden` knows the secrets of these settings."""
+    with suppress(TidecastError):  # a properties file that is not there; whoever needs it says so
+        _remembered.update(secrets_of(settings))
+
+
+def hidden(text: str) -> str:
+    """What somebody will read, without the passwords of addresses and without any secret that was remembered."""
+    return str(redact(without(sorted(_remembered, key=len, reverse=True), text)))
 
 
 def without(secrets: Iterable[str], text: str) -> str:

@@ -68,8 +68,13 @@ def _key_path(variable: str, values: dict[str, Any]) -> tuple[str, ...]:
 def _secret(variable: str, file: str) -> str:
     try:
         return Path(file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TidecastError(f"{variable}: expected the path of a readable file, found {file!r} ({error}).") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        # Neither the value nor the error, which quotes it: the secret itself stands there by mistake.
+        reason = getattr(error, "strerror", None) or "no text in UTF-8"
+        raise TidecastError(
+            f"{variable}: expected the path of a readable file, found none ({reason}). The file holds the secret, the "
+            "variable holds its path."
+        ) from None
 
 
 def _parsed(text: str) -> Any:

@@ -36,11 +36,12 @@ class ControlTopic:
         self._topic = self._spec.outputs.topic("control", stream)
         self._follower = TopicFollower([self._topic], reader_properties(settings), newest=None)
         self.asked_at: float | None = None
+        self._trouble: str | None = None
         # Of each pair, by (partition, first tick): cells, sums of both. A bin that comes twice is the same.
         self._scores: dict[Pair, dict[tuple[str, int], tuple[int, float, float]]] = defaultdict(dict)
 
     def pump(self, timeout_s: float) -> None:
-        """Take in what has come."""
+        """Take in what has come. That a broker hands out nothing is said once."""
         for message in self._follower.poll(timeout_s).get(self._topic, ()):
             try:
                 body = orjson.loads(message.value() or b"")
@@ -51,14 +52,25 @@ class ControlTopic:
             except (ValueError, KeyError, TypeError) as error:
                 log.warning("control message not understood", offset=message.offset(), error=str(error))
 
+        if self._follower.trouble is not None and self._trouble is None:
+            self._trouble = f"Kafka does not hand out {self._follower.trouble}. Does this user have Read on it?"
+            log.warning("requests to train are not heard", reason=self._trouble)
+
     def read_all(self) -> None:
-        """Up to where it ends now. TidecastError when the broker does not say where that is."""
+        """Up to where it ends now. TidecastError when the broker does not say where that is, or we may not read it."""
         try:
+            missing = self._follower.refresh()
             self._follower.refresh_ends()
         except KafkaException as error:
             raise TidecastError(f"No answer about the topic {self._topic!r}: {describe_error(error)}.") from error
+        if self._follower.forbidden:
+            raise TidecastError(f"This user may not read {self._topic}: give it Read on the topic.")
+        if missing:
+            raise TidecastError(f"Expected the topic {self._topic}, found none: `tidecast topics create` makes it.")
         while not self._follower.caught_up():
             self.pump(0.2)
+            if self._trouble is not None:
+                raise TidecastError(self._trouble)
 
     def _asked(self, body: Mapping[str, Any], at: float) -> None:
         log.info("asked to train", group=body["group"], detector=body["detector"], since=body["since"])

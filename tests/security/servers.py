@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,16 +54,17 @@ class SecuredServers:
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.kafka.address})
 
-    def add_reader(self, user: str, password: str, *topics: str) -> None:
-        """Who may read these topics and nothing else: no group, no other topic."""
+    def add_reader(self, user: str, password: str, *topics: str, describes: Sequence[str] = ()) -> None:
+        """Who may read these topics, may know of those, and nothing else: no group, no other topic."""
         scram = UserScramCredentialUpsertion(
             user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode()
         )
         self.admin.alter_user_scram_credentials([scram])[user].result(30)
         literal, allow = ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+        given = [*((topic, AclOperation.READ) for topic in topics), *((t, AclOperation.DESCRIBE) for t in describes)]
         acls = [
-            AclBinding(ResourceType.TOPIC, topic, literal, f"User:{user}", "*", AclOperation.READ, allow)
-            for topic in topics
+            AclBinding(ResourceType.TOPIC, topic, literal, f"User:{user}", "*", operation, allow)
+            for topic, operation in given
         ]
         for made in self.admin.create_acls(acls).values():
             made.result(30)
