@@ -84,13 +84,7 @@ def go(opened: Page, view: str) -> None:
     opened.locator(f"nav a[data-view={view}]").click()
     expect(opened.locator(f"nav a[data-view={view}]")).to_have_attribute("aria-current", "page")
     expect(opened.locator(f"#view-{view}")).to_be_visible()
-    shown = {
-        "series": "#fan .main-svg",
-        "drift": "#all-drift > *",
-        "models": "#models a",
-        "dead-letters": "#letters td",
-    }
-    expect(opened.locator(shown[view]).first).to_be_visible()
+    expect(opened.locator(SHOWN[view]).first).to_be_visible()
 
 
 @pytest.mark.parametrize(("open_page", "views"), LOOKS, indirect=["open_page"])
@@ -103,10 +97,13 @@ def test_every_view_is_accessible_and_fits(
             open_page.locator("#models a").first.click()
             expect(open_page.locator("#report figure .main-svg").first).to_be_visible()
         keep(open_page, f"{request.node.callspec.id}-{view}", request)
-        found = Axe().run(open_page).response["violations"]
-        told = [f"{each['id']}: {each['help']}: {each['nodes'][0]['html'][:200]}" for each in found]
-        assert told == []
-        assert not open_page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{view} is too wide"
+        is_accessible_and_fits(open_page)
+
+
+def is_accessible_and_fits(opened: Page) -> None:
+    found = Axe().run(opened).response["violations"]
+    assert [f"{each['id']}: {each['help']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
+    assert not opened.evaluate("document.documentElement.scrollWidth > innerWidth"), "too wide"
 
 
 def keep(opened: Page, name: str, request: pytest.FixtureRequest) -> None:
@@ -125,6 +122,7 @@ def test_a_series_shows_its_newest_forecast_and_the_one_whose_horizon_has_come(o
     assert len(drawn) >= TICKS
     open_page.get_by_text("The newest forecast as a table").click()
     expect(open_page.locator("#steps tr")).to_have_count(6)
+    is_accessible_and_fits(open_page)
     expect(open_page.locator("#fan")).to_have_attribute("aria-label", re.compile(r"next step \d"))
 
 
@@ -158,6 +156,41 @@ def test_it_works_by_keyboard(open_page: Page) -> None:
     expect(open_page.locator("#series-rows tr[aria-current=true]")).to_have_count(1)
 
 
+def test_views_filters_and_a_report_are_reached_by_keyboard(open_page: Page) -> None:
+    """By Tab alone from the top, each place with a ring that can be seen."""
+    for view in ("drift", "models", "dead-letters", "series"):
+        tab_to(open_page, f"nav a[data-view={view}]")
+        open_page.keyboard.press("Enter")
+        expect(open_page.locator(f"#view-{view}")).to_be_visible()
+        if view == "models":
+            tab_to(open_page, "#models a")
+            open_page.keyboard.press("Enter")
+            expect(open_page.locator("#report figure .main-svg").first).to_be_visible()
+            is_accessible_and_fits(open_page)
+    tab_to(open_page, "#status")
+    open_page.keyboard.press("w")  # waiting
+    expect(open_page.locator("#found")).to_have_text("Nothing is like that.")
+    is_accessible_and_fits(open_page)
+    open_page.keyboard.press("a")  # any status
+    expect(open_page.locator("#series-rows tr")).to_have_count(len(SERIES))
+    tab_to(open_page, "summary")
+    open_page.keyboard.press("Enter")
+    expect(open_page.locator("#steps tr")).to_have_count(6)
+
+
+def tab_to(opened: Page, selector: str) -> None:
+    """From the top of the page."""
+    opened.evaluate("document.activeElement.blur(); getSelection().removeAllRanges(); scrollTo(0, 0)")
+    opened.locator(".skip").focus()
+    for _ in range(60):
+        opened.keyboard.press("Tab")
+        if opened.evaluate("selector => document.activeElement.matches(selector)", selector):
+            shown = opened.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert shown != "none", f"{selector} has no ring"
+            return
+    raise AssertionError(f"{selector} is not reached by Tab")
+
+
 def test_it_updates_by_itself(open_page: Page, plant: Plant) -> None:
     open_page.get_by_role("link", name="pump-2.temp", exact=True).click()
     said = open_page.locator("#facts")
@@ -183,10 +216,12 @@ def test_the_token_is_asked_for_and_a_wrong_one_refused(chromium: Browser, plant
     opened = chromium.new_page()
     opened.goto(plant.api.url)
     expect(opened.get_by_role("dialog")).to_be_visible()
-    assert Axe().run(opened).response["violations"] == []
+    is_accessible_and_fits(opened)
     opened.get_by_label("Token", exact=True).fill("not the token at all")
     opened.keyboard.press("Enter")
     expect(opened.get_by_role("dialog")).to_contain_text("That token is not the right one.")
+    opened.set_viewport_size(PHONE)
+    is_accessible_and_fits(opened)
     opened.get_by_label("Token", exact=True).fill(TOKEN)
     opened.keyboard.press("Enter")
     expect(opened.locator("#series-rows tr")).to_have_count(len(SERIES))
@@ -201,6 +236,9 @@ def test_an_address_of_what_is_not_there_says_so(chromium: Browser, plant: Plant
     opened.goto(f"{plant.api.url}/#/tides/series/pump-9")
     expect(opened.locator("#detail-title")).to_have_text("pump-9")
     expect(opened.locator("#facts")).to_contain_text("no series 'pump-9'")
+    for size in (LAPTOP, PHONE):
+        opened.set_viewport_size(size)
+        is_accessible_and_fits(opened)
     context.close()
 
 
@@ -212,8 +250,14 @@ def test_without_data_it_says_what_is_missing(chromium: Browser, world: World, t
     expect(seen.page.locator("#banner")).to_contain_text("tidecast topics create", timeout=20_000)
     expect(seen.page.locator("#found")).to_have_text("No reading has come yet.")
     expect(seen.page.locator("#said")).to_have_text("not current")
+    seen.page.set_viewport_size(PHONE)
+    for view in SHOWN:
+        seen.page.locator(f"nav a[data-view={view}]").click()
+        expect(seen.page.locator(f"#view-{view}")).to_be_visible()
+        is_accessible_and_fits(seen.page)
     api.process.kill()
     expect(seen.page.locator("#said")).to_have_text("not connected; trying again", timeout=20_000)
+    is_accessible_and_fits(seen.page)
     seen.page.close()
 
 
