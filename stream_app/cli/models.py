@@ -68,7 +68,7 @@ def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: A
 def show(version: Version = "champion", config: Config = DEFAULT_FILE, stream: Stream = None) -> None:
     """What training reported of a version, as JSON."""
     registry, name = _open(config, stream)
-    found = resolved(registry, name, version)
+    found = registry.resolve(name, version)
     manifest = _checked_load(registry, name, found)
     typer.echo(json.dumps({"manifest": manifest, "report": registry.report(name, found)}, indent=2, ensure_ascii=False))
 
@@ -84,7 +84,7 @@ def report(
     from stream_app.pages.training_page import training_page
 
     registry, name = _open(config, stream)
-    found = resolved(registry, name, version)
+    found = registry.resolve(name, version)
     told = registry.report(name, found)
     if "gate" not in told:
         raise TidecastError(f"Model {found} of stream {name} has no report of how it was judged; see `models show`")
@@ -96,7 +96,7 @@ def report(
 def promote(version: Version, config: Config = DEFAULT_FILE, stream: Stream = None) -> None:
     """Let a version take charge; the one before becomes `previous`."""
     registry, name = _open(config, stream)
-    found = resolved(registry, name, version)
+    found = registry.resolve(name, version)
     _checked_load(registry, name, found)
     registry.promote(name, found)
     typer.echo(f"{found} is the champion of {name}; workers take it up within models.poll_interval.")
@@ -125,7 +125,7 @@ def shadow(
 
     settings = Settings.load(config)
     registry, name = _open(config, stream)
-    candidate, champion = resolved(registry, name, "candidate"), registry.champion(name)
+    candidate, champion = registry.resolve(name, "candidate"), registry.champion(name)
     with ControlTopic(settings, name) as control:
         control.read_all()
         found = control.evidence(candidate, champion)
@@ -168,7 +168,7 @@ def export(
     from stream_app.settings import Settings
 
     registry, name = _open(config, stream)
-    found = resolved(registry, name, version)
+    found = registry.resolve(name, version)
     try:
         bundle = registry.load(name, found)
     except CoreError as error:
@@ -192,19 +192,6 @@ def _open(config: Path, stream: str | None) -> tuple[ModelRegistry, str]:
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
     return ModelRegistry(settings.models.registry), name
-
-
-def resolved(registry: ModelRegistry, stream: str, version: str) -> str:
-    """The version that an alias names; TidecastError where it names none."""
-    from stream_app.models.registry import ALIASES
-
-    for alias in ALIASES:
-        if version == alias:
-            found = registry.alias(stream, alias)
-            if found is None:
-                raise TidecastError(f"Stream {stream} has no {alias} yet: tidecast train --stream {stream}")
-            return found
-    return version
 
 
 def _checked_load(registry: ModelRegistry, stream: str, version: str) -> dict[str, object]:

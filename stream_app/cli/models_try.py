@@ -42,7 +42,6 @@ def try_values(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Draw the newest forecasts as they are, and as they would be: --set rain=20."""
-    from stream_app.cli.models import resolved
     from stream_app.models.registry import ModelRegistry
     from stream_app.pages.try_page import try_page
     from stream_app.settings import Settings
@@ -53,7 +52,7 @@ def try_values(
     name, _ = settings.stream(stream)
     registry = ModelRegistry(settings.models.registry)
     try:
-        bundle = registry.load(name, resolved(registry, name, version))
+        bundle = registry.load(name, registry.resolve(name, version))
     except CoreError as error:
         raise TidecastError(str(error)) from error
     with progress_bar() as bar:

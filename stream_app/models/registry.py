@@ -87,6 +87,16 @@ class ModelRegistry:
             ) from error
         return _checked(version, "version")
 
+    def resolve(self, stream: str, named: str) -> str:
+        """The version that an alias names, or the version itself. TidecastError for an alias that names none."""
+        for alias in ALIASES:
+            if named == alias:
+                found = self.alias(stream, alias)
+                if found is None:
+                    raise TidecastError(f"Stream {stream} has no {alias} yet: tidecast train --stream {stream}")
+                return found
+        return named
+
     def load(self, stream: str, version: str) -> Bundle:
         """CorruptBundle when a file is missing or not what the manifest says."""
         files = {}

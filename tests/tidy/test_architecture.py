@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
 
 from tests.tidy.test_tidy import REPOSITORY, files, imported_modules, python_files, relative
 
@@ -28,7 +33,7 @@ def imports() -> set[tuple[str, str, str]]:
     """(where, part that imports, part that is imported), those for the type checker and within functions included."""
     found = set()
     for path, tree in python_files("stream_app"):
-        name = relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        name = module_of(path)
         if name == "stream_app":
             continue
         for line, module in imported_modules(tree):
@@ -43,6 +48,36 @@ def test_packages_import_only_what_stands_below_them() -> None:
     assert set(place) == parts, f"the table of docs/ARCHITECTURE.md has each once: {set(place) ^ parts}"
     upward = sorted(f"{where} imports {of} from {who}" for where, who, of in imports() if place[of] < place[who])
     assert not upward, f"move the word that both need below them, or hand the value in. {upward}"
+
+
+def module_of(path: Path) -> str:
+    return relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def really_imported(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """When the program runs, within functions too; not what only the type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from really_imported(node)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    trees = {module_of(path): tree for path, tree in python_files("model_core", "stream_app")}
+    graph: dict[str, set[str]] = {}
+    for module, tree in trees.items():
+        of = graph.setdefault(module, set())
+        for node in really_imported(tree):
+            if isinstance(node, ast.Import):
+                of |= trees.keys() & {alias.name for alias in node.names}
+            elif node.module in trees:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                of |= (trees.keys() & inside) or {node.module}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(f"the word that both need has no place of its own yet: {' ← '.join(circle.args[1])}")
 
 
 @cache
