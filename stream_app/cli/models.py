@@ -11,7 +11,7 @@ import typer
 
 from model_core.errors import CoreError
 from stream_app.cli.models_try import try_values
-from stream_app.cli.options import DEFAULT_FILE, Config, writable
+from stream_app.cli.options import DEFAULT_FILE, Config, writable, writable_in_a_new_folder
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -148,7 +148,10 @@ class Format(StrEnum):
 @app.command()
 def export(
     out: Annotated[
-        Path, typer.Option("--out", callback=writable, help="The file to write; two others are written beside it.")
+        Path,
+        typer.Option(
+            "--out", callback=writable_in_a_new_folder, help="The file to write; two others are written beside it."
+        ),
     ],
     form: Annotated[Format, typer.Option("--format", help="ONNX, or a torch.export archive.")] = Format.onnx,
     version: Version = "champion",

@@ -29,6 +29,15 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def writable_in_a_new_folder(path: Path) -> Path:
+    """The same of a file whose folder is made where there is none."""
+    if path.parent.is_dir():
+        writable(path)
+    elif not os.access(next(each for each in path.absolute().parents if each.exists()), os.W_OK):
+        raise TidecastError(f"{path}: expected a file to write, no right to make its folder")
+    return path
+
+
 Page = Annotated[Path | None, typer.Option("--html", callback=writable, help="Write a page with plots there.")]
 
 # How a file of readings is read, where its columns do not have the usual names: docs/FORMATS.md
