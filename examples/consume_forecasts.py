@@ -29,7 +29,8 @@ def main() -> None:
     handled = 0
     try:
         while arguments.count is None or handled < arguments.count:
-            messages = consumer.consume(500, timeout=0.5)
+            left = 500 if arguments.count is None else min(500, arguments.count - handled)
+            messages = consumer.consume(left, timeout=0.5)
             for message in messages:
                 if message.error():
                     raise SystemExit(f"{arguments.topic}: {message.error().str()}")

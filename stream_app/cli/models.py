@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,10 +127,15 @@ def shadow(
     settings = Settings.load(config)
     registry, name = _open(config, stream)
     candidate, champion = registry.resolve(name, "candidate"), registry.champion(name)
+    if candidate == champion:
+        typer.echo(f"{candidate} is in charge: there is no newer candidate to hold against it.")
+        return
+    if not settings.models.shadow_series_max:
+        typer.echo("models.shadow_series_max is 0: workers run no candidate in the shadow.")
     with ControlTopic(settings, name) as control:
         control.read_all()
         found = control.evidence(candidate, champion)
-    typer.echo(f"candidate {candidate}: {found.candidate:.4f}   champion {champion}: {found.champion:.4f}")
+    typer.echo(f"candidate {candidate}: {_number(found.candidate)}   champion {champion}: {_number(found.champion)}")
     typer.echo(f"{'proven' if found.proven else 'not proven'} ({found.sentence})")
     if promote and not found.proven:
         raise TidecastError("The candidate is not proven in the shadow; `models promote` does not ask for that.")
@@ -205,4 +211,4 @@ def _checked_load(registry: ModelRegistry, stream: str, version: str) -> dict[st
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -50,8 +50,8 @@ def up(
         services = LocalServices(directory, free_ports=free_ports, persistent=True, progress=show)
         services.up()
     _print(services.status(), as_json=as_json)
-    if not as_json:
-        console.print("\nFor other terminals, where the ports are not the default ones:")
+    if not as_json and free_ports:
+        console.print("\nFor other terminals, since these are not the default ports:")
         console.print(f"  export TIDECAST__KAFKA__BOOTSTRAP_SERVERS={services.kafka_bootstrap}", highlight=False)
         console.print(f"  export TIDECAST__REDIS__URL={services.redis_url}", highlight=False)
 

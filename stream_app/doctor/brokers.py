@@ -46,7 +46,8 @@ class Brokers:
         metadata = self._ask(lambda: self.admin.list_topics(timeout=self._timeout_s))
         self._count = len(metadata.brokers)
         self._partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
-        return f"{self._count} brokers answer, {len(self._partitions)} topics"
+        answer = "broker answers" if self._count == 1 else "brokers answer"
+        return f"{self._count} {answer}, {len(self._partitions)} topics"
 
     # --- looks --------------------------------------------------------------------------------------------------------
 

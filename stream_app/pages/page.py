@@ -10,12 +10,14 @@ from stream_app.pages.shell import filled, part, standalone
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, then what there is. `rows` are cells of text; the first column is to the left."""
+    """A heading, then what there is. `rows` are cells of text: numbers to the right, the first column and those that
+    `sentences` names to the left."""
 
     heading: str
     note: str = ""
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
+    sentences: Sequence[str] = ()
     figures: Sequence[dict[str, Any]] = ()  # in plotly's own form
     captions: Sequence[str] = ()  # of the figures
 
@@ -58,7 +60,7 @@ def _sections(sections: Sequence[Section]) -> str:
         if section.note:
             parts.append(f"<p>{html.escape(section.note)}</p>")
         if section.rows:
-            parts.append(_table(section.columns, section.rows))
+            parts.append(_table(section))
         for position in range(len(section.figures)):
             caption = section.captions[position] if position < len(section.captions) else ""
             parts.append(
@@ -69,7 +71,14 @@ def _sections(sections: Sequence[Section]) -> str:
     return "\n".join(told)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th scope=col>{html.escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+def _table(section: Section) -> str:
+    left = [" class=left" if column in section.sentences else "" for column in section.columns]
+    head = "".join(
+        f"<th scope=col{side}>{html.escape(column)}</th>" for column, side in zip(section.columns, left, strict=True)
+    )
+    cells = (
+        "".join(f"<td{side}>{html.escape(cell)}</td>" for cell, side in zip(row, left, strict=True))
+        for row in section.rows
+    )
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

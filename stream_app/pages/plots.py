@@ -17,6 +17,7 @@ Figure = dict[str, Any]
 FORECAST, ACTUAL, NAIVE_A, NAIVE_B = "#2b7fd4", "#e8710a", "#8a94a0", "#b9975b"
 BAND_OPACITY = (0.16, 0.20, 0.26, 0.34)  # from the widest interval to the narrowest
 SIGNIFICANT_DIGITS = 5
+COVERAGE_ROOM = 0.1  # shown of coverage around what is wanted at least: half a point must not look like a cliff
 MARGIN = {"l": 56, "r": 12, "t": 12, "b": 40}
 
 
@@ -131,9 +132,10 @@ def coverage_figure(up_to: Sequence[int], named: dict[str, FloatArray], nominal:
         for (name, shares), color in zip(named.items(), colors, strict=False)
     ]
     wanted = _line(f"{nominal:.0%} wanted", np.full(len(steps), nominal), ACTUAL, x=steps, width=1)
+    shares = np.concatenate([*named.values(), [nominal - COVERAGE_ROOM, nominal + COVERAGE_ROOM]])
     axes = {
         "xaxis": {"title": {"text": "up to so many steps ahead"}, "type": "category"},
-        "yaxis": {"tickformat": ".0%"},
+        "yaxis": {"tickformat": ".0%", "range": [float(np.nanmin(shares)) - 0.01, float(np.nanmax(shares)) + 0.01]},
     }
     return {"data": [*data, wanted], "layout": _layout(**axes)}
 

@@ -31,7 +31,7 @@ def training_document(stream: str, report: Mapping[str, Any]) -> Document:
     if gate["coverage"] and gate["nominal_coverage"] is not None:
         sections.append(_coverage(gate))
     sections += [_series(report), _stress(gate), *([_worst(report)] if gate["worst"] else [])]
-    subtitle = f"Model {report['version']} ({report['model']}) against {rival}. {report['reason']}."
+    subtitle = f"Model {report['version']} ({report['model']}), {report['reason']}."
     return Document(f"tidecast · {stream} · {report['version']}", subtitle, cards, sections)
 
 
@@ -42,6 +42,7 @@ def _checks(report: Mapping[str, Any]) -> Section:
         note=f"Attempt {gate['attempt']} on these readings: a bound may be wrong with probability {gate['alpha']:.2g}.",
         columns=("check", "passed", "found"),
         rows=[(check["name"], "yes" if check["passed"] else "no", check["said"]) for check in report["checks"]],
+        sentences=("found",),
     )
 
 

@@ -47,7 +47,9 @@ def unknown_stream(name: str | None, names: list[str]) -> TidecastError:
         return TidecastError("streams: expected at least one [streams.NAME] with topic and freq, found none.")
     known = ", ".join(names)
     if name is None:
-        return TidecastError(f"expected the name of a stream, because several are configured: {known}.")
+        return TidecastError(
+            f"expected the name of a stream, because several are configured: {known}. Name one with --stream."
+        )
     return TidecastError(f"expected one of the configured streams ({known}), found {name!r}.")
 
 

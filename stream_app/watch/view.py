@@ -143,7 +143,8 @@ def _coverage(coverage: float | None, forecast: ForecastView | None) -> Text:
 def _skill(skill: float | None) -> Text:
     if skill is None:
         return Text("–", style=QUIET)
-    return Text(f"{max(skill, -9.99):+.0%}", style="green" if skill > 0 else "red")
+    percent = round(100 * max(skill, -9.99))  # as a whole number there is no -0
+    return Text(f"{percent:+d}%" if percent else "0%", style="green" if skill > 0 else "red")
 
 
 def short_number(value: float | None) -> str:

@@ -87,19 +87,24 @@ def test_it_says_what_is_published_and_the_example_consumer_reads_it(world: Worl
     aborted.produce(f"{world.topic}.a.forecasts", b"{}", b"never")
     aborted.flush(30)
     aborted.abort_transaction(30)
+    for count in (5, 7):  # the second goes on where the first ended
+        lines = consumed(world, count)
+        assert len(lines) == count
+        assert all(line.startswith("s0 after 2026-02-02T") and "80% between" in line for line in lines)
+    assert worker.stop() == 0
+
+
+def consumed(world: World, count: int) -> list[str]:
     done = subprocess.run(
         [
             sys.executable,
             str(REPOSITORY / "examples/consume_forecasts.py"),
             *("--bootstrap", world.bootstrap, "--topic", f"{world.topic}.a.forecasts"),
-            *("--group", world.topic, "--count", "12"),
+            *("--group", world.topic, "--count", str(count)),
         ],
         capture_output=True,
         text=True,
         timeout=100,
         check=True,
     )
-    lines = done.stdout.splitlines()
-    assert len(lines) == 12
-    assert all(line.startswith("s0 after 2026-02-02T") and "80% between" in line for line in lines)
-    assert worker.stop() == 0
+    return done.stdout.splitlines()

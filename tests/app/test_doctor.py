@@ -189,7 +189,7 @@ def test_workers_that_nothing_is_left_for_are_found(healthy: World) -> None:
 def test_a_topic_with_fewer_copies_than_the_brokers_could_keep_is_found(healthy: World) -> None:
     """One broker stands for three: the test has no more."""
     brokers = Brokers(settings_of(healthy))
-    assert "1 brokers" in brokers.greet()
+    assert "1 broker answers" in brokers.greet()
     assert {each.severity for each in brokers.topics()} == {Severity.OK}
     brokers._count = 3
     said = list(brokers.topics())

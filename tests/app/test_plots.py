@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects
 import pytest
 
-from stream_app.pages.plots import Fan, fan_figure, horizon_figure, reliability_figure, strip_figure
+from stream_app.pages.plots import Fan, coverage_figure, fan_figure, horizon_figure, reliability_figure, strip_figure
 
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 STEP_MS = 600_000
@@ -47,3 +47,11 @@ def test_a_fan_joins_past_and_what_happened_and_leaves_gaps_where_nothing_was_re
 
 def test_without_forecasts_there_is_an_empty_figure():
     assert fan_figure([], LEVELS, STEP_MS)["data"] == []
+
+
+def test_a_point_of_coverage_is_no_cliff_and_a_cliff_is_whole(rng):
+    for shares in (np.full(3, 0.795), np.array([0.55, 0.8, 1.0])):
+        figure = coverage_figure([1, 2, 3], {"candidate": shares}, 0.8)
+        low, high = figure["layout"]["yaxis"]["range"]
+        assert low <= min(shares.min(), 0.7)
+        assert high >= max(shares.max(), 0.9)

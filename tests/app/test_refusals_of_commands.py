@@ -111,6 +111,12 @@ def test_no_stream_at_all(capfd: pytest.CaptureFixture[str], tmp_path: Path, com
     assert "[streams.NAME]" in refused(capfd, tmp_path, TEXT.replace(STREAM, ""), command)
 
 
+@pytest.mark.parametrize("command", ["train", "backtest", "watch"])
+def test_which_of_several_streams_is_asked(capfd: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    said = refused(capfd, tmp_path, TEXT + STREAM.replace("tides", "waves"), command)
+    assert "tides, waves. Name one with --stream" in said
+
+
 @pytest.mark.parametrize("words", [("train",), ("reset", "--to=earliest"), ("topics", "check"), ("models", "list")])
 def test_a_stream_that_is_not_configured(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]

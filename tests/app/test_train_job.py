@@ -160,7 +160,7 @@ def assert_page_is_whole(page: str, report) -> None:
     """Every check, series and stress in it, plots for all of it, and nothing that is fetched from elsewhere."""
     frame = page.split("<script>")[0]
     for check in report["checks"]:
-        assert html.escape(check["said"]) in frame
+        assert f"<td class=left>{html.escape(check['said'])}</td>" in frame
     for name in (*SERIES, *(each["name"] for each in report["gate"]["stress"])):
         assert f"<td>{name}</td>" in frame
     figures = json.loads(page.rsplit("const figures = ", 1)[1].split(";\n", 1)[0])

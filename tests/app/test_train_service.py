@@ -167,6 +167,8 @@ def test_the_command_shows_the_evidence_and_promotes_what_is_proven(
     code, text = said("--promote")
     assert (code, trainer.registry.champion(STREAM)) == (0, "new")
     assert "proven (look 3, 12 blocks" in text
+    code, text = said()
+    assert (code, "new is in charge" in text, "nan" in text) == (0, True, False)
 
 
 @pytest.mark.parametrize(("passed", "candidate"), [(False, 0.5), (True, 1.0)])

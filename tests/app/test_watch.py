@@ -134,6 +134,15 @@ def test_the_past_ends_where_the_forecast_begins_however_far_the_readings_are_ah
     assert line.last_value == 62
 
 
+@pytest.mark.parametrize(("pinball", "said"), [(1.254, "0%"), (1.0, "+20%"), (2.5, "-100%")])
+def test_a_skill_of_nearly_nothing_has_no_sign(pinball, said):
+    model = WatchModel()
+    scored = {"horizon": 24, "actual": 3.0, "baselines": NAIVE, **SCORED, "pinball": pinball}
+    model.feed("accuracy", [accuracy("a", tick, [scored]) for tick in range(40)])
+    model.feed("forecasts", [forecast("a", 63, ramp())])
+    assert said in "\n".join(drawn(model, 120, 24)).split()
+
+
 def test_series_that_do_not_fit_are_counted():
     rows = drawn(filled(30), 80, 24)
     assert "30 series by name · 10 do not fit" in rows[-1]
