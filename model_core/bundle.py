@@ -218,6 +218,7 @@ class Bundle:
         )
 
     def facts(self) -> ModelFacts:
+        """What a partition's state needs to know of the model that takes charge of it."""
         manifest = self.manifest
         return ModelFacts(
             name=manifest.model,

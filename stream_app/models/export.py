@@ -111,6 +111,7 @@ def write_torch(program: torch.export.ExportedProgram, file: Path, _outputs: lis
 
 
 def write_onnx(program: torch.export.ExportedProgram, file: Path, outputs: list[str]) -> None:
+    """`outputs` name what the file answers with. TidecastError where the packages that write ONNX are not installed."""
     try:
         import onnxscript  # noqa: F401  # torch asks for it halfway
         import torch.onnx

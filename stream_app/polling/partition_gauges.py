@@ -33,6 +33,7 @@ class PartitionGauges:
         owned: Mapping[StreamPartition, Owned],
         held: Callable[[], Collection[StreamPartition]],
     ) -> None:
+        """In each turn; it does something every EVERY_S. Of partitions that went, the gauges go as well."""
         now = time.monotonic()
         if now < self._next:
             return

@@ -37,6 +37,7 @@ class PollColumns:
         messages: list[int],
         positions: list[int],
     ) -> "PollColumns":
+        """From lists that run side by side, in message order."""
         return PollColumns(
             np.array(series_ids, object),
             np.array(timestamps_ms, np.int64),

@@ -165,6 +165,7 @@ class _Batch:
         self._plain = plain  # short ASCII without control characters
 
     def columns(self, documents: list[Any]) -> PollColumns:
+        """One document a message, of any of the three shapes. Unusual where the plain steps must look."""
         count = len(documents)
         messages = np.arange(count)
         if set(map(type, documents)) == {self._typed.message}:

@@ -77,6 +77,7 @@ class Poll(ABC):
         self._excluded = 0
 
     def decode(self, now_ms: int, replay: Mapping[int, ReplayVerdicts]) -> DecodedPoll:
+        """Values → columns, then what `include` and the clocks leave of them. Once: it fills what is set aside."""
         if not self._messages:
             return DecodedPoll({})
         keyed, joined = not self._needs_key or bool(self._messages.key_bytes.min() >= 0), self._messages.joined

@@ -34,6 +34,9 @@ def judge(
     now_ms: int,
     replay: Mapping[int, ReplayVerdicts],
 ) -> TimeVerdicts:
+    """`polled`: the messages that the readings came in; `now_ms` is this worker's clock, `replay` what the journal says
+    of another one, by partition. Times of readings that are known ahead (future covariates) may lie ahead.
+    """
     times, messages = columns.timestamps_ms, columns.messages
     details: dict[int, str] = {}
     least = max(spec.min_timestamp, MIN_MS)
