@@ -21,6 +21,7 @@ from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from stream_app.models.speed import untrained
 from stream_app.wire import messages
+from stream_app.wire.writer import Issuer
 
 STEP_MS, FIRST_TICK = 600_000, 2_953_000 // 12 * 12
 COMMON = {"topic": "t", "freq": "10min", "readings_per_step": 1}
@@ -103,8 +104,8 @@ class Stopwatch:
 
     def _encode(self, outcome: Outcome) -> None:
         spec, made = self._spec, outcome.forecasts
-        named = {"model": self._facts.name, "model_version": self._facts.version, "issued_at": "2026-03-01T10:00:00Z"}
-        self._timed("encode_forecasts", len(made), lambda: messages.encode_forecasts(spec, "meters", 0, made, **named))
+        issuer = Issuer(self._facts.name, self._facts.version, issued_at="2026-03-01T10:00:00Z")
+        self._timed("encode_forecasts", len(made), lambda: messages.encode_forecasts(spec, "meters", 0, made, issuer))
         scored, summaries = outcome.scored, outcome.summaries
         if scored is not None and spec.accuracy == "records":
             count = len(scored.series_ids)

@@ -54,7 +54,7 @@ from stream_app.schema_registry.our_schemas import avro_writers
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
-    from stream_app.wire.outcomes import Writer
+    from stream_app.wire.writer import Writer
 
 LAST_JOIN_S = 2.0  # for threads that have nothing left to do
 log = structlog.get_logger(__name__)

@@ -25,9 +25,10 @@ from stream_app.pipeline.replay import since
 from stream_app.wire import DeadLetter
 from stream_app.wire import messages as wire
 from stream_app.wire.decoded import DeadLetterReason
-from stream_app.wire.outcomes import Made, Writer, encode_outcomes
+from stream_app.wire.outcomes import Made, encode_outcomes
 from stream_app.wire.records import Records
 from stream_app.wire.timestamps import rfc3339
+from stream_app.wire.writer import Issuer, Writer
 
 if TYPE_CHECKING:
     from model_core.shadow import Shadow, ShadowScore
@@ -117,9 +118,7 @@ class Leaving:
                 spec,
                 stream,
                 [Made(each.owned.at.partition, each.outcome) for each in together],
-                model=model,
-                model_version=version,
-                issued_at=rfc3339(self._now_ms()),
+                Issuer(model, version, issued_at=rfc3339(self._now_ms())),
                 writer=self._writers.get(stream, wire),
             )
             for kind, some_records in records.items():

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
     from stream_app.wire.framing import Schemas
     from stream_app.wire.message_columns import MessageColumns
-    from stream_app.wire.outcomes import Writer
+    from stream_app.wire.writer import Writer
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from stream_app.schemas.avro_schemas import SCHEMAS
 from stream_app.schemas.message_schemas import SCHEMA_VERSION
 from stream_app.wire.framing import MAGIC
 from stream_app.wire.messages import each_partition, instants
-from stream_app.wire.outcomes import Writer
 from stream_app.wire.records import Record
+from stream_app.wire.writer import Issuer, Writer
 
 _NULL, _SOME = b"\0", b"\2"  # of a union [null, …]
 
@@ -41,10 +41,7 @@ class AvroMessages(Writer):
         stream: str,
         partition: int | IntArray,
         forecasts: Forecasts,
-        *,
-        model: str | None,
-        model_version: str | None,
-        issued_at: str,
+        issuer: Issuer,
     ) -> list[Record]:
         """As messages.encode_forecasts."""
         count = len(forecasts)
@@ -52,10 +49,10 @@ class AvroMessages(Writer):
         numbers = _numbers(spec, forecasts)
         width = numbers.shape[1]
         block = numbers.tobytes()
-        answered = _answered_by(model, model_version)
+        answered = _answered_by(issuer.model, issuer.model_version)
         codes = (forecasts.rungs.astype(np.int64) * len(REASON_NAMES) + forecasts.reasons).tolist()
         origins = _longs(instants(spec, forecasts.origins))
-        issued = long(round(datetime.fromisoformat(issued_at).timestamp() * 1000))
+        issued = long(round(datetime.fromisoformat(issuer.issued_at).timestamp() * 1000))
         shares = forecasts.observed_share.astype("<f4").tobytes()
         revisions = _longs(forecasts.revisions)
         partitions, offsets = _longs(each_partition(partition, count)), _longs(forecasts.offsets)

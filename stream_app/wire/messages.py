@@ -21,23 +21,17 @@ from stream_app.schemas.message_schemas import SCHEMA_VERSION
 from stream_app.wire.lines import Form, escapes, strings
 from stream_app.wire.records import Record, Records, TextColumn
 from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
+from stream_app.wire.writer import Issuer
 
 CHUNK = 1024  # messages turned to text at once: about a megabyte, which the caches hold
 
 
 def encode_forecasts(
-    spec: StreamSpec,
-    stream: str,
-    partition: int | IntArray,
-    forecasts: Forecasts,
-    *,
-    model: str | None,
-    model_version: str | None,
-    issued_at: str,
+    spec: StreamSpec, stream: str, partition: int | IntArray, forecasts: Forecasts, issuer: Issuer
 ) -> Records:
-    """`model` and `model_version` are those in charge; `issued_at` is RFC 3339. In the order of the forecasts."""
+    """In the order of the forecasts."""
     form = _forecast_form(stream, spec.step_ms, spec.horizon, spec.quantile_levels, forecasts.mean is not None)
-    answered = _answered_by(model, model_version)
+    answered = _answered_by(issuer.model, issuer.model_version)
     partitions = each_partition(partition, len(forecasts))
     parts: list[Records] = []
     for first in range(0, len(forecasts), CHUNK):
@@ -49,7 +43,7 @@ def encode_forecasts(
             "mean": None if forecasts.mean is None else forecasts.mean[part],
             "answered": (answered, codes),
             "revision": forecasts.revisions[part],
-            "issued_at": orjson.dumps(issued_at),
+            "issued_at": orjson.dumps(issuer.issued_at),
             "observed_share": forecasts.observed_share[part],
             "partition": partitions[part],
             "offset": forecasts.offsets[part],

@@ -4,15 +4,16 @@ call of messages.py costs as much as a hundred records; each topic has them in t
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from model_core.arrays import IntArray
-from model_core.outcomes import DriftRecord, Forecasts, Outcome, Rows, Scored, Summaries, joined
+from model_core.outcomes import Outcome, Rows, joined
 from model_core.spec import StreamSpec
 from stream_app.wire import messages
 from stream_app.wire.records import Record, Records
+from stream_app.wire.writer import Issuer, Writer
 
 
 class Made(NamedTuple):
@@ -22,51 +23,16 @@ class Made(NamedTuple):
     outcome: Outcome
 
 
-class Writer(Protocol):
-    """What writes the messages of a stream: messages.py, or an AvroMessages."""
-
-    def encode_forecasts(
-        self,
-        spec: StreamSpec,
-        stream: str,
-        partition: int | IntArray,
-        forecasts: Forecasts,
-        *,
-        model: str | None,
-        model_version: str | None,
-        issued_at: str,
-    ) -> Sequence[Record]: ...
-
-    def encode_accuracy(
-        self, spec: StreamSpec, stream: str, partition: int | IntArray, scored: Scored
-    ) -> Sequence[Record]: ...
-
-    def encode_summaries(
-        self, spec: StreamSpec, stream: str, partition: int | IntArray, summaries: Summaries
-    ) -> Sequence[Record]: ...
-
-    def encode_drift(
-        self, spec: StreamSpec, stream: str, partition: int, drift: Sequence[DriftRecord]
-    ) -> Sequence[Record]: ...
-
-
 def encode_outcomes(
     spec: StreamSpec,
     stream: str,
     made: Sequence[Made],
+    issuer: Issuer,
     *,
-    model: str | None,
-    model_version: str | None,
-    issued_at: str,
     writer: Writer = messages,
 ) -> dict[str, Records]:
-    """By the kind of topic. `model`, `model_version` and `issued_at` as for messages.encode_forecasts.
-
-    `writer` knows the format: JSON, or avro_messages.py.
-    """
-    write = partial(
-        writer.encode_forecasts, spec, stream, model=model, model_version=model_version, issued_at=issued_at
-    )
+    """By the kind of topic. `writer` knows the format."""
+    write = partial(writer.encode_forecasts, spec, stream, issuer=issuer)
     forecasts = _together(write, [(each.partition, each.outcome.forecasts) for each in made])
     scored = _Written(Records.of([]), [0] * len(made))
     if spec.accuracy == "records":

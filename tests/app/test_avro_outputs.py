@@ -20,6 +20,7 @@ from stream_app.schemas.avro_schemas import SCHEMAS
 from stream_app.wire import messages
 from stream_app.wire.avro_messages import AvroMessages, long
 from stream_app.wire.published import as_json
+from stream_app.wire.writer import Issuer
 from tests.app import test_messages as by_hand
 from tests.app.registry_server import RegistryServer
 from tests.app.running_worker import World, readings, wait_until
@@ -58,12 +59,12 @@ def close(found: Any, expected: Any) -> None:
 def test_forecasts_say_in_avro_what_they_say_in_json(rng: np.random.Generator, demand: bool) -> None:
     of = by_hand.spec()
     made = by_hand.forecasts(rng, of, count=40, demand=demand)
-    how: dict[str, Any] = {"model": "ridge", "model_version": "7", "issued_at": "2026-03-01T10:00:00.123Z"}
+    issuer = Issuer("ridge", "7", issued_at="2026-03-01T10:00:00.123Z")
     partitions = np.arange(40) % 3
     same(
         "forecasts",
-        AVRO.encode_forecasts(of, "pumps", partitions, made, **how),
-        list(messages.encode_forecasts(of, "pumps", partitions, made, **how)),
+        AVRO.encode_forecasts(of, "pumps", partitions, made, issuer),
+        list(messages.encode_forecasts(of, "pumps", partitions, made, issuer)),
     )
 
 

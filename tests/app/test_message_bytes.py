@@ -14,6 +14,7 @@ from stream_app.wire import messages
 from stream_app.wire.lines import Form
 from stream_app.wire.outcomes import Made, encode_outcomes
 from stream_app.wire.timestamps import MAX_MS, MIN_MS, rfc3339
+from stream_app.wire.writer import Issuer
 
 NAMES = [
     "pump-7.temp",
@@ -184,7 +185,7 @@ def forecasts(rng: np.random.Generator, of: StreamSpec, count: int, *, demand: b
 def test_forecasts(rng: np.random.Generator, shape: dict[str, Any], count: int, demand: bool) -> None:
     of = spec(shape)
     made = forecasts(rng, of, count, demand=demand)
-    found = messages.encode_forecasts(of, "s %b", 4, made, model="ridge", model_version="v3", issued_at="now")
+    found = messages.encode_forecasts(of, "s %b", 4, made, Issuer("ridge", "v3", issued_at="now"))
     assert list(found) == written([forecast_body(of, made, i) for i in range(count)])
 
 
@@ -290,7 +291,7 @@ def test_outcomes_that_are_written_together_are_what_each_is_alone(
     rng: np.random.Generator, accuracy: str, demand: bool
 ) -> None:
     of = spec({"accuracy": accuracy})
-    answered = {"model": "ridge", "model_version": "v3", "issued_at": "now"}
+    issuer = Issuer("ridge", "v3", issued_at="now")
     made, expected = [], {"forecasts": [], "accuracy": [], "drift": [], "control": []}
     storm = DriftRecord(None, "partition-0", "storm", 0.2, 0.05, "drift", 3, 3, 1)
     for number in range(12):
@@ -305,7 +306,7 @@ def test_outcomes_that_are_written_together_are_what_each_is_alone(
         partition = int(rng.integers(0, 5))
         made.append(Made(partition, outcome))
         tombstones = [(b"gone", None)] * len(outcome.deleted)
-        expected["forecasts"] += messages.encode_forecasts(of, "s", partition, outcome.forecasts, **answered)
+        expected["forecasts"] += messages.encode_forecasts(of, "s", partition, outcome.forecasts, issuer)
         expected["forecasts"] += tombstones
         if outcome.scored is not None and accuracy == "records":
             expected["accuracy"] += messages.encode_accuracy(of, "s", partition, outcome.scored)
@@ -315,7 +316,7 @@ def test_outcomes_that_are_written_together_are_what_each_is_alone(
         expected["drift"] += messages.encode_drift(of, "s", partition, outcome.drift)
         begun = [storm] if storm in outcome.drift else []
         expected["control"] += [messages.encode_retrain(of, "s", partition, each) for each in begun]
-    found = encode_outcomes(of, "s", made, **answered)
+    found = encode_outcomes(of, "s", made, issuer)
     assert {kind: list(records) for kind, records in found.items()} == expected
     records = sum(each.outcome.records(scored=accuracy == "records") for each in made)
     assert records == sum(map(len, expected.values()))

@@ -13,6 +13,7 @@ from model_core.spec import StreamSpec
 from stream_app.cli import main
 from stream_app.schemas.message_schemas import MESSAGES, json_schema
 from stream_app.wire import messages
+from stream_app.wire.writer import Issuer
 
 ISSUED_AT = "2026-03-01T10:00:00.123Z"
 SERIES = ["pump-7.temp", 'quote " and % and é', "日本.温度"]
@@ -39,9 +40,7 @@ def forecasts(rng: np.random.Generator, of: StreamSpec, count: int = 3, *, deman
 
 def encoded(rng: np.random.Generator, of: StreamSpec, **how: Any) -> tuple[Forecasts, list[tuple[bytes, bytes]]]:
     made = forecasts(rng, of, **how)
-    return made, messages.encode_forecasts(
-        of, "pu%mps", 4, made, model="ridge", model_version="v3", issued_at=ISSUED_AT
-    )
+    return made, messages.encode_forecasts(of, "pu%mps", 4, made, Issuer("ridge", "v3", ISSUED_AT))
 
 
 def valid(output: str, records: list[tuple[bytes, bytes]]) -> list[dict[str, Any]]:
@@ -102,7 +101,7 @@ def test_times_are_the_start_of_the_tick_in_utc(rng: np.random.Generator) -> Non
 def test_what_is_not_a_number_is_null(rng: np.random.Generator) -> None:
     made = forecasts(rng, spec(), 1)
     made.quantiles[0, :, 2] = np.nan
-    records = messages.encode_forecasts(spec(), "s", 0, made, model=None, model_version=None, issued_at=ISSUED_AT)
+    records = messages.encode_forecasts(spec(), "s", 0, made, Issuer(None, None, ISSUED_AT))
     (body,) = valid("forecasts", records)
     assert [row[2] for row in body["quantiles"]] == [None] * 9
     assert body["point"][2] is None
