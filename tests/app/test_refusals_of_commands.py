@@ -169,7 +169,6 @@ def test_the_columns_of_a_file_can_be_named_wherever_one_is_read(
         ("backtest", f"--file={DATA}", "--html"),
         ("models", "try", "--set=rain=1", "--html"),
         ("models", "report", "--out"),
-        ("models", "export", "--out"),
     ],
 )
 def test_a_page_that_cannot_be_written_is_said_before_the_work(
@@ -178,6 +177,12 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(
     said = refused(capfd, tmp_path, TEXT, *words, str(tmp_path / "nowhere" / "page.html"))
     assert "page.html: expected a file to write, there is no folder" in said
     assert "found a folder" in refused(capfd, tmp_path, TEXT, *words, str(tmp_path))
+
+
+def test_an_exported_model_is_no_folder(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """One that is not there yet is made."""
+    assert "found a folder" in refused(capfd, tmp_path, TEXT, "models", "export", "--out", str(tmp_path))
+    assert "has no champion yet" in refused(capfd, tmp_path, TEXT, "models", "export", f"--out={tmp_path}/new/a.onnx")
 
 
 def test_what_the_system_refuses_is_no_traceback(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
