@@ -181,11 +181,15 @@ class Tables:
 
 
 def learn_tables(done: Run, spec: StreamSpec, series_ids: list[str]) -> Tables:
-    """Quantiles of the run's residuals; a rung or horizon without any keeps the Gaussian ones."""
+    """Quantiles of the run's residuals; a rung or horizon without any keeps the Gaussian ones.
+
+    The cohort learns nothing of a series that stood still: its residuals are what rounding leaves, in units of that.
+    """
     levels = np.array(spec.quantile_levels)
     base, residuals = ModelFacts.none(spec).base, done.by_table(spec)
+    moved = (np.nan_to_num(done.residuals[:, :, Rung.LAST_VALUE]) != 0).any(axis=(0, 2))  # [S]
     for rung in range(TRACKED_RUNGS):
-        scaled = residuals[:, :, rung] / done.units[:, :, rung, None]  # [n, S, H]
+        scaled = residuals[:, moved, rung] / done.units[:, moved, rung, None]  # [n, s, H]
         for h in range(spec.horizon):
             cells = scaled[:, :, h]
             cells = cells[np.isfinite(cells)]
