@@ -90,6 +90,7 @@ class Manifest(Strict):
     horizon_threshold: float = GAUSSIAN_CUSUM_THRESHOLD
     level_threshold: float | None = None  # None: too little to learn it, levels are not watched
     storm_share: float = STORM_SHARE_MIN  # of series alarming within a season, above which it is a storm
+    gap_max: int | None = None  # cells missing at the end of a window that it can do without; None: not learned
     series: tuple[str, ...]  # series with a table of their own, in the order of its rows
     training: Training
     tensors: dict[str, TensorShape]

@@ -11,9 +11,9 @@ from model_core.libraries import CPU
 from model_core.models.patch_mixer import NEWEST, PATCHES_MAX, mixer_features
 from model_core.models.patch_mixer_fit import NUMBERS_MAX, ROWS_MAX, Rows, fit_network
 from model_core.models.ridge import Ridge
-from model_core.predictor import CONTEXT_SHARE_MIN
 from model_core.preparation import prepare
 from model_core.ridge_training import typical_steps
+from model_core.sight import CONTEXT_SHARE_MIN
 
 CHUNK_ROWS = 4_096
 

@@ -8,22 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.arrays import AnyArray, BoolArray, CodeArray, FloatArray
+from model_core.arrays import AnyArray, BoolArray, FloatArray
 from model_core.batches import RawForecast, WindowBatch
 from model_core.bundle import Bundle
 from model_core.calendar_features import calendar_of
 from model_core.errors import LayoutMismatch, ModelFailed
-from model_core.ladder import TRACKED_RUNGS, Reason, Rung
+from model_core.ladder import Reason, Rung
 from model_core.libraries import CPU, Array, library_of
 from model_core.model_inputs import Prepared
 from model_core.models import build_demand, build_model
 from model_core.models.intermittent import Intermittent
-from model_core.models.naive import put_naive
-from model_core.preparation import prepare
+from model_core.preparation import prepare, with_dates
+from model_core.sight import Sight, look
 from model_core.spec import StreamSpec
 
-CONTEXT_SHARE_MIN = 0.8  # of the context observed, and of L readings ever seen
-SEASON_SHARE_MIN = 0.5  # of the last season observed
 # Rows that a pass over a GPU has. A batch is cut into the largest that fit, the rest is padded to the smallest.
 BUCKETS = (2048, 256, 32)
 STRICT_BUCKETS = (2048, 1024, 512, 256, 128)
@@ -65,6 +63,8 @@ class Predictor:
         self._block = STRICT_ROWS if strict else None
         self._bundle = bundle
         self._without = Reason.MODEL_FAILED if gone else Reason.NO_MODEL
+        gap_max = bundle.manifest.gap_max if bundle else None
+        self.gap_max = spec.context_length if gap_max is None else gap_max  # cells missing at the end of a window
         if bundle is not None:
             misfit = bundle.misfit(spec)
             if misfit:
@@ -78,46 +78,45 @@ class Predictor:
 
     def raw(self, batch: WindowBatch) -> RawForecast:
         """One row for each window. Never raises for bad rows: they say with `reason` why the model does not answer."""
-        batch, rows = batch.contiguous(), len(batch)
-        locations = np.empty((rows, TRACKED_RUNGS, self.spec.horizon))
-        locations[:, Rung.MODEL] = np.nan
-        share, season_share = put_naive(batch, locations, Rung.SEASONAL_NAIVE, Rung.LAST_VALUE)
-        observed_share = share.astype(np.float32)
-        reason = self._reasons(batch, observed_share, season_share)
+        return self.answer(look(batch, self.spec.horizon))
+
+    def answer(self, sight: Sight) -> RawForecast:
+        """The same of windows that have been looked at. Its locations are the sight's own, until another answers."""
+        rows, locations = len(sight), sight.locations
         suspicious, own = np.zeros(rows, np.bool_), None
-        usable = np.flatnonzero(reason == Reason.OK)
+        if self._bundle is None:
+            reason = np.full(rows, self._without, np.int8)
+            locations[:, Rung.MODEL] = np.nan
+            return RawForecast(locations, reason, sight.observed_share, suspicious)
+        too_long = sight.gap > self.gap_max
+        if too_long.any():
+            sight = sight.but(too_long)
+        reason, usable = sight.reason.copy(), sight.usable
         if len(usable):
             try:
-                answers = self._answers(batch if len(usable) == rows else batch.rows(usable))
+                answers = self._answers(sight)
             except ModelFailed:
                 reason[usable] = Reason.MODEL_FAILED
+                locations[:, Rung.MODEL] = np.nan
             else:
-                finite = np.isfinite(answers.locations).all(axis=1)
+                finite: AnyArray = np.all(np.isfinite(answers.locations), axis=1)
                 if len(usable) == rows and finite.all():  # as most often: no copy by index
                     locations[:, Rung.MODEL] = answers.locations
-                    return RawForecast(locations, reason, observed_share, answers.suspicious, answers.own)
-                locations[usable[finite], Rung.MODEL] = answers.locations[finite]
+                    return RawForecast(locations, reason, sight.observed_share, answers.suspicious, answers.own)
+                locations[usable, Rung.MODEL] = np.where(finite[:, None], answers.locations, np.nan)
                 reason[usable[~finite]] = Reason.NON_FINITE
                 suspicious[usable] = answers.suspicious
                 if answers.own is not None:
                     own = np.full((rows, *answers.own.shape[1:]), np.nan)
                     own[usable] = answers.own
-        return RawForecast(locations, reason, observed_share, suspicious, own)
+        return RawForecast(locations, reason, sight.observed_share, suspicious, own)
 
-    def _reasons(self, batch: WindowBatch, share: AnyArray, season_share: AnyArray) -> CodeArray:
-        """Why the model is not asked (Reason, int8 [B]), by the observed shares [B] of context and last season."""
-        if self._bundle is None:
-            return np.full(len(batch), self._without, np.int8)
-        reason = np.full(len(batch), Reason.OK, np.int8)
-        reason[(share < CONTEXT_SHARE_MIN) | (season_share < SEASON_SHARE_MIN)] = Reason.TOO_MANY_HOLES
-        reason[batch.readings < CONTEXT_SHARE_MIN * self.spec.context_length] = Reason.TOO_SHORT
-        return reason
-
-    def _answers(self, batch: WindowBatch) -> _Answers:
+    def _answers(self, sight: Sight) -> _Answers:
         """The model's answers, bucket by bucket. Out of memory on the device: smaller buckets, then the CPU."""
         while True:
             try:
-                parts = [self._pass(part, size) for part, size in self._cut(batch)]
+                cut = self._cut(sight.asked)
+                parts = [self._pass(part, size, sight.prepared, number) for number, (part, size) in enumerate(cut)]
             except self._library.out_of_memory:
                 self._shrink()
             else:
@@ -138,12 +137,15 @@ class Predictor:
             parts = _in_buckets(rows, self._buckets)
         return [(batch if len(parts) == 1 else batch.rows(part), size) for part, size in parts]
 
-    def _pass(self, batch: WindowBatch, size: int) -> tuple[FloatArray, BoolArray, FloatArray | None]:
+    def _pass(
+        self, batch: WindowBatch, size: int, kept: list[Prepared] | None, number: int
+    ) -> tuple[FloatArray, BoolArray, FloatArray | None]:
+        """`kept`: parts that have been prepared, this one the `number`-th of them (Sight.prepared)."""
         rows = len(batch)
         padded = batch if rows == size else batch.rows(np.minimum(np.arange(size), rows - 1))
         try:
             with np.errstate(all="ignore"):  # what comes of it is looked at: a row that is not finite says so
-                prepared = prepare(padded, self._calendar, self._library, block=self._block)
+                prepared = self._prepared(padded, kept, number)
                 answers = self._library.numpy(self._locate(prepared))[:rows]
                 suspicious = self._library.numpy(prepared.suspicious)[:rows]
                 if self._demand is None:
@@ -153,6 +155,14 @@ class Predictor:
             raise
         except Exception as error:  # whatever a model does wrong, the next rung of the ladder answers
             raise ModelFailed(f"model {self.version} failed on {rows} windows: {error}") from error
+
+    def _prepared(self, padded: WindowBatch, kept: list[Prepared] | None, number: int) -> Prepared:
+        if kept is None or self._library is not CPU:
+            return prepare(padded, self._calendar, self._library, block=self._block)
+        if number < len(kept):
+            return with_dates(kept[number], padded, self._calendar)
+        kept.append(prepare(padded, self._calendar, CPU, block=self._block))
+        return kept[-1]
 
     def _locate(self, prepared: Prepared) -> Array:
         outputs = self._model(prepared.inputs)

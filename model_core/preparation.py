@@ -7,6 +7,7 @@ torch (preparation_torch.py).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -56,6 +57,12 @@ def prepare(batch: WindowBatch, calendar: Calendar, library: Library, *, block: 
     covariates, known = _scaled(batch, batch.windows, width - 1), _scaled(batch, batch.known)
     inputs = ModelInputs(CPU, target, roughness, covariates, known, dates, row)
     return Prepared(inputs, center, scale, constant, suspicious)
+
+
+def with_dates(prepared: Prepared, batch: WindowBatch, calendar: Calendar) -> Prepared:
+    """As if the same windows had been prepared for a model with another calendar: nothing else is a model's own."""
+    dates, row = dates_of(batch, calendar)
+    return replace(prepared, inputs=replace(prepared.inputs, calendar=dates, calendar_row=row))
 
 
 def _scaled(batch: WindowBatch, values: FloatArray, kept: int | None = None) -> FloatArray:

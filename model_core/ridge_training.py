@@ -10,8 +10,8 @@ from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.libraries import CPU
 from model_core.models.ridge import target_features, window_features
 from model_core.models.ridge_fit import PRIORS, Design, Sums, Weights, design
-from model_core.predictor import CONTEXT_SHARE_MIN
 from model_core.preparation import prepare
+from model_core.sight import CONTEXT_SHARE_MIN
 
 PRODUCTS_MAX = 1e11  # multiplications that the sums of a whole training may take: windows are thinned out beyond
 ROWS_MIN = 2_000  # but never below

@@ -59,14 +59,14 @@ class Settlement:
     def __init__(
         self, spec: StreamSpec, columns: Columns, partition: int, facts: ModelFacts, *, quiet: bool = False
     ) -> None:
-        """`quiet`: nobody wants to hear of it; it learns and keeps losses, and its outcomes name nobody."""
+        """`quiet`: nobody wants to hear of it; it learns and keeps losses, and its outcomes are empty."""
         self._spec = spec
         self._columns = columns
         self._quiet = quiet
         levels = Levels(spec)
         of_level = (level.SLACK, level.WINSOR, level.decay(), level.SEASONS_MIN)
         constants = Constants(UNIT_FLOOR, WINSOR, cusum.DRIFT_SLACK, cusum.WINSOR, *of_level)
-        self._kernel = SettlementKernel(spec, columns, levels, constants)
+        self._kernel = SettlementKernel(spec, columns, levels, constants, quiet=quiet)
         self.calibration = Calibration(spec, columns, levels, facts, self._kernel)
         self.drift = DriftWatch(columns, levels, partition, spec.report_ticks, facts)
         self._kernel.take_coverage(self.drift.hits, self.drift.scored)
@@ -96,7 +96,7 @@ class Settlement:
         out, answers, start = _Parts(), None, 0
         if raw is not None and observed.windows is not None:
             raw = self.corrector.take_answers(raw, observed.windows)
-            answers = Answers(self._spec, raw, observed.windows)
+            answers = Answers(self._spec, raw, observed.windows, quiet=self._quiet)
         for wave in observed.waves:
             self._close(wave, out)
             if wave.kind is WaveKind.SKIPPED:
@@ -160,12 +160,13 @@ class Settlement:
         self.corrector.correct(start, index, wave.origins, wave.settled)
         corrected = wave.kind is WaveKind.CORRECTED
         self._kernel.issue(answers, start, index, wave.origins, wave.settled, corrected)
-        if not self._quiet:
-            if answers.turned:
-                rows, said, facts = answers.runs_from(start, len(index))
-                at = (wave.origins[rows], wave.offsets[wave.due[rows]])
-                out.drift += self.drift.hear_runs(index[rows], said, facts, *at)
-            out.ids += self._names(index)
+        if self._quiet:
+            return
+        if answers.turned:
+            rows, said, facts = answers.runs_from(start, len(index))
+            at = (wave.origins[rows], wave.offsets[wave.due[rows]])
+            out.drift += self.drift.hear_runs(index[rows], said, facts, *at)
+        out.ids += self._names(index)
         out.forecasts.append((wave.origins, wave.revisions, wave.offsets[wave.due]))
 
     def _names(self, index: IntArray) -> list[str]:
@@ -174,6 +175,8 @@ class Settlement:
 
     def _outcome(self, out: _Parts, observed: Observed, raw: RawForecast | None, answers: Answers | None) -> Outcome:
         forecasts, scored, summaries = self._no_forecasts, None, None
+        if self._quiet:
+            return Outcome(forecasts, scored, summaries)
         if raw is not None and answers is not None:
             origins, revisions, offsets = _joined(out.forecasts)
             made = (answers.quantiles, answers.mean, answers.rungs, answers.reasons)

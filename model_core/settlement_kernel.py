@@ -42,16 +42,19 @@ class Constants:
 class Answers:
     """The forecasts of one poll as they are made, wave by wave: all arrays have a row a window, in wave order."""
 
-    def __init__(self, spec: StreamSpec, raw: RawForecast, windows: WindowBatch) -> None:
+    def __init__(self, spec: StreamSpec, raw: RawForecast, windows: WindowBatch, *, quiet: bool) -> None:
+        """`quiet`: nobody asks for quantiles, means and runs; what will be scored is in the ledger."""
         rows, levels = len(raw.reason), len(spec.quantile_levels)
+        told = 0 if quiet else rows
         self.rungs: CodeArray = np.empty(rows, np.int8)
         self.reasons: CodeArray = np.empty(rows, np.int8)
-        self.quantiles: FloatArray = np.empty((rows, levels, spec.horizon), np.float32)
-        self.mean: FloatArray | None = np.empty((rows, spec.horizon), np.float32) if spec.is_demand else None
+        self.quantiles: FloatArray = np.empty((told, levels, spec.horizon), np.float32)
+        with_mean = spec.is_demand and not quiet
+        self.mean: FloatArray | None = np.empty((rows, spec.horizon), np.float32) if with_mean else None
         assert len(windows) == rows, "an answer for each window"
         assert raw.locations.shape == (rows, TRACKED_RUNGS, spec.horizon), "a location for each step"
-        self._runs: CodeArray = np.full(rows, -1, np.int8)
-        self._run_facts: FloatArray = np.empty((rows, 2))
+        self._runs: CodeArray = np.full(told, -1, np.int8)
+        self._run_facts: FloatArray = np.empty((told, 2))
         given: list[tuple[AnyArray, Any]] = [
             (np.ascontiguousarray(raw.locations), np.float64),
             (np.ascontiguousarray(raw.reason), np.int8),
@@ -72,13 +75,13 @@ class Answers:
             own = np.ascontiguousarray(own)
         mean = None if self.mean is None else address(self.mean, np.float32)
         self._kept = given, own  # as long as their addresses
-        *told, cells = (address(array, dtype) for array, dtype in given)
+        *seen, cells = (address(array, dtype) for array, dtype in given)
         self._struct = phase_c.Answers(
-            *told,
+            *seen,
             None if own is None else address(own, np.float64),
             cells,
             *shape,
-            *(address(array, dtype) for array, dtype in made),
+            *(address(array, dtype) if array.size else None for array, dtype in made),
             mean,
             address(self._runs, np.int8),
             address(self._run_facts, np.float64),
@@ -150,7 +153,10 @@ class Found:
 class SettlementKernel:
     """The kernels of one partition. K scored horizons, Q levels, H horizon, I central intervals."""
 
-    def __init__(self, spec: StreamSpec, columns: Columns, levels: Levels, constants: Constants) -> None:
+    def __init__(
+        self, spec: StreamSpec, columns: Columns, levels: Levels, constants: Constants, *, quiet: bool
+    ) -> None:
+        """`quiet`: what is only told, and not learned from, is left out (phase_c.h)."""
         assert len(levels.horizons) <= phase_c.HORIZONS_MAX, "phase_c.h has no room for so many horizons"
         self._columns = columns
         self._growths = -1  # of the columns when their addresses were noted
@@ -165,6 +171,7 @@ class SettlementKernel:
         struct.span_turns = -(-spec.horizon // spec.forecast_every)
         slots = slots_of_horizons(spec)
         struct.ledger_rows = int(slots.sum())
+        struct.quiet = quiet
         struct.result_rows = result_rows(spec) if spec.accuracy == "records" else 0
         for name, value in vars(constants).items():
             setattr(struct, name, value)

@@ -55,12 +55,13 @@ class _Bins:
     open: dict[int, _Bin] = field(default_factory=dict)
 
     def add(self, ticks: IntArray, candidate: FloatArray, champion: FloatArray) -> None:
-        """Scaled losses [n]; finite."""
+        """Scaled losses [n], n > 0; finite."""
         bins = ticks // self.length
-        for number in np.unique(bins).tolist():
-            inside = bins == number
+        same = (bins == bins[0]).all()  # as most often
+        for number in (bins[:1] if same else np.unique(bins)).tolist():
+            inside = slice(None) if same else bins == number
             found = self.open.setdefault(number, _Bin())
-            found.scored += int(inside.sum())
+            found.scored += len(bins[inside])
             found.candidate += float(candidate[inside].sum())
             found.champion += float(champion[inside].sum())
 
@@ -162,7 +163,9 @@ class Shadow:
     ) -> list[ShadowScore]:
         """What is finished. `raw` of the windows `rows`; `losses` of the model in charge, of each settled wave."""
         waves = [self._ours(wave) for wave in observed.waves]
-        windows = None if observed.windows is None or raw is None else observed.windows.rows(rows)
+        windows = observed.windows if raw is not None else None
+        if windows is not None and len(rows) < len(windows):
+            windows = windows.rows(rows)
         self._settlement.settle_and_issue(Observed(waves, windows, [], (), {"warming_up": 0}), raw)
         settled = [
             (wave, ours) for wave, ours in zip(observed.waves, waves, strict=True) if wave.kind is WaveKind.SETTLED
@@ -178,7 +181,8 @@ class Shadow:
             theirs = champion[self._own[wave.columns] != _NONE][there]
             both = np.isfinite(theirs) & (step > 0)
             there, step = there[both], step[both]
-            self._bins.add(ours.ticks[there], candidate[there] / step, theirs[both] / step)
+            if len(there):
+                self._bins.add(ours.ticks[there], candidate[there] / step, theirs[both] / step)
         return scores
 
     def _ours(self, wave: Wave) -> Wave:

@@ -18,7 +18,7 @@ typedef struct {
     const float *windows;        // [B, L, width], the target is its column 0
     int64_t length, width;
     int8_t *rungs, *reasons;     // [B]
-    float *quantiles;            // [B, Q, H]
+    float *quantiles;            // [B, Q, H], or null where nobody asks
     float *mean;                 // [B, H], or null where nobody asks
     int8_t *runs;                // [B], what the end of a window says (drift.h), −1 for nothing
     double *run_facts;           // [B, 2]
@@ -235,19 +235,19 @@ void phase_c_issue(int64_t rows, const Settlement *s, Answers *answers, int64_t 
             choose(s, column, origin, locations, answers->suspicious[at], answers->reasons + at);
         answers->rungs[at] = (int8_t)rung;
         mark(s->issuing_marks, column);
-        float *published = answers->quantiles + at * s->Q * s->H;
+        float *published = answers->quantiles ? answers->quantiles + at * s->Q * s->H : 0;
         const bool on_level = rung == LEVEL;
         const double *location = on_level ? &level : locations + rung * s->H;
         const double *own = answers->own ? answers->own + at * s->H * s->G : 0;
         if (on_level) {
             place_wide(s, level, scale, unit[LAST_VALUE], s->bounds + 2 * column, s->sorted);
-            publish_level(s, column, s->sorted, published);
-        } else {
+            if (published) publish_level(s, column, s->sorted, published);
+        } else if (published) {
             publish(s, column, rung, location, unit[rung], own, published);
         }
         enter(s, column, origin, settled[row], rung, locations, unit, own, on_level ? s->sorted : 0, level);
         if (s->result_rows && !corrected) begin_results(s, column, origin);
-        if (!corrected) watch_run(s, column, at, answers);
+        if (!corrected && !s->quiet) watch_run(s, column, at, answers);
         if (answers->mean) publish_mean(s, column, location, on_level, answers->mean + at * s->H);
     }
 }

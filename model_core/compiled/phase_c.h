@@ -53,6 +53,7 @@ typedef struct {
     int64_t demand;                                     // sums and counts: demand.h
     int64_t ledger_rows;                                // of a block
     int64_t result_rows;                                // of a block; 0: results of single forecasts are not kept
+    int64_t quiet;                                      // what is only told, not learned from, is left out
     const int64_t *horizons, *first_slot, *slot_count;  // [K]
     const int64_t *bucket;                              // [H]
     const int64_t *intervals;                           // [I, 2]

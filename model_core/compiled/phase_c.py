@@ -58,7 +58,7 @@ def _members(text: str, kind: Any) -> list[tuple[str, Any]]:
 
 class Settlement(ctypes.Structure):
     _fields_ = [
-        *_members("K Q H I median every whole demand ledger_rows result_rows", INT),
+        *_members("K Q H I median every whole demand ledger_rows result_rows quiet", INT),
         *_members("horizons first_slot slot_count bucket intervals levels normal bin_score", ARRAY),
         ("G", INT),
         ("fine_levels", ARRAY),

@@ -122,6 +122,7 @@ static double score(const Settlement *s, int64_t column, double y, const Entry *
         loss[0] = updated_mean(loss[0], loss[1], sum[r] / (double)losses[r], s->decay);
         loss[1] += 1.0;
     }
+    if (s->quiet) return sum[ISSUED] / (double)count;
     s->error[column] = updated_mean(s->error[column], updates, size / (double)count, s->decay);
     double *coverage = s->coverage + column * (s->I ? s->I : 1);
     for (int64_t j = 0; j < s->I; j++) {
@@ -168,9 +169,11 @@ static bool watch(const Settlement *s, int64_t column, int64_t tick, double y, c
     if (!near.there && !far.there) return false;
     if (near.there) {
         near.z = standardised(s, column, y, first, 1.0);
-        const double unit = s->demand ? 1.0 : unit_of(s, column, first->rung);
-        learn_ratios(s, column, s->demand ? near.z : y - first->median, unit);
-        count_in_histogram(s, column, bin_of(s, first->at[ISSUED], first->issued));
+        if (!s->quiet) {
+            const double unit = s->demand ? 1.0 : unit_of(s, column, first->rung);
+            learn_ratios(s, column, s->demand ? near.z : y - first->median, unit);
+            count_in_histogram(s, column, bin_of(s, first->at[ISSUED], first->issued));
+        }
     }
     if (far.there) {
         const int64_t table = table_of(s, column, last->rung) * s->K + last->k;
@@ -310,6 +313,7 @@ static void settle_cell(const Settlement *s, int64_t column, double actual, cons
     if (s->result_rows && keep_results(s, column, actual, y, entries, count)) {
         found->completed_rows[found->completed++] = row;
     }
+    if (s->quiet) return;
     // Once a season a series says how it has been doing.
     const int64_t period = s->season > s->every ? s->season : s->every;
     if (s->scored[column] > 0 && floor_mod(due->tick, period) == 0) found->summarised_rows[found->summarised++] = row;

@@ -6,8 +6,9 @@ the registry still has. Used by the pipeline's thread only; candidates come in f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from model_core.errors import CorruptBundle
 from model_core.ladder import Reason, Rung
 from model_core.outcomes import Observed
 from model_core.predictor import Predictor
+from model_core.sight import Sight, look
 from model_core.spec import StreamSpec
 from stream_app.models.loaded import LoadedModel
 from stream_app.partitions.owned import Owned
@@ -32,8 +34,36 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class LookedAt:
+    """Windows of some partitions of a stream, one partition after the other; `counts` of each."""
+
+    sights: list[Sight]
+    counts: dict[Owned, int]
+
+    def some(self, wanted: Mapping[Owned, IntArray]) -> LookedAt:
+        """The same of some windows of each partition."""
+        first, index, counts = 0, [], {}
+        for owned, count in self.counts.items():
+            if owned in wanted and len(wanted[owned]):
+                index.append(first + wanted[owned])
+                counts[owned] = len(wanted[owned])
+            first += count
+        if not counts:
+            return LookedAt([], {})
+        if sum(counts.values()) == first:
+            return self
+        every, sights, start = np.concatenate(index), [], 0
+        for sight in self.sights:
+            inside = every[(every >= start) & (every < start + len(sight))] - start
+            if len(inside):
+                sights.append(sight.rows(inside))
+            start += len(sight)
+        return LookedAt(sights, counts)
+
+
 class ForecastBatches:
-    """`answer` is the only place where models run."""
+    """`answer` and `answer_again` are the only places where models run."""
 
     def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
         self._streams: Mapping[str, StreamSpec] = settings.streams
@@ -42,6 +72,7 @@ class ForecastBatches:
         self._registry = registry
         self._metrics = metrics
         self._loaded: dict[tuple[str, str | None], LoadedModel] = {}
+        self._looked_at: list[LookedAt] = []  # by the newest `answer`
 
     def load(self, stream: str, version: str | None) -> LoadedModel:
         """The model of a version, from memory or the registry; None: no model yet, naive rungs answer."""
@@ -76,33 +107,65 @@ class ForecastBatches:
             del self._loaded[key]
 
     def answer(self, observed: Mapping[Owned, Observed]) -> dict[Owned, RawForecast | None]:
-        """One RawForecast for each partition's windows; None where none is due."""
+        """One RawForecast for each partition's windows; None where none is due.
+
+        Where a candidate runs in the shadow it may answer next, when these answers have been used: `answer_again`.
+        """
         answers: dict[Owned, RawForecast | None] = dict.fromkeys(observed)
         by_model: dict[tuple[str, str | None], list[Owned]] = {}
         for owned, seen in observed.items():
             if seen.windows is not None and len(seen.windows):
                 by_model.setdefault((owned.at.stream, owned.state.model_version), []).append(owned)
+        self._looked_at = []
         for (stream, version), partitions in by_model.items():
-            windows = [batch for owned in partitions if (batch := observed[owned].windows) is not None]
-            raw = self.in_chunks(stream, self.load(stream, version).predictor, WindowBatch.concatenate(windows))
-            first = 0
-            for owned, batch in zip(partitions, windows, strict=True):
-                answers[owned] = raw.rows(slice(first, first + len(batch)))
-                first += len(batch)
+            batches = [windows for owned in partitions if (windows := observed[owned].windows) is not None]
+            windows, counts = WindowBatch.concatenate(batches), dict(zip(partitions, map(len, batches), strict=True))
+            again = any(owned.shadow is not None for owned in partitions)
+            predictor, sights, parts = self.load(stream, version).predictor, [], []
+            for at in range(0, len(windows), self._windows_max):
+                with self._measured(stream, predictor, min(self._windows_max, len(windows) - at)):
+                    some = windows.rows(slice(at, at + self._windows_max))
+                    sights.append(look(some, predictor.spec.horizon, again=again))
+                    parts.append(predictor.answer(sights[-1]))
+            answers |= _by_partition(parts, counts)
+            if again:
+                self._looked_at.append(LookedAt(sights, counts))
         return answers
 
-    def in_chunks(self, stream: str, predictor: Predictor, windows: WindowBatch) -> RawForecast:
-        """At most `forecast_batch_max` windows at once."""
-        parts, fallbacks = [], predictor.fallbacks
-        for first in range(0, len(windows), self._windows_max):
-            chunk = windows.rows(slice(first, first + self._windows_max))
-            with self._metrics.forecast_seconds.time():
-                parts.append(predictor.raw(chunk))
-            self._metrics.forecast_batch_windows.observe(len(chunk))
+    def answer_again(
+        self, stream: str, predictor: Predictor, wanted: Mapping[Owned, IntArray]
+    ) -> dict[Owned, RawForecast]:
+        """By another model: of the windows that were answered last those that are wanted, rows of their partitions. It
+        may write over the answers that were given before."""
+        answers: dict[Owned, RawForecast] = {}
+        for looked_at in self._looked_at:
+            some = looked_at.some(wanted)
+            parts = []
+            for sight in some.sights:
+                with self._measured(stream, predictor, len(sight)):
+                    parts.append(predictor.answer(sight))
+            answers |= _by_partition(parts, some.counts)
+        return answers
+
+    @contextmanager
+    def _measured(self, stream: str, predictor: Predictor, windows: int) -> Iterator[None]:
+        fallbacks = predictor.fallbacks
+        with self._metrics.forecast_seconds.time():
+            yield
+        self._metrics.forecast_batch_windows.observe(windows)
         if predictor.fallbacks > fallbacks:
             self._metrics.count("device_fallbacks", stream, by=predictor.fallbacks - fallbacks)
             log.error("out of memory on the device: smaller batches, in the end the CPU", stream=stream)
-        return RawForecast.concatenate(parts)
+
+
+def _by_partition(parts: list[RawForecast], counts: Mapping[Owned, int]) -> dict[Owned, RawForecast]:
+    if not parts:
+        return {}
+    raw, first, answers = RawForecast.concatenate(parts), 0, {}
+    for owned, count in counts.items():
+        answers[owned] = raw.rows(slice(first, first + count))
+        first += count
+    return answers
 
 
 def model_failed_in(raw: RawForecast) -> bool:

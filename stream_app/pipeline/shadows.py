@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from model_core.batches import WindowBatch
 from model_core.shadow_offsets import ShadowOffsets
 from stream_app.models.loaded import LoadedModel
 from stream_app.partitions.owned import Owned
@@ -20,6 +19,7 @@ from stream_app.pipeline.forecast_batches import ForecastBatches
 if TYPE_CHECKING:
     from model_core.arrays import IntArray
     from model_core.outcomes import Observed
+    from model_core.predictor import Predictor
     from model_core.shadow import Shadow
     from stream_app.observability.metrics import Metrics
     from stream_app.pipeline.leaving import Leaving
@@ -50,16 +50,16 @@ class Shadows:
     def follow(self, observed: Mapping[Owned, Observed]) -> None:
         """After the models in charge have settled all of it."""
         going: dict[str, list[tuple[Owned, Shadow, IntArray]]] = {}
+        candidates = dict(self._candidates)  # another may come in at any moment
         for owned, seen in observed.items():
-            shadow = self._shadow(owned)
+            shadow = self._shadow(owned, candidates.get(owned.at.stream))
             if shadow is not None:
                 going.setdefault(owned.at.stream, []).append((owned, shadow, shadow.rows(seen)))
         for stream, some in going.items():
-            self._settle(stream, some, observed)
+            self._settle(stream, candidates[stream].predictor, some, observed)
 
-    def _shadow(self, owned: Owned) -> Shadow | None:
+    def _shadow(self, owned: Owned, candidate: LoadedModel | None) -> Shadow | None:
         """The one that was there before this round; a new one begins with the next."""
-        candidate = self._candidates.get(owned.at.stream)
         wanted = candidate.facts.version if candidate is not None and owned.is_live else None
         if wanted == owned.state.model_version:
             wanted = None
@@ -74,23 +74,16 @@ class Shadows:
         return None
 
     def _settle(
-        self, stream: str, some: list[tuple[Owned, Shadow, IntArray]], observed: Mapping[Owned, Observed]
+        self,
+        stream: str,
+        predictor: Predictor,
+        some: list[tuple[Owned, Shadow, IntArray]],
+        observed: Mapping[Owned, Observed],
     ) -> None:
-        batches = []
-        for owned, _, rows in some:
-            windows = observed[owned].windows
-            if windows is not None and len(rows):
-                batches.append(windows if len(rows) == len(windows) else windows.rows(rows))
-        raw = None
-        if batches:
-            raw = self._forecasts.in_chunks(
-                stream, self._candidates[stream].predictor, WindowBatch.concatenate(batches)
-            )
-        first = 0
+        """The models in charge are done with their answers: the candidate's may take their place."""
+        answers = self._forecasts.answer_again(stream, predictor, {owned: rows for owned, _, rows in some})
         for owned, shadow, rows in some:
-            answers = None if raw is None or not len(rows) else raw.rows(slice(first, first + len(rows)))
-            first += len(rows)
-            for score in shadow.settle(observed[owned], rows, answers, owned.state.take_losses()):
+            for score in shadow.settle(observed[owned], rows, answers.get(owned), owned.state.take_losses()):
                 self._leaving.add_shadow_score(owned, shadow, score)
                 self._metrics.count("shadow_scored", stream, by=score.scored)
                 self._metrics.shadow_ratio.labels(stream).set(score.candidate / max(score.champion, 1e-12))
