@@ -21,6 +21,7 @@ from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.durations import format_duration
 from model_core.errors import CoreError
 from model_core.gate.attempt import Attempt
+from model_core.gate.holes import longest_gap
 from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
 from model_core.gate.speed import Clock
 from model_core.ladder import Rung
@@ -175,6 +176,7 @@ class _Training:
         self.ridge: RidgeTraining
         self.demand: dict[str, AnyArray] = {}  # tensors of what answers for intermittent demand
         self.network: dict[str, AnyArray] = {}  # of what corrects ridge; none: ridge alone
+        self.gap_max: int | None = None  # see Manifest
         # Of every run the same: the errors of all of them are pooled.
         self._series = run_series(windows, max(spans.earlier - spans.validation, spans.end - spans.earlier))
 
@@ -194,20 +196,22 @@ class _Training:
         self.tell("learning the quantiles of its errors", 0.4)
         none = ModelFacts.none(spec)
         nothing = Tables(none.base, (), np.zeros((0, *none.base.shape)))
-        model = self.bundle(season, sums, choice, nothing, None)
-        errors = self._run_there(season, model)
+        predictor = self._predictor(self.bundle(season, sums, choice, nothing, None))
+        span = (spans.validation, spans.earlier - spec.horizon)
+        errors = self.run(predictor, season, *span)
         if spec.model != "ridge" and not spec.is_demand:
             self._fit_network(season, sums, choice, spans.validation - spec.horizon)
-            mixed = self._run_there(season, self.bundle(season, sums, choice, nothing, None))
+            with_it = self._predictor(self.bundle(season, sums, choice, nothing, None))
+            mixed = self.run(with_it, season, *span)
             if spec.model == "patch_mixer" or self._errs_less(season, mixed, errors):
-                return sums, choice, mixed
-            self.network = {}
+                predictor, errors = with_it, mixed
+            else:
+                self.network = {}
+        self.gap_max = longest_gap(self.windows, predictor, season.ticks, span)
         return sums, choice, errors
 
-    def _run_there(self, season: SeasonSearch, model: Bundle) -> Run:
-        """Of the validation span."""
-        predictor = Predictor(self.spec, model, device=self._device)
-        return self.run(predictor, season, self.spans.validation, self.spans.earlier - self.spec.horizon)
+    def _predictor(self, model: Bundle) -> Predictor:
+        return Predictor(self.spec, model, device=self._device)
 
     def _errs_less(self, season: SeasonSearch, one: Run, other: Run) -> bool:
         """By absolute error in typical steps of the series, as penalty and prior are chosen; by enough."""
@@ -253,6 +257,7 @@ class _Training:
             horizon_threshold=limits.far or GAUSSIAN_CUSUM_THRESHOLD,
             level_threshold=limits.level,
             storm_share=limits.storm_share,
+            gap_max=self.gap_max,
             false_alarms_per_million=None if np.isnan(limits.alarms_per_million) else limits.alarms_per_million,
             series=tables.series,
             training=Training(
@@ -305,6 +310,7 @@ def _report(
         "horizon_threshold": manifest.horizon_threshold,
         "level_threshold": manifest.level_threshold,
         "storm_share": manifest.storm_share,
+        "gap_max": manifest.gap_max,
         "false_alarms_per_million": manifest.false_alarms_per_million,
         "constant_series": verdict.constant_series,
         "series": {

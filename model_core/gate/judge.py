@@ -16,6 +16,7 @@ from model_core.bundle import Bundle
 from model_core.dataset import TrainingWindows
 from model_core.gate.attempt import Attempt
 from model_core.gate.duel import Contender, Duel, against_champion, against_naive, naive_losses, run_over
+from model_core.gate.holes import WORSE_MAX, Holed, with_holes
 from model_core.gate.interval import Difference, relative_difference, share_error, spent
 from model_core.gate.report import report_of
 from model_core.gate.speed import Clock, Speed, measure_speed
@@ -113,9 +114,9 @@ def judge(
     block = -(-block_steps(windows, first_model=rival is None) // windows.spec.forecast_every)
     rows = run_origins(windows.spec, windows, *slices.both)
     newest, earlier = (_difference(first, units, rows, span, block, alpha) for span in (slices.newest, slices.earlier))
-    ratios, every = duels.tails()
-    origin = slices.newest[1] - 1
-    stressed = stress(windows, candidate.predictor, candidate.season, origin, seed)
+    (ratios, every), origin = duels.tails(), slices.newest[1] - 1
+    of = windows, candidate.predictor, candidate.season
+    stressed, holed = stress(*of, origin, seed), with_holes(*of, slices.newest, seed)
     speed = clock and measure_speed(
         windows, candidate.predictor, rival.predictor if rival else None, candidate.season, origin, clock
     )
@@ -125,7 +126,8 @@ def judge(
         _tail_check(ratios, first_model=rival is None),
         _coverage_check(first, Levels(windows.spec), block, alpha, first_model=rival is None),
         _stress_check(stressed),
-        *map(_response_check, responses(windows, candidate.predictor, candidate.season, origin)),
+        _holes_check(holed),
+        *map(_response_check, responses(*of, origin)),
         _speed_check(speed),
     )
     naive = naive_losses(late, errors, windows, np.isfinite(first.candidate))
@@ -141,7 +143,7 @@ def judge(
         champion_version=rival_version,
         constant_series=int((steps <= 0).sum()),
         coverage=_share(first.inside[0], first.counted),
-        report=report_of(windows, slices.both, number, alpha, block, first, ratios, every, stressed, speed),
+        report=report_of(windows, slices.both, number, alpha, block, first, ratios, every, stressed, holed, speed),
         **_losses(windows, first, naive, units, against_model=rival is not None),
     )
 
@@ -292,6 +294,15 @@ def _stress_check(stressed: list[Stressed]) -> Check:
         said = "; ".join(f"{each.name}: {each.excursion:.3g} ranges outside its window" for each in failed)
         return Check("stress", False, said)
     return Check("stress", True, f"{', '.join(each.name for each in stressed)}: finite and near the window")
+
+
+def _holes_check(found: Holed | None) -> Check:
+    """Where the naive forecasts would answer in its place they must not be much better."""
+    if found is None or not np.isfinite(found.worse):
+        return Check("holes", True, "too few windows to tell")
+    said = f"where a fifth of the cells is missing {found.worse:.2f} times the error of the naive forecasts there, "
+    said += f"{found.whole:.2f} times without holes; at most {WORSE_MAX:g} wanted"
+    return Check("holes", found.passed, said)
 
 
 def _response_check(found: Response) -> Check:

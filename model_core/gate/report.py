@@ -10,6 +10,7 @@ import numpy as np
 from model_core.arrays import AnyArray
 from model_core.dataset import TrainingWindows
 from model_core.gate.duel import WORST_KEPT, Duel
+from model_core.gate.holes import Holed
 from model_core.gate.speed import Speed
 from model_core.gate.stress import Stressed
 from model_core.quantiles import Levels
@@ -30,6 +31,7 @@ def report_of(
     ratios: dict[str, float],
     duels: Sequence[tuple[Duel, int]],
     stressed: Sequence[Stressed],
+    holed: Holed | None,
     speed: Speed | None,
 ) -> dict[str, Any]:
     """`span`: rows of both slices; `duels` with the strides of their origins."""
@@ -48,6 +50,7 @@ def report_of(
         ],
         "nominal_coverage": _nominal(levels),
         "stress": [asdict(each) for each in stressed],
+        "holes": asdict(holed) if holed else None,
         "speed": asdict(speed) if speed else None,
         "worst": _worst(windows, span, duels),
     }

@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 import pytest
 
+from model_core.bundle import Bundle
 from model_core.dataset import TrainingWindows
 from model_core.gate import judge as judging
 from model_core.gate.attempt import Attempt
@@ -14,7 +15,7 @@ from model_core.gate.duel import Contender
 from model_core.gate.interval import block_error, relative_difference, spent, t_quantile
 from model_core.gate.judge import Slices, Verdict, judge
 from model_core.gate.stress import stress
-from model_core.ladder import Rung
+from model_core.ladder import Reason, Rung
 from model_core.models.ridge import WINDOW_WEIGHT
 from model_core.predictor import Predictor
 from model_core.residuals import Run, Tables, run
@@ -79,13 +80,13 @@ def ar(rng, paths: int, steps: int):
 class Ring:
     """A champion, and candidates that are the champion with other errors."""
 
-    def __init__(self, series: int) -> None:
+    def __init__(self, series: int, noise: float = 0.3) -> None:
         rng = np.random.default_rng(7)
         self.spec = make_spec(freq="1d", context_length=28, horizon=2, quantile_levels=(0.1, 0.5, 0.9))
-        waves = daily_waves(rng, ticks=300, series=4, period=7)
+        waves = daily_waves(rng, ticks=300, series=4, period=7, noise=noise)
         self.champion = champion = train(make_history(waves), self.spec, version="v1", created_at="").bundle
         self.windows = windows = TrainingWindows(
-            self.spec, make_history(daily_waves(rng, ticks=TICKS, series=series, period=7))
+            self.spec, make_history(daily_waves(rng, ticks=TICKS, series=series, period=7, noise=noise))
         )
         self.tables = Tables.of_facts(champion.facts())
         predictor = Predictor(self.spec, champion, device="cpu")
@@ -223,6 +224,49 @@ def test_a_model_that_runs_away_is_found_by_what_no_history_shows(ring):
     bundle = replace(ring.champion, tensors=wild)
     found = stress(ring.windows, Predictor(ring.spec, bundle, device="cpu"), 7, TICKS - 3, seed=0)
     assert not any(each.passed for each in found)
+
+
+def leaning(bundle: Bundle, strength: float) -> Bundle:
+    """A model that leans on differences over a season, which are next to nothing while no cell is missing."""
+    tensors = dict(bundle.tensors)
+    weights = tensors[WINDOW_WEIGHT] = tensors[WINDOW_WEIGHT].copy()
+    signs = np.random.default_rng(3).choice([-strength, strength], 28 - 7)
+    weights[2 + 7 : 2 + 28] += signs[:, None].astype(np.float32)
+    weights[2 : 2 + 28 - 7] -= signs[:, None].astype(np.float32)
+    return replace(bundle, tensors=tensors)
+
+
+def test_a_model_that_falls_apart_where_cells_are_missing_is_refused(monkeypatch):
+    clean = Ring(SERIES, noise=0.05)
+    honest = clean.judge(0.9)
+    assert not failed(honest)
+    assert honest.report["holes"]["worse"] < 1
+    spoiled = Predictor(clean.spec, leaning(clean.champion, 0.15), device="cpu")
+    assert all(each.passed for each in stress(clean.windows, spoiled, 7, TICKS - 3, seed=0)), "nothing runs away"
+    monkeypatch.setattr(clean, "candidate", replace(clean.candidate, predictor=spoiled))
+    refused = clean.judge(0.9)
+    assert failed(refused) == {"holes"}
+    assert refused.report["holes"]["whole"] < 1, "whole windows do not show it"
+
+
+@pytest.mark.parametrize("kind", ["waves of a week", "a walk"])
+def test_the_ladder_answers_where_the_newest_cells_are_missed_too_much(kind):
+    """Seasonal naive needs none of them, and of a walk there is nothing better than the newest one."""
+    rng = np.random.default_rng(11)
+    cells = daily_waves(rng, ticks=400, period=7)
+    if kind == "a walk":
+        cells = rng.normal(size=(3, 400)).cumsum(axis=1).T + 0.3 * rng.normal(size=(400, 3))
+    spec = make_spec(freq="1d", context_length=28, horizon=2)
+    trained = train(make_history(cells), spec, version="v1", created_at="", device="cpu")
+    gap_max = trained.bundle.manifest.gap_max
+    season = trained.bundle.manifest.season
+    assert gap_max is not None
+    assert (gap_max < 3) if kind == "waves of a week" else (gap_max == min(5, season // 2))
+    windows = TrainingWindows(spec, make_history(cells))
+    batch = windows.batch(np.arange(3), np.full(3, 390), season)
+    batch.windows[1, -gap_max - 1 :] = np.nan
+    raw = Predictor(spec, trained.bundle, device="cpu").raw(batch)
+    assert raw.reason.tolist() == [Reason.OK, Reason.TOO_MANY_HOLES, Reason.OK]
 
 
 def test_covariates_at_an_extreme_are_part_of_the_stress(rng):
