@@ -1,4 +1,4 @@
-"""A whole input topic, from its first record to the end it had when reading began, for training.
+"""An input topic, from its first record (or where one has stopped) to the end it had when reading began, for training.
 
 Its own consumer, outside of any group: nothing is committed, no worker is disturbed.
 """
@@ -6,8 +6,8 @@ Its own consumer, outside of any group: nothing is committed, no worker is distu
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from model_core.readings import Readings
@@ -17,6 +17,8 @@ from stream_app.schema_registry.client import schemas_of
 from stream_app.wire import decoder
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
     from stream_app.settings import Settings
 
 POLL_MESSAGES_MAX = 50_000
@@ -33,10 +35,18 @@ class Portion:
     unusable: int  # records that would be dead letters
     done: int  # offsets passed so far
     total: int
+    places: Mapping[int, int] = field(default_factory=dict)  # next offset of each partition; none of a file
 
 
-def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
-    """TidecastError when the topic is not there, is empty, or the broker stops answering."""
+class TopicMadeAnew(TidecastError):
+    """It ends before the place at which reading had stopped."""
+
+
+def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | None = None) -> Iterator[Portion]:
+    """`since`: next offsets, as the last portion of another time had them; what came after them may be nothing.
+
+    TidecastError when the topic is not there, is empty, or the broker stops answering.
+    """
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
     from stream_app.kafka.admin import Admin
@@ -60,13 +70,10 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
                 f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. "
                 "Produce readings first (tidecast produce), or train from a file (--file)."
             )
-        places, ends = {}, {}
-        for partition in known[spec.topic].partitions:
-            at = TopicPartition(spec.topic, partition)
-            places[partition], ends[partition] = consumer.get_watermark_offsets(at, timeout=QUESTION_TIMEOUT_S)
+        places, ends = _spans(consumer, spec.topic, known[spec.topic].partitions, since or {})
         started = dict(places)
         total = sum(ends.values()) - sum(places.values())
-        if not total:
+        if not total and not since:
             raise TidecastError(f"The topic {spec.topic!r} is empty. Produce readings first (tidecast produce).")
         consumer.assign([TopicPartition(spec.topic, partition, place) for partition, place in places.items()])
         heard = time.monotonic()
@@ -88,7 +95,7 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
             if messages:
                 decoded = decode(spec, messages, now_ms=time.time_ns() // 1_000_000, partition_count=len(places))
                 done = sum(min(places[p], ends[p]) - started[p] for p in places)
-                yield Portion(decoded.readings, len(decoded.dead_letters), done, total)
+                yield Portion(decoded.readings, len(decoded.dead_letters), done, total, dict(places))
     except KafkaException as error:
         raise TidecastError(f"Reading {spec.topic!r} failed: {describe_error(error)}.") from error
     finally:
@@ -97,3 +104,19 @@ def read_topic(settings: Settings, spec: StreamSpec) -> Iterator[Portion]:
 
 def _forbidden(spec: StreamSpec) -> TidecastError:
     return TidecastError(f"This user may not read {spec.topic}: give it Read on the topic.")
+
+
+def _spans(
+    consumer: Consumer, topic: str, partitions: Iterable[int], since: Mapping[int, int]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """(offset to begin at, one after the last record) of each partition. TopicMadeAnew: `since` lies beyond an end."""
+    from confluent_kafka import TopicPartition
+
+    places, ends = {}, {}
+    for partition in partitions:
+        at = TopicPartition(topic, partition)
+        first, ends[partition] = consumer.get_watermark_offsets(at, timeout=QUESTION_TIMEOUT_S)
+        places[partition] = max(first, since.get(partition, first))
+    if any(places[partition] > ends[partition] for partition in places):
+        raise TopicMadeAnew(f"The topic {topic!r} ends at {ends}, before {places}, where reading had stopped.")
+    return places, ends

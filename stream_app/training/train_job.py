@@ -83,15 +83,19 @@ def run(
     *,
     file: TableFile | None = None,
     until_ms: int | None = None,
+    followed: Callable[[OnProgress], Read] | None = None,
     promote: bool = True,
     false_alarms_per_million: float = 100.0,
     on_progress: OnProgress = lambda _what, _share: None,
 ) -> Result:
-    """Train, publish, and promote what passed. TidecastError when there is nothing to learn from."""
+    """Train, publish, and promote what passed. TidecastError when there is nothing to learn from.
+
+    `followed` reads in place of a whole topic or file: what is new since it read last (followed_history.py).
+    """
     spec = settings.streams[stream]
     registry = ModelRegistry(settings.models.registry)
     now = datetime.now(UTC)  # what asks for training from here on is not answered by this one
-    read = read_history(settings, spec, file, until_ms, on_progress)
+    read = followed(on_progress) if followed else read_history(settings, spec, file, until_ms, on_progress)
     champion, note = _champion(registry, stream, spec)
     try:
         trained = train(

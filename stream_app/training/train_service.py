@@ -21,6 +21,7 @@ from stream_app.errors import TidecastError
 from stream_app.models.registry import ModelRegistry
 from stream_app.training import train_job
 from stream_app.training.control import ControlTopic
+from stream_app.training.followed_history import FollowedHistory
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -58,6 +59,7 @@ class TrainService:
         self._settings, self._stream, self._now = settings, stream, now
         self._pace = Pace(settings.models.retrain_interval / 1000, every_s)
         self._registry = ModelRegistry(settings.models.registry)
+        self._history = FollowedHistory(settings, stream)
         self._failed_at: float | None = None  # an attempt that left nothing in the registry
 
     def run(self, stopping: threading.Event) -> None:
@@ -105,7 +107,7 @@ class TrainService:
         log.info("training begins", stream=self._stream, reason=reason)
         began = self._now()
         try:
-            result = train_job.run(self._settings, self._stream)
+            result = train_job.run(self._settings, self._stream, followed=self._history.read)
         except (TidecastError, CoreError, OSError) as error:
             self._failed_at = began
             log.error("training failed, the model in charge stays", stream=self._stream, error=str(error))

@@ -6,14 +6,17 @@ import re
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from stream_app.cli import build_app
 from stream_app.errors import TidecastError
+from stream_app.kafka import topic_history
 from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from stream_app.tables import TableFile
-from stream_app.training import train_job
+from stream_app.training import followed_history, train_job
+from stream_app.training.followed_history import FollowedHistory
 
 TICKS, SERIES, FIRST_MS = 700, ("oven.temp", "oven.load"), 1_767_225_600_000
 STEP_MS = 3_600_000
@@ -42,17 +45,9 @@ def configured(tmp_path, topic: str = "ovens", bootstrap: str = "127.0.0.1:1", *
 
 
 def test_a_topic_and_a_file_give_the_same_history(tmp_path, rng, kafka_bootstrap, create_topic):
-    from confluent_kafka import Producer
-
     cells = waves(rng, 120)
     topic = create_topic("ovens", partitions=2)
-    producer = Producer({"bootstrap.servers": kafka_bootstrap})
-    for row, values in enumerate(cells.tolist()):
-        for name, value in zip(SERIES, values, strict=True):
-            reading = {"series_id": name, "timestamp": FIRST_MS + row * STEP_MS, "value": value}
-            producer.produce(topic, key=name, value=json.dumps(reading))
-    producer.produce(topic, key="oven.temp", value=b"not JSON")
-    producer.flush(30)
+    send(kafka_bootstrap, topic, cells, 0)
     settings = configured(tmp_path, topic, kafka_bootstrap)
     shares: list[float] = []
     spec = settings.streams["ovens"]
@@ -66,6 +61,57 @@ def test_a_topic_and_a_file_give_the_same_history(tmp_path, rng, kafka_bootstrap
         order = [history.index[name] for name in SERIES]
         np.testing.assert_array_equal(history.values()[:, order], cells.astype(np.float32))
     assert read.history.first_tick == same.history.first_tick
+
+
+def send(bootstrap: str, topic: str, cells, first: int) -> None:
+    """Rows of the cells, the first of them `first` ticks after the beginning."""
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for row, values in enumerate(cells.tolist(), first):
+        for name, value in zip(SERIES, values, strict=True):
+            reading = {"series_id": name, "timestamp": FIRST_MS + row * STEP_MS, "value": value}
+            producer.produce(topic, key=name, value=json.dumps(reading))
+    producer.produce(topic, key="oven.temp", value=b"not JSON")
+    assert producer.flush(30) == 0
+
+
+def test_a_trainer_that_stays_reads_only_what_is_new_and_has_the_same_history(
+    tmp_path, rng, kafka_bootstrap, create_topic, monkeypatch
+):
+    cells = waves(rng, 120)
+    topic = create_topic("ovens", partitions=2)
+    settings = configured(tmp_path, topic, kafka_bootstrap)
+    followed = FollowedHistory(settings, "ovens")
+    decoded: list[int] = []
+
+    def counting(*of):
+        for portion in topic_history.read_topic(*of):
+            decoded.append(sum(map(len, portion.readings.values())))
+            yield portion
+
+    monkeypatch.setattr(followed_history, "read_topic", counting)
+    for first, last in ((0, 70), (70, 110), (110, 110), (110, 120)):
+        if last > first:
+            send(kafka_bootstrap, topic, cells[first:last], first)
+        decoded.clear()
+        read = followed.read(lambda _what, _share: None)
+        assert sum(decoded) == 2 * (last - first), "what was read before is not read again"
+        assert read.readings == 2 * last
+    assert read.unusable == 3
+    whole = train_job.read_history(settings, settings.streams["ovens"], None, None, lambda _what, _share: None)
+    settled = len(read.history)
+    assert settled >= 118, "all but the ticks that are still open"
+    for history in (read.history, whole.history):
+        order = [history.index[name] for name in SERIES]
+        np.testing.assert_array_equal(history.values()[:settled, order], cells[:settled].astype(np.float32))
+    assert read.history.first_tick == whole.history.first_tick
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning(tmp_path, rng, kafka_bootstrap, create_topic):
+    settings = configured(tmp_path, create_topic("ovens"), kafka_bootstrap)
+    send(kafka_bootstrap, settings.streams["ovens"].topic, waves(rng, 30), 0)
+    followed = FollowedHistory(settings, "ovens")
+    followed._places = {0: 1_000}
+    assert followed.read(lambda _what, _share: None).readings == 60
 
 
 def test_an_empty_or_unknown_topic_is_named(tmp_path, kafka_bootstrap, create_topic):

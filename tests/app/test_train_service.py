@@ -90,7 +90,7 @@ def make(tmp_path: Path, kafka_bootstrap: str, create_topic: Any, monkeypatch: p
     def made(**models: Any) -> Trainer:
         trainer = Trainer(tmp_path, kafka_bootstrap, create_topic("control", partitions=2), **models)
 
-        def run(_settings: Settings, _stream: str) -> Any:
+        def run(_settings: Settings, _stream: str, **_how: Any) -> Any:
             trainer.trained += 1
             raise TidecastError("counted")
 
