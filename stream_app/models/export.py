@@ -30,7 +30,7 @@ Run = Callable[[Mapping[str, AnyArray]], dict[str, AnyArray]]  # inputs by name 
 GOLDEN_ROWS, GOLDEN_SEED = 64, 20_26
 TORCH_SUFFIX = ".pt2"
 DIFFERENCE_MAX = 1e-5  # relative: forecasts are published as float32
-EXTRA = "Install what it takes: pip install 'tidecast[export]'"
+EXTRA = "Install what it takes: onnx, onnxruntime and onnxscript, the extra `export`."
 INSIDE = (
     "filling of holes",
     "the window's own centring and scaling",

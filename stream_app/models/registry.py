@@ -92,6 +92,11 @@ class ModelRegistry:
         for alias in ALIASES:
             if named == alias:
                 found = self.alias(stream, alias)
+                if found is None and alias == "champion" and self.alias(stream, "candidate") is not None:
+                    raise TidecastError(
+                        f"Stream {stream} has no champion: what was trained last did not take charge. `tidecast models "
+                        "report` says why; `candidate` names it, and `tidecast models promote candidate` takes it anyhow."
+                    )
                 if found is None:
                     raise TidecastError(f"Stream {stream} has no {alias} yet: tidecast train --stream {stream}")
                 return found

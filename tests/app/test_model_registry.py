@@ -64,6 +64,15 @@ def test_promoting_the_champion_again_keeps_the_way_back(registry, rng):
     assert registry.alias(STREAM, "previous") == "v1"
 
 
+def test_who_asks_for_a_champion_is_told_what_there_is_instead(registry, rng):
+    with pytest.raises(TidecastError, match="no champion yet: tidecast train"):
+        registry.resolve(STREAM, "champion")
+    registry.publish(STREAM, bundle_of(rng, "v1"), {})
+    with pytest.raises(TidecastError, match="did not take charge.*models report"):
+        registry.resolve(STREAM, "champion")
+    assert registry.resolve(STREAM, "candidate") == registry.resolve(STREAM, "v1") == "v1"
+
+
 def test_there_is_nothing_to_roll_back_to_at_first(registry, rng):
     registry.publish(STREAM, bundle_of(rng, "v1"), {})
     registry.promote(STREAM, "v1")
