@@ -95,7 +95,7 @@ class ModelRegistry:
                 if found is None and alias == "champion" and self.alias(stream, "candidate") is not None:
                     raise TidecastError(
                         f"Stream {stream} has no champion: what was trained last did not take charge. `tidecast models "
-                        "report` says why; `candidate` names it, and `tidecast models promote candidate` takes it anyhow."
+                        "report` says why, `tidecast models promote candidate` takes it all the same."
                     )
                 if found is None:
                     raise TidecastError(f"Stream {stream} has no {alias} yet: tidecast train --stream {stream}")

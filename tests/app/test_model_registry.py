@@ -68,7 +68,7 @@ def test_who_asks_for_a_champion_is_told_what_there_is_instead(registry, rng):
     with pytest.raises(TidecastError, match="no champion yet: tidecast train"):
         registry.resolve(STREAM, "champion")
     registry.publish(STREAM, bundle_of(rng, "v1"), {})
-    with pytest.raises(TidecastError, match="did not take charge.*models report"):
+    with pytest.raises(TidecastError, match=r"did not take charge.*models report"):
         registry.resolve(STREAM, "champion")
     assert registry.resolve(STREAM, "candidate") == registry.resolve(STREAM, "v1") == "v1"
 
