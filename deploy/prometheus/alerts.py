@@ -55,7 +55,13 @@ STORE_AWAY = f"{M5.gauge('max', 'not_ready', 'instance', where='reason=`store`')
 # A version that the state names and the registry does not have: where there was no model yet, neither has a name.
 MODEL_GONE = f"{M5.gauge('max', 'model_info', 'stream', where='model=`none`,version!=`none`')} == 1".replace("`", '"')
 REFUSED_IN_A_ROW = 5  # candidates
-CRONJOB = 'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}'
+TRAINED_S = 2 * DAY_S
+CRONJOB = '{cronjob="tidecast-train"}'
+# Where it has never succeeded there is no such time: then it counts from when the CronJob was made.
+TRAINED = (
+    f"max by (cronjob) (kube_cronjob_status_last_successful_time{CRONJOB}) "
+    f"or max by (cronjob) (kube_cronjob_created{CRONJOB})"
+)
 
 ALERTS = (
     Alert(
@@ -250,13 +256,13 @@ ALERTS = (
     ),
     Alert(
         "TidecastTrainingFails",
-        f"time() - max by (cronjob) ({CRONJOB}) > {2 * DAY_S}",
+        f"time() - ({TRAINED}) > {TRAINED_S}",
         "1h",
         "ticket",
         "{{ $labels.cronjob }} has not succeeded for two days.",
-        "Its jobs fail (exit code 2: configuration, or nothing to learn from), are killed for memory or "
+        "Its jobs fail (exit code 2: configuration, Kafka away, or nothing to learn from), are killed for memory or "
         "time, or do not start.",
         "`kubectl get jobs`, `kubectl logs job/…`. By hand: `kubectl create job now "
-        "--from=cronjob/tidecast-train`. Needs kube-state-metrics.",
+        "--from=cronjob/tidecast-train`, whose success ends the alert too. Needs kube-state-metrics.",
     ),
 )

@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 from deploy.prometheus.alerts import ALERTS, RECORDED, Alert
+from deploy.prove.programs import PAGES
+from deploy.prove.seen import seen
 
 MADE = "# Made from deploy/prometheus/alerts.py by `python -m deploy`.\n"
 
@@ -44,6 +46,13 @@ def _yaml(value: object) -> str:
     return yaml.safe_dump(value, sort_keys=False, width=118, allow_unicode=True)
 
 
+def _proof(what: str, step: str) -> str:
+    """What the page of a step is there for was seen."""
+    if not (PAGES / f"{step}.md").exists():
+        return f"**Seen** by promtool alone; `make prove-deploy ARGS={step}` has not been run."
+    return f"**Seen** to fire, and to end after it: {what} ([{step}](proofs/deploy/{step}.md))."
+
+
 def page() -> str:
     """docs/ALERTS.md."""
     lines = [
@@ -53,8 +62,11 @@ def page() -> str:
         "[deploy/prometheus/rules](../deploy/prometheus/rules), on Kubernetes the PrometheusRule of the "
         "component `monitoring`; dashboards: "
         "[deploy/grafana](../deploy/grafana).",
-        "This page is made from the table in `deploy/prometheus/alerts.py` by `python -m deploy`.",
+        "This page is made from the table in `deploy/prometheus/alerts.py` by `python -m deploy`. Each alert was seen "
+        "to fire under a real fault of real processes, and to end after it, with the real Prometheus and all durations "
+        "divided by a number that the linked page names (`make prove-deploy`).",
     ]
+    found = seen()
     for alert in ALERTS:
         waits = "at once" if alert.wait == "0m" else f"after {alert.wait}"
         lines += [
@@ -68,5 +80,6 @@ def page() -> str:
             "```",
             "",
         ]
-        lines += [f"**Why.** {alert.cause}", "", f"**Do.** {alert.action}"]
+        lines += [f"**Why.** {alert.cause}", "", f"**Do.** {alert.action}", ""]
+        lines.append(_proof(*found[alert.name]))
     return "\n".join(lines) + "\n"

@@ -13,8 +13,19 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.prove import alerting, compose, containers, dashboards, faults, kubernetes, quality, scanned
-from deploy.prove.programs import REPOSITORY, Unproven
+from deploy.prove import (
+    alerting,
+    compose,
+    containers,
+    dashboards,
+    faults,
+    kubernetes,
+    quality,
+    scanned,
+    slowly,
+    training,
+)
+from deploy.prove.programs import PAGES, REPOSITORY, Unproven
 
 Step = Callable[[Path], Iterator[str]]
 STEPS: dict[str, Step] = {
@@ -28,10 +39,11 @@ STEPS: dict[str, Step] = {
     "faults-kafka": faults.prove_kafka,
     "faults-workers": faults.prove_workers,
     "faults-late": faults.prove_late,
+    "faults-slowly": slowly.prove,
     "faults-quality": quality.prove,
+    "faults-training": training.prove,
 }
 FOLDER = REPOSITORY / ".tidecast" / "prove"
-PAGES = REPOSITORY / "docs" / "proofs" / "deploy"
 
 
 def main(chosen: list[str]) -> int:

@@ -36,6 +36,8 @@ DEAD = 'tidecast_dead_letters_total{stream="s",reason="malformed",instance="a"}'
 POLLED = 'tidecast_poll_batch_messages_sum{stream="s",instance="a"}'
 CREATED = 'tidecast_model_created_timestamp_seconds{stream="s",instance="a"}'
 COVERED = 'tidecast_coverage_ratio{stream="s",interval="0.8",instance="a"}'
+TRAINED = 'kube_cronjob_status_last_successful_time{cronjob="%s"}'
+TRAINS = 'kube_cronjob_created{cronjob="tidecast-train"}'
 Case = dict[str, str]
 
 # Alert → (minutes until it must fire, series in which it fires, series in which it must not).
@@ -138,13 +140,16 @@ CASES: dict[str, tuple[int, Case, list[Case]]] = {
     ),
     "TidecastTrainingFails": (
         120,
-        {'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}': constant(-3 * DAY_S)},
+        {TRAINED % "tidecast-train": constant(-3 * DAY_S), TRAINS: constant(-9 * DAY_S)},
         [
-            {'kube_cronjob_status_last_successful_time{cronjob="tidecast-train"}': constant(-DAY_S)},
-            {'kube_cronjob_status_last_successful_time{cronjob="other"}': constant(-3 * DAY_S)},
+            {TRAINED % "tidecast-train": constant(-DAY_S), TRAINS: constant(-9 * DAY_S)},
+            {TRAINED % "other": constant(-3 * DAY_S)},
+            {TRAINS: constant(-DAY_S)},  # its first night has not come
         ],
     ),
 }
+# Other ways into the same alert, at the same minute.
+AS_WELL: dict[str, list[Case]] = {"TidecastTrainingFails": [{TRAINS: constant(-3 * DAY_S)}]}  # it has never succeeded
 COUNTED = 'ALERTS{alertname="%s",alertstate="firing"}'
 
 
@@ -173,7 +178,8 @@ def _tests(*, expected: int) -> dict[str, Any]:
     """As promtool reads them; `expected`: how many alerts of the name fire in the case that is theirs."""
     tests = []
     for name, (minute, fires, harmless) in CASES.items():
-        for case, count in [(fires, expected), *((other, 0) for other in harmless)]:
+        firing = [fires, *AS_WELL.get(name, ())]
+        for case, count in [*((each, expected) for each in firing), *((other, 0) for other in harmless)]:
             sample = [] if not count else [{"labels": "{}", "value": count}]
             test = {"expr": f"count({COUNTED % name})", "eval_time": f"{minute}m", "exp_samples": sample}
             inputs = [{"series": series, "values": values} for series, values in case.items()]

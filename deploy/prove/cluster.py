@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,8 @@ Options = dict[str, object]  # --name=value
 class Cluster:
     """`with Cluster(folder) as cluster: cluster.kubectl("get", "nodes")`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: Sequence[str] = NODES) -> None:
+        self._nodes = nodes
         self._bin = folder / "bin"
         self._home = folder / "cluster"
         self._config = self._home / "kubeconfig"
@@ -56,7 +58,7 @@ class Cluster:
             # Without the leases of its nodes the controllers would take them for dead after a minute.
             leases: Options = {"manage-all-nodes": "true", "node-lease-duration-seconds": 40}
             self._start("kwok", {"kubeconfig": self._config} | leases)
-            for node in NODES:
+            for node in self._nodes:
                 self.apply(_node(node))
         except BaseException:
             self._stop()
@@ -94,6 +96,18 @@ class Cluster:
             return self.kubectl("apply", *words, "-f", file, code=code)
         finally:
             file.unlink()
+
+    def patched(self, manifest: str, patch: str) -> str:
+        """A text of YAML with a JSON patch; the cluster is not asked."""
+        file = self._home / f"{secrets.token_hex(4)}.yaml"
+        file.write_text(manifest)
+        return self.kubectl("patch", "--local", "-f", file, "--type=json", "-p", patch, "-o", "yaml")
+
+    def watch(self, port: int) -> None:
+        """kube-state-metrics over the CronJobs, on that port; it ends with the cluster."""
+        served: Options = {"host": "127.0.0.1", "port": port, "telemetry-host": "127.0.0.1"}
+        served |= {"telemetry-port": free_port(), "kubeconfig": self._config, "resources": "cronjobs"}
+        self._start("kube-state-metrics", served)
 
     def _start(self, program: str, options: Options) -> None:
         command = [

@@ -26,23 +26,23 @@ SHORT = {"TIDECAST__LIMITS__PUBLISH_DEADLINE": "1s", "TIDECAST__LIMITS__TRANSACT
 
 
 def prove_servers(folder: Path) -> Iterator[str]:
-    yield from _prove(folder, 30, redis_dies, input_spoils)
+    yield from _prove(folder, 30, "faults-servers")
 
 
 def prove_kafka(folder: Path) -> Iterator[str]:
     """Here limits.publish_deadline and limits.transaction_timeout are as much shorter as the rules."""
-    yield from _prove(folder, 30, kafka_stutters, kafka_dies, more=SHORT)
+    yield from _prove(folder, 30, "faults-kafka", more=SHORT)
 
 
 def prove_workers(folder: Path) -> Iterator[str]:
-    yield from _prove(folder, 30, worker_is_gone, worker_is_killed_again_and_again)
+    yield from _prove(folder, 30, "faults-workers")
 
 
 def prove_late(folder: Path) -> Iterator[str]:
-    yield from _prove(folder, 60, partition_is_held)
+    yield from _prove(folder, 60, "faults-late")
 
 
-def _prove(folder: Path, scale: int, *faults: Fault, more: Mapping[str, str] | None = None) -> Iterator[str]:
+def _prove(folder: Path, scale: int, step: str, *, more: Mapping[str, str] | None = None) -> Iterator[str]:
     get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
     with Watched(folder, scaled(scale), variables=more) as stage:
         stage.begin_worker()
@@ -52,7 +52,7 @@ def _prove(folder: Path, scale: int, *faults: Fault, more: Mapping[str, str] | N
             f"durations divided by {scale}; while all is well nothing fires "
             "(drift and the lateness of a whole day left out: weeks pass in a minute)"
         )
-        for each in faults:
+        for each in FAULTS[step]:
             yield seen(stage, each)
 
 
@@ -125,3 +125,11 @@ def partition_is_held(stage: Watched) -> Iterator[GoesOn]:
     stage.send(LATE_READING, times=BACKLOG)
     yield None
     stage.tidecast("dead-letters", "accept")
+
+
+FAULTS: dict[str, tuple[Fault, ...]] = {
+    "faults-servers": (redis_dies, input_spoils),
+    "faults-kafka": (kafka_stutters, kafka_dies),
+    "faults-workers": (worker_is_gone, worker_is_killed_again_and_again),
+    "faults-late": (partition_is_held,),
+}

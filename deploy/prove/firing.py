@@ -52,27 +52,27 @@ def seen(stage: Watched, fault: Fault) -> str:
     return f"{fault.what}: {', '.join(fault.alerts)} {after}"
 
 
-def fires(stage: Watched, *alerts: str, goes_on: GoesOn = None) -> float:
+def fires(stage: Watched, *alerts: str, goes_on: GoesOn = None, within_s: float = FIRE_S) -> float:
     """Seconds until all of them have fired."""
     began, fired = time.monotonic(), set[str]()
-    while time.monotonic() - began < FIRE_S:
+    while time.monotonic() - began < within_s:
         if goes_on is not None:
             goes_on()
         fired |= stage.firing()
         if fired >= set(alerts):
             return time.monotonic() - began
         time.sleep(0.5)
-    raise Unproven(f"expected {', '.join(alerts)} to fire within {FIRE_S} s, found {fired}")
+    raise Unproven(f"expected {', '.join(alerts)} to fire within {within_s:g} s, found {fired}")
 
 
-def clears(stage: Watched, *alerts: str) -> float:
+def clears(stage: Watched, *alerts: str, within_s: float = CLEAR_S) -> float:
     """Seconds until none of them fires any more."""
     began = time.monotonic()
-    while time.monotonic() - began < CLEAR_S:
+    while time.monotonic() - began < within_s:
         if not set(alerts) & stage.firing():
             return time.monotonic() - began
         time.sleep(0.5)
-    raise Unproven(f"expected {', '.join(alerts)} to end within {CLEAR_S} s, found {stage.firing()}")
+    raise Unproven(f"expected {', '.join(alerts)} to end within {within_s:g} s, found {stage.firing()}")
 
 
 def stays_calm(stage: Watched, calm_s: float, within_s: float, *, but: frozenset[str] = frozenset()) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parents[2]
 GET = Path(__file__).parent / "get"
+PAGES = REPOSITORY / "docs" / "proofs" / "deploy"
 
 
 class Unproven(Exception):

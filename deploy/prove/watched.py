@@ -34,10 +34,18 @@ class Watched:
     """`rules` is the text of Prometheus' rules. Worker and producer are begun and ended by whoever proves."""
 
     def __init__(
-        self, folder: Path, rules: str, configuration: Path = COMPOSE, variables: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        rules: str,
+        configuration: Path = COMPOSE,
+        variables: Mapping[str, str] | None = None,
+        *,
+        beside: Mapping[str, int] | None = None,
     ) -> None:
+        """`beside`: name → port of who is scraped as well."""
         self._programs = folder
         self._configuration, self._more = configuration, dict(variables or {})
+        self._beside = dict(beside or {})
         self._home = folder / "watched"
         self.registry = self._home / "models"
         self._rules = rules
@@ -76,6 +84,11 @@ class Watched:
     def tidecast(self, *words: str) -> str:
         command: list[str | Path] = ["env", *self._variables(), TIDECAST, *words, "--config", self.config]
         return run(command, timeout_s=200)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which the configuration holds on this machine."""
+        return dict(self._environment)
 
     def begin_worker(self) -> None:
         self.launch_worker()
@@ -142,11 +155,15 @@ class Watched:
     def _begin_prometheus(self) -> None:
         rules = self._home / "rules.yml"
         rules.write_text(self._rules)
-        job = {"job_name": "tidecast-worker", "static_configs": [{"targets": [f"127.0.0.1:{self.worker_port}"]}]}
+        scraped = {"tidecast-worker": self.worker_port} | self._beside
+        jobs = [
+            {"job_name": name, "honor_labels": True, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+            for name, port in scraped.items()
+        ]
         configuration = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(rules)],
-            "scrape_configs": [job],
+            "scrape_configs": jobs,
         }
         file = self._home / "prometheus.yml"
         file.write_text(yaml.safe_dump(configuration))

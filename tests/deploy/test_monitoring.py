@@ -14,6 +14,8 @@ from deploy import __main__ as deploy
 from deploy.grafana.content import DASHBOARDS, EVENTS
 from deploy.prometheus.alerts import ALERTS, RECORDED
 from deploy.promql import Queries, selector
+from deploy.prove.__main__ import STEPS
+from deploy.prove.seen import seen
 from stream_app.observability.metric_table import TABLE
 from tests.conftest import REPOSITORY
 
@@ -23,6 +25,7 @@ ELSEWHERE = {
     "process_resident_memory_bytes": {"instance"},
     "process_cpu_seconds_total": {"instance"},
     "kube_cronjob_status_last_successful_time": {"cronjob"},
+    "kube_cronjob_created": {"cronjob"},
 }
 # Looked at by nobody for a reason.
 UNWATCHED: dict[str, str] = {}
@@ -145,6 +148,13 @@ def test_alerts_have_names_of_their_own_and_a_runbook() -> None:
         assert any(heading.lower() == anchor for heading in re.findall(r"^## (\w+)$", page, re.MULTILINE))
         for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
             assert re.search(rf"by \([^)]*\b{label}\b", rule["expr"]) or label in ("instance", "stream"), rule["alert"]
+
+
+def test_each_alert_has_a_fault_that_makes_it_fire() -> None:
+    """In a step of `make prove-deploy`, with a page where it was run."""
+    found = seen()
+    assert set(found) == {alert.name for alert in ALERTS}
+    assert {step for _, step in found.values()} <= STEPS.keys()
 
 
 def test_a_selector_reads_as_promql() -> None:
