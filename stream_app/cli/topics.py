@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stream_app.kafka.topics import Found
 
 SOMETHING_WRONG = 1
+RETENTION_DEFAULT_MS = 30 * 86_400_000
 app = typer.Typer(no_args_is_help=True)
 Stream = Annotated[str | None, typer.Option(help="Only this stream of the configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
@@ -31,21 +32,20 @@ def create(
         int | None, typer.Option(min=1, help="Partitions; default: those of the input, else 4.")
     ] = None,
     replication: Annotated[int, typer.Option(help="Replication factor; -1: the brokers' default.")] = -1,
-    retention: Annotated[str, typer.Option(help="How long readings are kept: 30d, or `forever`.")] = "30d",
+    retention: Annotated[
+        str | None, typer.Option(help="How long they are kept: 30d, or `forever`; default: as the input is, else 30d.")
+    ] = None,
     compacted: Annotated[
         bool, typer.Option("--compacted", help="Forecasts, accuracy and drift keep the newest of each series.")
     ] = False,
 ) -> None:
     """Create the input and output topics that are not there yet. Those that are there stay as they are."""
-    from stream_app.kafka.topics import FOREVER, TopicAdmin, streams_of, wanted
+    from stream_app.kafka.topics import TopicAdmin, streams_of, wanted
     from stream_app.schema_registry.our_schemas import register
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
-    try:
-        retention_ms = FOREVER if retention == "forever" else parse_duration_ms(retention)
-    except ValueError as error:
-        raise TidecastError(f"--retention: {error}") from None
+    wished_ms = _retention_ms(retention)
     admin = TopicAdmin(settings)
     there = admin.partitions()
     created = []
@@ -55,7 +55,10 @@ def create(
             raise TidecastError(
                 f"--partitions: expected {count}, as the input {spec.topic} has, found {partitions}. Leave it out."
             )
-        topics = wanted(name, spec, partitions=count, retention_ms=retention_ms, compacted=compacted)
+        retention_ms = wished_ms or (admin.retention_ms(spec.topic) if spec.topic in there else None)
+        topics = wanted(
+            name, spec, partitions=count, retention_ms=retention_ms or RETENTION_DEFAULT_MS, compacted=compacted
+        )
         created += admin.create(topics, replication)
     registered = register(settings, streams_of(settings, stream))
     console = Console()
@@ -67,6 +70,15 @@ def create(
         console.print("All topics are there already.")
     for subject, number in registered.items():
         console.print(f"schema {number} is that of {subject}", highlight=False, soft_wrap=True)
+
+
+def _retention_ms(text: str | None) -> int | None:
+    from stream_app.kafka.topics import FOREVER
+
+    try:
+        return FOREVER if text == "forever" else None if text is None else parse_duration_ms(text)
+    except ValueError as error:
+        raise TidecastError(f"--retention: {error}") from None
 
 
 @app.command()

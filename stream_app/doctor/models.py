@@ -26,7 +26,8 @@ def look_at_models(settings: Settings, now: datetime | None = None) -> Findings:
         return
     for stream, spec in settings.streams.items():
         try:
-            yield from _look(registry, stream, spec, now)
+            train = "tidecast train" if len(settings.streams) == 1 else f"tidecast train --stream {stream}"
+            yield from _look(registry, stream, spec, now, train)
         except (CoreError, TidecastError, OSError) as reason:
             yield error(
                 "model",
@@ -36,15 +37,20 @@ def look_at_models(settings: Settings, now: datetime | None = None) -> Findings:
             )
 
 
-def _look(registry: ModelRegistry, stream: str, spec: StreamSpec, now: datetime) -> Findings:
+def _look(registry: ModelRegistry, stream: str, spec: StreamSpec, now: datetime, train: str) -> Findings:
     version = registry.champion(stream)
     if version is None:
-        yield warning("model", stream, "no champion: the naive forecasts answer", "tidecast train")
+        yield warning("model", stream, "no champion: the naive forecasts answer", train)
         return
     manifest = registry.load(stream, version).manifest
     misfit = manifest.misfit(spec)
     if misfit:
-        yield error("model", stream, f"champion {version} is made for another stream: {misfit}", "tidecast train")
+        yield error(
+            "model",
+            stream,
+            f"champion {version} is made for another stream: {misfit}",
+            f"{train}; where another deployment learns in the same models.registry, give this one its own first",
+        )
         return
     days = (now - datetime.fromisoformat(manifest.created_at)).total_seconds() / 86_400
     if days > AGE_DAYS_MAX:

@@ -16,7 +16,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from model_core.durations import format_duration
 from model_core.spec import OUTPUT_KINDS, StreamSpec
 from stream_app.errors import TidecastError
-from stream_app.kafka.admin import Admin
+from stream_app.kafka.admin import Admin, NotAllowed
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -88,6 +88,13 @@ class TopicAdmin:
             name: (len(topic.partitions), min((len(p.replicas) for p in topic.partitions.values()), default=0))
             for name, topic in metadata.topics.items()
         }
+
+    def retention_ms(self, topic: str) -> int | None:
+        """How long a topic that is there is kept; None: this user may not look."""
+        try:
+            return self._configs([topic])[topic][0]
+        except NotAllowed:
+            return None
 
     def create(self, topics: list[Wanted], replication: int) -> list[Wanted]:
         """Those that were not there yet, created. -1: the brokers' default replication."""

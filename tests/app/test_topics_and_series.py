@@ -53,6 +53,15 @@ def test_created_topics_pass_the_check(configuration: str, capsys: pytest.Captur
     assert "expected 3" in capsys.readouterr().err
 
 
+def test_outputs_beside_an_input_that_is_there_are_kept_as_long(
+    configuration: str, create_topic: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a deployment that is put beside another one, on its log."""
+    create_topic("in", partitions=3, config={"retention.ms": "-1"})
+    assert run("topics", "create", "-c", configuration) == 0
+    assert run("topics", "check", "-c", configuration) == 0, capsys.readouterr().out
+
+
 def test_what_would_break_a_replay_is_said(
     configuration: str, create_topic: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
