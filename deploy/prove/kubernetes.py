@@ -16,6 +16,17 @@ from deploy.rendering import OVERLAYS, Object, objects, one, rendered
 STRICT = ("--dry-run=server", "--validate=strict")
 PROD = ("--namespace", "tidecast")
 WORKERS = "app.kubernetes.io/component=worker"
+ARGS = "{.spec.template.spec.containers[0].args}"
+# As docs/OPERATIONS.md has it.
+ROLLBACK = json.dumps(
+    [
+        {
+            "op": "replace",
+            "path": "/spec/template/spec/containers/0/args",
+            "value": ["models", "rollback", "--config", "/etc/tidecast/tidecast.toml"],
+        }
+    ]
+)
 # Registries are volumes that a cluster provides; nodes that are played have none.
 VOLUME = """
 apiVersion: v1
@@ -179,6 +190,12 @@ def rollout(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl(*PROD, "create", "job", "now", "--from=cronjob/tidecast-train")
     cluster.kubectl(*PROD, "wait", "--for=condition=complete", "job/now", "--timeout=60s")
     yield "training runs at once by `kubectl create job now --from=cronjob/tidecast-train`"
+    made = ("create", "job", "rollback", "--from=cronjob/tidecast-train", "--dry-run=client", "-o", "yaml")
+    cluster.apply(cluster.patched(cluster.kubectl(*PROD, *made), ROLLBACK))
+    cluster.kubectl(*PROD, "wait", "--for=condition=complete", "job/rollback", "--timeout=60s")
+    (words,) = json.loads(cluster.kubectl(*PROD, "get", "job/rollback", "-o", f"jsonpath=[{ARGS}]"))
+    expect(words[:2] == ["models", "rollback"], f"expected a job that rolls the model back, found {words}")
+    yield "a job made of the CronJob, with other words, rolls a model back, as docs/OPERATIONS.md says"
 
 
 def drain(cluster: Cluster) -> Iterator[str]:
