@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 
@@ -250,17 +251,28 @@ def network(found: list[Object]) -> Iterator[str]:
     denies = [p for p in policies if p["spec"]["podSelector"] == {} and not {"ingress", "egress"} & p["spec"].keys()]
     if not any(set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"} for policy in denies):
         yield "nothing denies by default"
-    opened = set()
     for policy in policies:
-        for way in ("ingress", "egress"):
-            for rule in policy["spec"].get(way, ()):
-                if not rule.get("from" if way == "ingress" else "to") or not rule.get("ports"):
-                    yield f"NetworkPolicy {policy['metadata']['name']} opens more than it names"
-                opened |= {port["port"] for port in rule.get("ports", ()) if way == "egress"}
-    servers = configuration(found).kafka.bootstrap_servers
-    for needed in (53, 6379, *(int(server.rsplit(":", 1)[1]) for server in servers.split(","))):
-        if needed not in opened:
-            yield f"nothing lets the workers out to port {needed}"
+        for way, side in (("ingress", "from"), ("egress", "to")):
+            if any(not rule.get(side) or not rule.get("ports") for rule in policy["spec"].get(way, ())):
+                yield f"NetworkPolicy {policy['metadata']['name']} opens more than it names"
+    for where, template in pod_templates(found).items():
+        labels = template["metadata"]["labels"]
+        own = [p["spec"] for p in policies if p["spec"]["podSelector"].get("matchLabels", {}).items() <= labels.items()]
+        opened = {port["port"] for spec in own for rule in spec.get("egress", ()) for port in rule.get("ports", ())}
+        needed = connects(configuration(found, where), where)
+        if opened != needed:
+            yield f"{where} connects to the ports {sorted(needed)}, and is let out to {sorted(opened)}"
+
+
+def connects(settings: Settings, where: str) -> set[int]:
+    """The ports that a process connects to: tests/security sees which servers each does."""
+    servers = {int(server.rsplit(":", 1)[1]) for server in settings.kafka.bootstrap_servers.split(",")}
+    if where == "Deployment/tidecast-worker":
+        servers.add(urlsplit(settings.redis.url).port or 6379)
+    for address in (settings.schema_registry.url, settings.models.registry):
+        if address and "://" in address:
+            servers.add(urlsplit(address).port or 443)
+    return servers | {53}
 
 
 def commands(found: list[Object]) -> Iterator[str]:

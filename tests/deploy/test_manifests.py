@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from deploy.prove.kubernetes import BROKEN as REFUSED
 from deploy.rendering import K8S, OVERLAYS, Object, kustomize, objects, one
+from tests.conftest import REPOSITORY
 from tests.deploy.rules import RULES, configuration
 
 
@@ -84,6 +86,18 @@ BROKEN: dict[str, tuple[str, Callable[[list[Object]], Any]]] = {
             ports=[{"protocol": "TCP", "port": 9092}]
         ),
     ),
+    "a way to Redis for the live page, which asks it nothing": (
+        "network",
+        lambda found: one(found, "NetworkPolicy", "tidecast-worker-to-redis")["spec"].update(
+            podSelector={"matchLabels": {"app.kubernetes.io/name": "tidecast"}}
+        ),
+    ),
+    "a schema registry that nobody may reach": (
+        "network",
+        lambda found: one(found, "ConfigMap", "tidecast-environment")["data"].update(
+            TIDECAST__SCHEMA_REGISTRY__URL="http://registry:8081"
+        ),
+    ),
     "no default": ("network", lambda found: found.remove(one(found, "NetworkPolicy", "default-deny"))),
     "a setting that does not exist": (
         "commands",
@@ -115,6 +129,12 @@ def test_what_is_broken_is_refused(what: str) -> None:
     found = objects("prod")
     change(found)
     assert list(RULES[rule](found)), what
+
+
+def test_the_page_about_operations_counts_them() -> None:
+    text = (REPOSITORY / "docs" / "OPERATIONS.md").read_text()
+    assert f"{len(BROKEN)} broken variants are refused" in text
+    assert f"refuses {len(REFUSED)} broken variants" in text
 
 
 def test_a_changed_configuration_rolls_the_workers() -> None:

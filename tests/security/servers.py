@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import psutil
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -53,6 +54,16 @@ class SecuredServers:
     @cached_property
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.kafka.address})
+
+    def connected(self, pid: int) -> set[str]:
+        """The servers of these that a process and its children have connections with, by name."""
+        ports = dict.fromkeys(self.kafka.ports.values(), "kafka") | {self.valkey.port: "redis"}
+        ports |= {int(proxy.address.rpartition(":")[2]): "redis" for proxy in self.redis.values()}
+        process = psutil.Process(pid)
+        found = [each for one in (process, *process.children(recursive=True)) for each in one.net_connections("tcp")]
+        served = {each.laddr.port for each in found if each.status == psutil.CONN_LISTEN}
+        begun = [each for each in found if each.raddr and each.laddr.port not in served]
+        return {ports.get(each.raddr.port, str(each.raddr)) for each in begun}
 
     def add_reader(self, user: str, password: str, *topics: str, describes: Sequence[str] = ()) -> None:
         """Who may read these topics, may know of those, and nothing else: no group, no other topic."""

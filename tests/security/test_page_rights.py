@@ -59,6 +59,7 @@ def test_a_user_of_its_own_with_read_on_what_is_shown(
         assert (series["series_id"], series["last_value"], series["status"]) == ("s0", 1.5, "ok")
         newest = asked(f"{url}/api/v1/streams/tides/forecast?series_id=s0")
         assert newest["quantiles"] == json.loads(value)["quantiles"]
+        assert secured.connected(api.process.pid) == {"kafka"}  # as the network policies have it
     else:
         named = f"This user may not read {prefix}.forecasts: give it Read on them."
         wait_until(lambda: asked(f"{url}/readyz")["reasons"].get("topics") == named, 30, "the right to be named")

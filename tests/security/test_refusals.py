@@ -218,6 +218,7 @@ def test_a_worker_forecasts_over_tls_with_the_least_rights_and_says_no_secret(
         worker = world.start(config)
         world.send(readings(data[first : first + 15], first=first))
         world.wait_for_forecasts("a", (first + 15) * 3, timeout_s=90)
+        assert secured.connected(worker.process.pid) == {"kafka", "redis"}  # as the network policies have it
         assert worker.stop() == 0
         logs += worker.log_path.read_text()
     assert worker.wait_for("assigned")["series"] == 3

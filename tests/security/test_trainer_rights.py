@@ -85,5 +85,6 @@ def test_who_follows_needs_to_read_what_workers_ask(
         assert "stream tides" in trainer.wait_for("training failed, the model in charge stays", 60)["error"]
     else:
         assert said[1].format(topic=world.topic) in trainer.wait_for(said[0], 60)["reason"]
+    assert secured.connected(trainer.process.pid) == {"kafka"}  # as the network policies have it
     assert trainer.stop() == 0
     assert "canary" not in trainer.log_path.read_text()
