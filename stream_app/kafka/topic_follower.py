@@ -128,7 +128,7 @@ class TopicFollower:
             elif error.code() == KafkaError._PARTITION_EOF:
                 # Behind the last message there may be markers of transactions, which are never handed out.
                 self._places[message.topic(), message.partition()] = message.offset()
-            else:
+            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # nobody wants its group, which is never joined
                 self.trouble = f"{message.topic()}: {error.str()}"
         return came
 

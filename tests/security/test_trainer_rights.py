@@ -26,7 +26,7 @@ def made(
     world.create(*topics.values())
     user = f"trainer-{uuid.uuid4().hex[:8]}"
     secured.add_reader(user, PASSWORD, *(topics[each] for each in reads), describes=[topics[each] for each in knows])
-    world.send(readings([[1.5], [2.5]]))
+    world.send(readings([[float(tick)] for tick in range(30)]))
     path = configure(folder / "t.toml", secured, "sasl", SCRAM | {"sasl.username": user, "sasl.password": PASSWORD})
     outputs = f'[streams.tides.outputs]\nprefix = "{world.topic}"\n[models]\nregistry = "{folder / "models"}"\n'
     path.write_text(path.read_text().replace("guarded.in", world.topic) + outputs)
@@ -83,6 +83,7 @@ def test_who_follows_needs_to_read_what_workers_ask(
     trainer = world.start(config, (TIDECAST, "train", "--follow"))
     if said is None:
         assert "stream tides" in trainer.wait_for("training failed, the model in charge stays", 60)["error"]
+        assert not [line for line in trainer.lines() if line["event"] == "requests to train are not heard"]
     else:
         assert said[1].format(topic=world.topic) in trainer.wait_for(said[0], 60)["reason"]
     assert secured.connected(trainer.process.pid) == {"kafka"}  # as the network policies have it
