@@ -167,21 +167,21 @@ class Pipeline:
         arrived: dict[Owned, Arrived] = {}
         for stream, messages in share.messages.items():
             self._traces.see(stream, messages)
-            ours = [owned for at, owned in self._owned.items() if at.stream == stream]
+            ours = {at.partition: owned for at, owned in self._owned.items() if at.stream == stream}
             with self._spent.on("decode"):
                 poll = self._decoders[stream](
                     self._streams[stream],
                     messages,
                     now_ms=self._now_ms(),
-                    replay=clock_verdicts(ours),
+                    replay=clock_verdicts(ours.values()),
                     partition_count=self._identities[stream].partition_count,
                 )
             for letter in poll.dead_letters:
-                self._leaving.add_dead_letter(self._owned[StreamPartition(stream, letter.partition)], letter)
+                self._leaving.add_dead_letter(ours[letter.partition], letter)
             for partition, rejected in poll.clock_rejections.items():
-                self._decisions.decide(self._owned[StreamPartition(stream, partition)], "clock", rejected=rejected)
+                self._decisions.decide(ours[partition], "clock", rejected=rejected)
             for partition, readings in poll.readings.items():
-                arrived[self._owned[StreamPartition(stream, partition)]] = Arrived(readings, messages)
+                arrived[ours[partition]] = Arrived(readings, messages)
             self._metrics.count_decoded(stream, poll)
             self._watch_format(stream, poll)
         return arrived
