@@ -18,7 +18,6 @@ from tests.app import forks
 from tests.app.running_worker import START_MS, STEP_MS, wait_until
 from tests.app.saved_states import saved_state
 from tests.chaos.broken_world import (
-    IMPATIENT,
     PATIENT_S,
     SERIES,
     BrokenWorld,
@@ -158,7 +157,7 @@ def tick_of(origin: str) -> int:
 
 
 def test_a_retention_shorter_than_the_window_is_said_by_the_check(world: BrokenWorld) -> None:
-    config = world.configure(limits=IMPATIENT)
+    config = world.configure(limits="")
     admin = AdminClient({"bootstrap.servers": world.bootstrap})
     entry = ConfigEntry("retention.ms", "60000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, world.topic, incremental_configs=[entry])
