@@ -7,6 +7,7 @@ With no state reading begins at the start of the log. Everything else is refused
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ class Restorer:
         self._store = store
         self._facts = facts
         self._identities = identities
+        # Whose offset is older than its state: since when, and when it was seen last (time.monotonic()).
+        self._behind: dict[StreamPartition, tuple[float, float]] = {}
 
     def restore(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Iterable[Owned]:
         """TidecastError where the state does not fit the log; StoreUnavailable, KafkaAway: later."""
@@ -159,16 +162,27 @@ class Restorer:
         )
         if committed is None or committed < next_offset:
             found = "none" if committed is None else str(committed)
-            raise StateMismatch(
+            expected = (
                 f"Expected the committed offset of {at} to be at least {next_offset}, as the state in Redis says; "
-                f"found {found}: the group was reset, or its offsets expired. {options}."
+                f"found {found}"
             )
+            self._wait_for_offset(at, expected)
+            raise StateMismatch(f"{expected}: the group was reset, or its offsets expired. {options}.")
         if first > next_offset:
             raise StateMismatch(
                 f"Expected the log of {at} to reach back to offset {next_offset}, where its state ends; it begins at "
                 f"{first}: readings were deleted before they were read. {options}."
             )
         return next_offset, committed
+
+    def _wait_for_offset(self, at: StreamPartition, found: str) -> None:
+        """KafkaAway at first: a coordinator that has just started may answer while it still reads its log (seen)."""
+        now = time.monotonic()
+        since, seen = self._behind.get(at, (now, now))
+        since = since if now < seen + self._timeout_s else now  # it was somebody else's meanwhile
+        self._behind[at] = since, now
+        if now < since + self._timeout_s:
+            raise KafkaAway(f"{found}. It is asked for again: a coordinator that has just started may not know it yet.")
 
     def _ends(self, consumer: Consumer, at: StreamPartition) -> tuple[int, int]:
         """(first offset, one after the last) of the log."""

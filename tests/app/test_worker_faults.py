@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
@@ -104,7 +105,7 @@ def test_a_group_that_was_reset_is_refused_until_a_person_says_how_to_go_on(
     world: World, rng: np.random.Generator
 ) -> None:
     data = values(rng, 30)
-    config = world.deployment("a")
+    config = world.deployment("a", limits='kafka_timeout = "3s"')
     worker = world.start(config)
     world.send(readings(data))
     world.wait_for_forecasts("a", 30 * 3)
@@ -124,6 +125,45 @@ def test_a_group_that_was_reset_is_refused_until_a_person_says_how_to_go_on(
     assert "offset 0" in forks.run("reset", "--config", str(config), "--to", "earliest").stdout
     world.start(config).wait_for("assigned")
     wait_until(lambda: len(world.published("a", "forecasts")) == 2 * 30 * 3, 30, "all forecasts once more")
+
+
+def test_an_offset_that_kafka_does_not_know_yet_is_waited_for(world: World, rng: np.random.Generator) -> None:
+    """As a coordinator answers that has just started and still reads its log."""
+    data = values(rng, 30)
+    config = world.deployment("a")
+    worker = world.start(config)
+    world.send(readings(data[:20]))
+    world.wait_for_forecasts("a", 20 * 3)
+    assert worker.stop() == 0
+    known = commit_offset(world, "a", 5)
+    again = world.start(config)
+    reason = again.wait_for("restoring waits")["reason"]
+    assert "found 5" in reason
+    assert known == 20 * 3
+    commit_offset(world, "a", known)
+    again.wait_for("assigned")
+    world.send(readings(data[20:], first=20))
+    world.wait_for_forecasts("a", 30 * 3)
+    assert len(world.published("a", "forecasts")) == 30 * 3
+    assert not [line for line in again.lines() if line["event"] == "worker ends"]
+
+
+def commit_offset(world: World, name: str, offset: int) -> int:
+    """Of the input's only partition, for a deployment's group, whether or not it has members. The one before.
+
+    Only a transaction may do that with a group in use, as one that knows of no members.
+    """
+    group = f"{world.topic}.{name}"
+    stranger = Consumer({"bootstrap.servers": world.bootstrap, "group.id": group})
+    before = stranger.committed([TopicPartition(world.topic, 0)], 30)[0].offset
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": f"{group}-stranger"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    at = [TopicPartition(world.topic, 0, offset)]
+    producer.send_offsets_to_transaction(at, stranger.consumer_group_metadata(), 30)
+    producer.commit_transaction(30)
+    stranger.close()
+    return int(before)
 
 
 def promote(world: World, config: Path, version: str, *, weight: float = 0.1) -> None:
