@@ -25,7 +25,8 @@ def wakes_too_late(world: World, seed: int, step: str, turns: int) -> Disturbed:
     sleeper = run.start("w0", at=step, nth=12, do="stop")
     sleeper.wait_for("assigned")
     for turn in range(1, turns + 1):
-        follows = {"at": step, "nth": 40, "do": "stop"} if turn < turns else {}
+        # long enough that it has taken over all, not a share, before it is its turn: nobody is awake otherwise
+        follows = {"at": step, "nth": 300, "do": "stop"} if turn < turns else {}
         heir = run.start(f"w{turn}", **follows)
         wait_until(lambda asleep=sleeper: suspended(asleep), PATIENT_S, f"suspended in {step}")
         run.recovered(time.monotonic())
