@@ -47,7 +47,8 @@ WITHOUT_BROKER = {
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # where no registry of models is, and none is left
     monkeypatch.setattr(producing, "BROKER_TIMEOUT_S", 0.5)
     monkeypatch.setattr(topic_follower, "QUESTION_TIMEOUT_S", 0.5)
     structlog.reset_defaults()  # as in a process of its own: another test may have set up a worker's log
