@@ -104,6 +104,9 @@ def _windows(spec: StreamSpec, bundle: Bundle, rows: int, origins: int, rng: np.
     center, scale = windows.mean(axis=1), windows.std(axis=1)
     holes = rng.random(size) < rng.uniform(0, HOLES_MAX, (rows, 1, 1))
     holes[holes[:, :, 0].mean(axis=1) > HOLES_MAX] = False
+    gap_max = bundle.manifest.gap_max
+    if gap_max is not None:  # with a longer gap at the end the ladder would answer
+        holes[:, length - 1 - min(gap_max, length - 1), 0] = False
     windows[holes] = np.nan
     known = center[:, None, width - future :] + scale[:, None, width - future :] * rng.normal(
         size=(rows, horizon, future)

@@ -8,6 +8,7 @@ import pytest
 from model_core import predictor as predicting
 from model_core.batches import RawForecast
 from model_core.errors import ModelFailed
+from model_core.export_vectors import golden_vectors
 from model_core.ladder import Reason, Rung
 from model_core.predictor import Predictor
 from model_core.sight import look
@@ -60,3 +61,23 @@ def test_a_row_that_is_not_finite_keeps_nothing_of_the_answer_before(rng) -> Non
         raw = predictor.answer(sight)
         assert raw.reason[3] == Reason.NON_FINITE
         assert np.isnan(raw.locations[3, Rung.MODEL]).all()
+
+
+@pytest.mark.parametrize("gap_max", [0, 2, None])
+def test_golden_windows_of_an_exported_model_end_so_that_it_is_asked(rng, gap_max: int | None) -> None:
+    bundle = make_bundle(rng, PLAIN, gap_max=gap_max)
+    vectors = golden_vectors(PLAIN, bundle, 64, seed=int(rng.integers(1000)))
+    assert np.isfinite(vectors.outputs["quantiles"]).all()
+
+
+def test_a_model_is_not_asked_where_more_of_the_newest_cells_are_missing_than_it_can_do_without(rng) -> None:
+    batch = make_batch(rng, 4)
+    for row, gap in enumerate((0, 1, 2, 3)):
+        batch.windows[row, LENGTH - gap :] = np.nan
+    usual, careful = (Predictor(PLAIN, make_bundle(rng, PLAIN, gap_max=most), device="cpu") for most in (None, 1))
+    sight = look(batch, HORIZON, again=True)
+    assert (usual.answer(sight).reason == Reason.OK).all()
+    raw = careful.answer(sight)
+    assert raw.reason.tolist() == [Reason.OK, Reason.OK, Reason.TOO_MANY_HOLES, Reason.TOO_MANY_HOLES]
+    same(raw, careful.raw(batch))
+    assert (usual.answer(look(batch, HORIZON)).reason == Reason.OK).all()
