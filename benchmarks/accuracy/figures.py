@@ -38,10 +38,12 @@ def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
     """One cell of the tables: offline, refitted once, refitted weekly, and both naive forecasts."""
     cell = f"{data.name}-{horizon}"
     sealed = Sealed(data)
-    fitted = ours.fit(sealed, horizon)
+    fitted, with_constants = (ours.fit(sealed, horizon, constants=constants) for constants in (False, True))
+    free = min(fitted, with_constants, key=lambda each: each.loss)
     network = ours.fit_network(sealed, fitted, horizon)
     half_life, half_lives = ours.choose_half_life(sealed, fitted, horizon)
-    method = fitted.method | {"half_life_days": half_life, "network": network.method}
+    constants = {"by_validation": free.constants, "validation_mse": [fitted.loss, with_constants.loss]}
+    method = fitted.method | {"half_life_days": half_life, "network": network.method, "constants": constants}
     rows = sealed.open(save_method(folder, cell, method), cell)
     first, last = judged_origins(horizon)
     offline = ours.serve(sealed.windows(rows, horizon), fitted.tensors, first, last)
@@ -52,6 +54,10 @@ def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
     faded = weekly
     if half_life is not None:
         faded, _ = ours.refit_weekly(sealed, fitted, rows, horizon, half_life_days=half_life)
+    freely = {"offline": offline.model, "refit weekly": weekly}
+    if free.constants:
+        freely["offline"] = ours.serve(sealed.windows(rows, horizon), free.tensors, first, last).model
+        freely["refit weekly"], _ = ours.refit_weekly(sealed, free, rows, horizon)
     means = ours.window_means(rows, horizon, first, last, CONTEXT)
     every = {
         "offline": offline.model,
@@ -62,6 +68,7 @@ def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
         "patch_mixer, refit once": mixed_once,
         "chosen, offline": offline.model if network.by_squares == RIDGE else mixed.model,
         "chosen, refit": weekly if network.by_squares == RIDGE else mixed_once,
+        **{f"constants by validation, {how}": errors for how, errors in freely.items()},
         "seasonal naive": offline.seasonal_naive,
         "last value": offline.last_value,
         "window mean": means,

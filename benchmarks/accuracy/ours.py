@@ -50,6 +50,12 @@ class Fitted:
     choice: Choice
     tensors: dict[str, AnyArray]
     fit_s: float  # processor seconds of the sums, the choice and the weights
+    constants: bool
+
+    @property
+    def loss(self) -> float:
+        """Squared error on the validation part."""
+        return self.choice.losses[self.choice.penalty, self.choice.prior, self.choice.lags]
 
     @property
     def method(self) -> dict[str, object]:
@@ -67,22 +73,24 @@ class Fitted:
         }
 
 
-def trainer(windows: TrainingWindows) -> RidgeTraining:
+def trainer(windows: TrainingWindows, *, constants: bool = False) -> RidgeTraining:
     """The protocol judges by squared error of the z-score. Its unit is the same for all spans: their sums add up.
 
-    No constants: what seven series did on average in one year is no drift to go by for a month ahead.
+    No constants, as in the literature: what seven series did on average in one year is no drift to go by for a month
+    ahead. What comes of leaving that to the validation part as well is shown beside it.
     """
-    return RidgeTraining(windows, SEASON, windows.ticks, squared=True, constants=False, spreads=np.ones(len(windows)))
+    ones = np.ones(len(windows))
+    return RidgeTraining(windows, SEASON, windows.ticks, squared=True, constants=constants, spreads=ones)
 
 
-def fit(sealed: Sealed, horizon: int) -> Fitted:
+def fit(sealed: Sealed, horizon: int, *, constants: bool = False) -> Fitted:
     """Sums of the training part alone, the choice by squared error on the validation part. The test part is closed."""
     began = time.process_time()
-    ridge = trainer(sealed.windows(sealed.train, horizon))
+    ridge = trainer(sealed.windows(sealed.train, horizon), constants=constants)
     sums = ridge.sums(*train_origins(horizon))
-    judge = trainer(sealed.windows(sealed.before_test, horizon))
+    judge = trainer(sealed.windows(sealed.before_test, horizon), constants=constants)
     choice = judge.choose(sums, *validation_origins(horizon))
-    return Fitted(sums, choice, ridge.solve(sums, choice), time.process_time() - began)
+    return Fitted(sums, choice, ridge.solve(sums, choice), time.process_time() - began, constants)
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,7 @@ def refit_once(
     (errors, processor seconds to refit, weights).
     """
     began = time.process_time()
-    ridge = trainer(sealed.windows(sealed.before_test, horizon))
+    ridge = trainer(sealed.windows(sealed.before_test, horizon), constants=fitted.constants)
     sums = fitted.sums + ridge.sums(TRAIN_END - horizon, VALIDATION_END - horizon)
     tensors = ridge.solve(sums, fitted.choice)
     spent = time.process_time() - began
@@ -210,14 +218,15 @@ def refit_weekly(
     known = TRAIN_END - horizon  # the first origin that is not in the sums
     sums = fitted.sums
     if half_life_days is not None:
-        sums = trainer(sealed.windows(sealed.train, horizon, half_life_days)).sums(*train_origins(horizon))
+        older = sealed.windows(sealed.train, horizon, half_life_days)
+        sums = trainer(older, constants=fitted.constants).sums(*train_origins(horizon))
     first, last = span or judged_origins(horizon)
     parts, spent = [], 0.0
     weeks = range(first, last, WEEK)
     for now in weeks:
         began = time.process_time()
         seen = rows[: now + 1]  # the cell at the origin is the newest
-        ridge = trainer(sealed.windows(seen, horizon, half_life_days))
+        ridge = trainer(sealed.windows(seen, horizon, half_life_days), constants=fitted.constants)
         complete = max(known, len(seen) - horizon)
         sums, known = ridge.grown(sums, known, complete), complete
         tensors = ridge.solve(sums, fitted.choice)

@@ -36,11 +36,13 @@ of the rival's pinball are measured, of the same forecasts:
 Coverage of the 80 % interval is over every step.
 """
 WHICH = """
-The ratio that was asked for comes with one that was measured before, .636. By what else was reported of it, it was
-taken against points ([decision 23](decisions/0023-a-network-beside-ridge.md)): the line to hold it against is the
-second, {points} here. Against tracked intervals {ratio} is what was reached; what was tried, and how far from .70 each
-of it stays, is in decisions [16](decisions/0016-a-corrector-for-each-series.md),
-[23](decisions/0023-a-network-beside-ridge.md) and [26](decisions/0026-what-better-forecasts-were-made-of.md).
+So a skill of .3 is reached against the naive forecasts as points (a ratio of {points}), and not against tracked
+intervals ({ratio}, a skill of {skill}), which is what was asked for. The ratio that came with the question, .636, was
+by what else was reported of it taken against points ([decision 23](decisions/0023-a-network-beside-ridge.md)): the line
+to hold it against is the second. What was tried to get below .70 against tracked intervals, and how far each of it
+comes, is in decisions [16](decisions/0016-a-corrector-for-each-series.md),
+[23](decisions/0023-a-network-beside-ridge.md), [26](decisions/0026-what-better-forecasts-were-made-of.md) and
+[27](decisions/0027-what-is-done-once-for-two-models.md).
 """
 AFTER_A_CHANGE = {"season 3": (0.75, 0.87), "seasons 10 to 20": (0.77, 0.83)}  # asked of the 80 % interval
 INJECTIONS = """## After something has changed
@@ -130,7 +132,8 @@ def _appliances(found: dict[str, Any], table: Table) -> str:
     ]
     told = "".join(_told(f"Missed by {way}", _missed(each)) for way, each in ways.items())
     head = ["channel", *ways, "better naive forecast", f"80 % coverage, {WAYS[0]}"]
-    which = WHICH.format(points=_share(best["against_points"]), ratio=_share(best["ratio"]))
+    ratio, points = best["ratio"], best["against_points"]
+    which = WHICH.format(points=_share(points), ratio=_share(ratio), skill=_share(1 - ratio))
     return "\n".join([APPLIANCES, table(["", "asked", *ways], lines) + told + which, table(head, channels)])
 
 
