@@ -67,6 +67,8 @@ class Watched:
                 "TIDECAST__HTTP__PORT": str(self.worker_port),
                 "TIDECAST__MODELS__REGISTRY": str(self.registry),
                 "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": str(REPOSITORY),  # what is proven is this tree, wherever the program was installed from
+                "HOME": str(Path.home()),  # kernels that are not there yet are compiled
                 **self._more,
             }
             self.tidecast("topics", "create", "--partitions=2", "--replication=1")
