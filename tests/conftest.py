@@ -89,6 +89,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         lock.release()
 
 
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has one configuration; here many are read in one, and a password of another test may be any word."""
+    monkeypatch.setattr("stream_app.settings.secrets._remembered", set())
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """The run's seed: the same for each test, so that one test alone repeats what it did among all."""

@@ -127,10 +127,12 @@ def token_server(secret: str) -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), Issuer)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/token"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/token"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_an_issuer_of_tokens_lets_in_and_a_wrong_secret_is_named(
