@@ -92,7 +92,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process has one configuration; here many are read in one, and a password of another test may be any word."""
-    monkeypatch.setattr("stream_app.settings.secrets._remembered", set())
+    monkeypatch.setattr("stream_app.settings.secrets._remembered", [])
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ log = structlog.get_logger(__name__)
 # Nobody processes on the thread that polls, so a long poll is no matter. It is also how long the client waits for an
 # answer about its partitions: a broker that restarted may have lost the question (seen), and five minutes are long.
 MAX_POLL_INTERVAL_MS = 120_000
-SESSION_TIMEOUT_MS = 45_000  # the client's default; a session may not be longer than the interval
 # librdkafka says "Connect failed" each 50 ms while a broker is away; its errors come to us through the calls as well.
 _client_log = logging.getLogger("librdkafka")
 _client_log.addHandler(logging.NullHandler())
@@ -44,16 +43,11 @@ def admin_properties(settings: Settings) -> dict[str, Any]:
     return _shared(settings, "admin") | settings.kafka.properties("admin")
 
 
-def max_poll_interval_ms(settings: Settings) -> int:
-    """Of the group's consumer."""
-    given = settings.kafka.properties("consumer")
-    session_ms = int(given.get("session.timeout.ms", SESSION_TIMEOUT_MS))
-    return int(given.get("max.poll.interval.ms", max(MAX_POLL_INTERVAL_MS, session_ms)))
-
-
 def consumer_properties(settings: Settings) -> dict[str, Any]:
     """The group's consumer."""
     member = {} if settings.instance_id is None else {"group.instance.id": settings.instance_id}
+    given = settings.kafka.properties("consumer")
+    session_ms = int(given.get("session.timeout.ms", 0))  # may not be longer than the interval
     return {
         **_shared(settings, "consumer"),
         "queued.min.messages": 200_000,
@@ -61,8 +55,8 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 5,  # the default of a second lets the queue run dry under load
         "fetch.wait.max.ms": 100,
         "topic.metadata.refresh.interval.ms": 30_000,  # a new partition is noticed before much is read on wrongly
-        **settings.kafka.properties("consumer"),
-        "max.poll.interval.ms": max_poll_interval_ms(settings),
+        "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, session_ms),
+        **given,
         **member,
         "group.id": settings.application_id,
         "partition.assignment.strategy": "cooperative-sticky",

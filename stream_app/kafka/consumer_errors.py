@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from stream_app.errors import TidecastError
 
@@ -15,6 +15,13 @@ FORBIDDEN = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "Read on the consumer group, which is its application_id",
 }
 FENCED = "fenced by other consumer with same group.instance.id"
+
+
+def is_forbidden(client: Consumer, topic: str, timeout_s: float) -> bool:
+    """Of a topic that the list of all topics lacks: it leaves out silently what a user may not describe, and who asks
+    by name is told. KafkaException when nobody answers."""
+    error = client.list_topics(topic, timeout=timeout_s).topics[topic].error
+    return error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
 class ClientMessage(Protocol):

@@ -70,14 +70,15 @@ class TopicFollower:
         return missing
 
     def _is_forbidden(self, topic: str) -> bool:
-        """A list of all topics leaves out silently what a user may not describe; who asks by name is told."""
-        from confluent_kafka import KafkaError, KafkaException
+        """As far as can be known: where nobody answers, it is only missing."""
+        from confluent_kafka import KafkaException
+
+        from stream_app.kafka.consumer_errors import is_forbidden
 
         try:
-            error = self._consumer.list_topics(topic, timeout=QUESTION_TIMEOUT_S).topics[topic].error
+            return is_forbidden(self._consumer, topic, QUESTION_TIMEOUT_S)
         except KafkaException:
             return False
-        return error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
     def refresh_ends(self) -> None:
         """Ask anew where the partitions end, for `caught_up`."""

@@ -51,6 +51,7 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
 
     from stream_app.kafka.admin import Admin
     from stream_app.kafka.clients import describe_error, reader_properties
+    from stream_app.kafka.consumer_errors import is_forbidden
 
     decode = decoder(spec, schemas_of(settings))
     properties = reader_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
@@ -62,9 +63,7 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
     consumer = Consumer(properties | {"group.id": f"{settings.application_id}.train"})
     try:
         if spec.topic not in known:
-            # A list of all topics leaves out what a user may not describe; who asks by name is told.
-            error = consumer.list_topics(spec.topic, timeout=QUESTION_TIMEOUT_S).topics[spec.topic].error
-            if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            if is_forbidden(consumer, spec.topic, QUESTION_TIMEOUT_S):
                 raise _forbidden(spec)
             raise TidecastError(
                 f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. "

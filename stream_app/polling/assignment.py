@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 
 from stream_app.checkpoints import StoreUnavailable
 from stream_app.errors import KafkaAway
-from stream_app.kafka.clients import max_poll_interval_ms
+from stream_app.kafka.clients import consumer_properties
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned, Receipt
 from stream_app.polling.poll_batch import Assigned, Lost, Released, Rewound
@@ -35,7 +35,7 @@ class Assignment:
     def __init__(self, settings: Settings, *, restorer: Restorer, health: Health) -> None:
         self._restorer = restorer
         self._health = health
-        share_ms = REVOCATION_SHARE * max_poll_interval_ms(settings)
+        share_ms = REVOCATION_SHARE * int(consumer_properties(settings)["max.poll.interval.ms"])
         self._deadline_s = min(share_ms, settings.limits.revocation_deadline) / 1000
         self.owned: dict[StreamPartition, Owned] = {}
 

@@ -19,4 +19,4 @@ def give_way(nice: int) -> None:
     now = os.nice(nice)
     if nice and os.getsid(0) == os.getpid():  # not a session that others are in, such as a shell's
         with suppress(OSError):
-            AUTOGROUP.write_text(str(min(now, 19)))
+            AUTOGROUP.write_text(str(now))

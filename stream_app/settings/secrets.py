@@ -55,19 +55,20 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted((form for form in forms if len(form) >= SECRET_CHARS_MIN), key=len, reverse=True))
 
 
-# Of every configuration that this process has read: a sentence is written where nobody has the settings at hand.
-_remembered: set[str] = set()
+# Of every configuration that this process has read, the longest first: a sentence is written where nobody has the
+# settings at hand.
+_remembered: list[str] = []
 
 
 def remember(settings: Settings) -> None:
     """From now on `hidden` knows the secrets of these settings."""
     with suppress(TidecastError):  # a properties file that is not there; whoever needs it says so
-        _remembered.update(secrets_of(settings))
+        _remembered[:] = sorted({*_remembered, *secrets_of(settings)}, key=len, reverse=True)
 
 
 def hidden(text: str) -> str:
     """What somebody will read, without the passwords of addresses and without any secret that was remembered."""
-    return str(redact(without(sorted(_remembered, key=len, reverse=True), text)))
+    return str(redact(without(_remembered, text)))
 
 
 def without(secrets: Iterable[str], text: str) -> str:
