@@ -22,7 +22,8 @@ def test_a_session_gives_way_when_nobody_else_is_in_it(alone: bool) -> None:
     # Without a session of its own it is in that of this test, which is to go on as before.
     command = [sys.executable, "-c", TELLS]
     told = subprocess.run(command, start_new_session=alone, capture_output=True, text=True, check=True).stdout
-    nice, before, after = told.split("\n")[:3]  # `/autogroup-12 nice 7`; nothing where a control group weighs the session
+    # Lines as `/autogroup-12 nice 7`; nothing where a control group weighs the session.
+    nice, before, after = told.split("\n")[:3]
     own = subprocess.run([sys.executable, "-c", "import os; print(os.nice(0))"], capture_output=True, text=True).stdout
     assert int(nice) == min(19, int(own) + 7)
     assert after == (f"{before.split()[0]} nice {nice}" if alone and before else before)
