@@ -15,6 +15,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.api import measure_api
+from benchmarks.backlog import measure_backlog
+from benchmarks.comings_and_goings import measure_comings_and_goings
 from benchmarks.figure import QUICK, Asked, Figure, Measure, Sizes
 from benchmarks.large import measure_large
 from benchmarks.latency import measure_latency
@@ -31,6 +33,8 @@ FIGURES: dict[str, tuple[str, Measure]] = {
     "w1": ("W1", measure_w1),
     "packs": ("Packs of 100 readings", measure_packs),
     "staggered": ("Staggered series", measure_staggered),
+    "backlog": ("A backlog of five million", measure_backlog),
+    "comings": ("Workers that come and go", measure_comings_and_goings),
     "two": ("Two processes", measure_two_processes),
     "latency": ("Latency", measure_latency),
     "large": ("100,000 series × 512: memory and recovery", measure_large),

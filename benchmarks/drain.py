@@ -6,6 +6,7 @@ fetch is) until the broker has the commit of the last reading, so everything is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,16 +53,19 @@ class Drained:
         return asdict(self) | {"rate": self.rate, "redis_commands_per_reading": self.redis_commands / self.readings}
 
 
-def drain(deployment: Deployment, *, count: bool = True) -> Drained:
-    """The workload's topic is there and filled; the deployment's outputs are made and removed here."""
+def drain(deployment: Deployment, *, count: bool = True, look: Callable[[Worker], None] = lambda _: None) -> Drained:
+    """The workload's topic is there and filled; the deployment's outputs are made and removed here.
+
+    `look` sees the worker again and again while it drains.
+    """
     deployment.create()
     try:
-        return _drain(deployment, count=count)
+        return _drain(deployment, count=count, look=look)
     finally:
         deployment.delete()
 
 
-def _drain(deployment: Deployment, *, count: bool) -> Drained:
+def _drain(deployment: Deployment, *, count: bool, look: Callable[[Worker], None]) -> Drained:
     workload, stage = deployment.workload, deployment.stage
     progress = GroupProgress(stage.bootstrap, deployment.name, workload.topic, workload.partitions)
     commands = stage.redis_commands()
@@ -69,7 +73,12 @@ def _drain(deployment: Deployment, *, count: bool) -> Drained:
     try:
         began = worker.assigned(workload.partitions)["at"]
         timeout_s = DRAIN_MIN_S + workload.readings / SLOWEST
-        ended = progress.wait(workload.messages, timeout_s, worker.child.require_running)
+
+        def check() -> None:
+            worker.child.require_running()
+            look(worker)
+
+        ended = progress.wait(workload.messages, timeout_s, check)
         cpu_seconds, threads = worker.cpu_seconds(), worker.thread_seconds()
         rss, metrics = worker.rss_bytes(), worker.metrics()
         worker.stop()

@@ -67,6 +67,8 @@ class Sizes:
     series: int = 10_000
     ticks: int = 300
     packed_ticks: int = 600
+    backlog_ticks: int = 500
+    comings_ticks: int = 2_000
     live_seconds: int = 20
     live_rate: int = 20_000
     large_series: int = 100_000
@@ -88,6 +90,8 @@ QUICK = Sizes(
     series=2_000,
     ticks=100,
     packed_ticks=100,
+    backlog_ticks=200,
+    comings_ticks=1_000,
     live_seconds=5,
     live_rate=4_000,
     large_series=2_000,
