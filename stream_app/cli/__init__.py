@@ -1,185 +1,22 @@
-"""The `tidecast` command line: one file a command, wired here by hand.
+"""`tidecast`: command_line.py knows the commands, and there is one file for each.
 
-Only the module of the command that was asked for is imported, and the modules import what is heavy (torch, faust,
-confluent_kafka) inside their functions: `tidecast --help` answers at once.
+Nothing is imported above: whoever presses Ctrl-C while the rest of us still comes in is answered as well.
 """
 
-import importlib
-import importlib.metadata
-import inspect
-import sys
-import threading
-import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Annotated, Any
-
-import typer
-from typer.core import TyperGroup
-
-from stream_app.cli.options import INTERRUPTED
-from stream_app.errors import TidecastError
-
-USER_ERROR = 2
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-@dataclass(frozen=True)
-class Command:
-    """`target` is "module:attribute": a function with typer's annotations, or a typer.Typer with subcommands."""
-
-    target: str
-    help: str
-
-    def load(self) -> Any:
-        module, attribute = self.target.split(":")
-        return getattr(importlib.import_module(module), attribute)
-
-
-# To add a command: one line here, one file beside this one. The order is that of `tidecast --help`.
-COMMANDS = {
-    "worker": Command("stream_app.cli.worker:worker", "Turn readings into forecasts until told to stop."),
-    "services": Command("stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."),
-    "demo": Command("stream_app.cli.demo:demo", "The whole story on real data, in about two minutes."),
-    "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
-    "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
-    "api": Command("stream_app.cli.api:api", "The live page, and forecasts over HTTP, read-only."),
-    "train": Command("stream_app.cli.train:train", "Learn a model from history; it takes charge if it is better."),
-    "backtest": Command("stream_app.cli.backtest:backtest", "All models side by side on a log, as they would serve."),
-    "models": Command("stream_app.cli.models:app", "Models of a stream: list, show, report, promote, export …"),
-    "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),
-    "doctor": Command("stream_app.cli.doctor:doctor", "Look at a whole set-up, and say what to do about it."),
-    "topics": Command("stream_app.cli.topics:app", "Create or check the topics of a stream."),
-    "reset": Command("stream_app.cli.reset:reset", "Move a stopped deployment to another place in its input."),
-    "dead-letters": Command("stream_app.cli.dead_letters:app", "Unusable input: list, show, requeue, accept."),
-    "series": Command("stream_app.cli.series:app", "Delete series from the state."),
-    "speed": Command("stream_app.cli.speed:speed", "What a forecast costs, by device, horizon, batch and format."),
-    "schema": Command("stream_app.cli.schema:schema", "JSON Schemas of the published messages."),
-}
-
-
-class _Commands(TyperGroup):
-    """Ctrl-C ends a command that says nothing of its own about it: a word, no traceback, 128 + SIGINT."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            sys.stderr.write("\nStopped.\n")
-            raise typer.Exit(INTERRUPTED) from None
-
-
-def build_app(chosen: str | None) -> typer.Typer:
-    """The command line with the chosen command loaded, and a name and a help text for each of the others."""
-    app = typer.Typer(
-        name="tidecast",
-        cls=_Commands,
-        help="Turns a Kafka topic of readings into a Kafka topic of calibrated forecasts.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_options)
-    for name, command in COMMANDS.items():
-        target = command.load() if name == chosen else _not_loaded
-        if isinstance(target, typer.Typer):
-            for sub in target.registered_commands:
-                sub.help = _paragraphs(sub.callback)
-            app.add_typer(target, name=name, help=command.help)
-        elif name == chosen:
-            app.command(name, help=_paragraphs(target))(target)  # which says more than the line in the list
-        else:
-            app.command(name, help=command.help)(target)
-    return app
-
-
-def _paragraphs(command: Any) -> str:
-    """Its docstring, without the line breaks of the source: a terminal has its own."""
-    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point. A TidecastError is the user's to mend: its sentence, no traceback, exit code 2."""
-    if arguments is None:  # the process is ours
-        sys.excepthook = _show_failure
-        threading.excepthook = lambda ended: _show_failure(ended.exc_type, ended.exc_value, ended.exc_traceback)
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = next((word for word in words if not word.startswith("-")), None)
+def main(arguments: "Sequence[str] | None" = None) -> None:
+    """The entry point. None: the process is ours, its arguments and its signals too."""
     try:
-        build_app(chosen)(args=words, prog_name="tidecast")
-    except TidecastError as error:
-        if _shown.debug:
-            raise
-        _tell(f"tidecast: {error}\n")
-        raise SystemExit(USER_ERROR) from None
-    except KeyboardInterrupt:  # while the command's module was being imported
-        raise SystemExit(INTERRUPTED) from None
-    except Exception as error:
-        sentence = _of_a_server(error) or _of_a_file(error)
-        if sentence is None or _shown.debug:
-            raise
-        _tell(f"tidecast: {sentence}\n")
-        raise SystemExit(USER_ERROR) from None
+        if arguments is None:
+            from stream_app.cli import interrupts
 
+            interrupts.leave_at_once()
+        from stream_app.cli.command_line import run
 
-def _of_a_server(error: Exception) -> str | None:
-    """What a client of Kafka or Redis could not do, where no part of ours had a better sentence for it."""
-    for package, name, settings in (
-        ("confluent_kafka", "KafkaException", "[kafka]"),
-        ("redis", "RedisError", "[redis]"),
-    ):
-        module = sys.modules.get(package)
-        if module is not None and isinstance(error, getattr(module, name)):
-            return f"{error}. `tidecast doctor` looks at what {settings} says, piece by piece."
-    return None
-
-
-def _of_a_file(error: Exception) -> str | None:
-    """What the system refused, where no part of ours had a better sentence for it: no such folder, no right."""
-    if not isinstance(error, OSError) or error.filename is None:
-        return None
-    return f"{error.filename}: {error.strerror}. `tidecast --debug …` shows what was being done."
-
-
-def _show_failure(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
-    """A traceback as Python writes it, but what a library quotes of the settings."""
-    if not issubclass(kind, SystemExit):  # of a thread
-        _tell("".join(traceback.format_exception(kind, error, at)))
-
-
-def _tell(text: str) -> None:
-    from stream_app.settings.secrets import hidden
-
-    sys.stderr.write(hidden(text))
-
-
-@dataclass
-class _Shown:
-    debug: bool = False
-
-
-_shown = _Shown()
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"tidecast {importlib.metadata.version('tidecast')}")
-        raise typer.Exit
-
-
-def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="TIDECAST_DEBUG", help="Show where an error came from.")
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
-    ] = False,
-) -> None:
-    _shown.debug = debug
-
-
-def _not_loaded() -> None:
-    raise AssertionError("a command that was not asked for was run")
-
-
-__all__ = ["COMMANDS", "Command", "build_app", "main"]
+        run(arguments)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stream_app.cli.options import INTERRUPTED, SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
+from stream_app.cli.interrupts import INTERRUPTED
+from stream_app.cli.options import SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
 from stream_app.kafka.producing import parse_rate
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import typer
 
 from stream_app.errors import TidecastError
 
-INTERRUPTED = 130  # exit code: 128 + SIGINT
 DEFAULT_FILE = Path("tidecast.toml")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 

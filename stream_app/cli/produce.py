@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from stream_app.cli.options import INTERRUPTED, SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
+from stream_app.cli.interrupts import INTERRUPTED
+from stream_app.cli.options import SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.producing import (

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream_app.cli.interrupts import INTERRUPTED
 from stream_app.cli.options import (
     DEFAULT_FILE,
-    INTERRUPTED,
     Config,
     FileOfReadings,
     SeriesColumn,

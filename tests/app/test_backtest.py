@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from model_core.backtest import play
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from stream_app.cli import build_app
 from stream_app.cli.backtest import show
+from stream_app.cli.command_line import build_app
 from stream_app.errors import TidecastError
 from stream_app.models.registry import ModelRegistry
 from stream_app.training import backtest_job, train_job

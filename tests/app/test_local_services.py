@@ -14,7 +14,8 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from stream_app.cli import build_app, main
+from stream_app.cli import main
+from stream_app.cli.command_line import build_app
 from stream_app.errors import TidecastError
 from stream_app.local_services import LocalServices, kafka_jars
 from stream_app.local_services.kafka_server import broker_properties, new_cluster_id
@@ -301,7 +302,7 @@ def test_without_jars_the_two_other_ways_are_named(tmp_path, monkeypatch):
 
 def test_help_imports_nothing_heavy():
     program = (
-        "import sys; from stream_app.cli import build_app; build_app(None);"
+        "import sys; from stream_app.cli.command_line import build_app; build_app(None);"
         "print([name for name in ('torch', 'numpy', 'faust', 'confluent_kafka', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -9,10 +9,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import structlog
 
-from stream_app.cli import COMMANDS, main
+from stream_app.cli import main
+from stream_app.cli.command_line import COMMANDS
 from stream_app.kafka import producing, topic_follower
 from tests.conftest import REPOSITORY
 
@@ -236,3 +238,32 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path, words: tuple[
         connection.close()
     assert running.returncode == 130, said
     assert "Traceback" not in said
+
+
+# The n-th import of the process is when the signal comes: whatever is being loaded, whatever callback runs then.
+INTERRUPTED_AT = """
+import signal, sys
+left = int(sys.argv.pop(1))
+
+def heard(event, _):
+    global left
+    left -= event == "import"
+    if left == 0 and event == "import":
+        signal.raise_signal(signal.SIGINT)
+
+sys.addaudithook(heard)
+from stream_app.cli import main
+main()
+"""
+FIRST, LAST = 3, 500  # of `tidecast config show`; the first two are that of our own package
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_ctrl_c_while_modules_come_in_shows_no_traceback(tmp_path: Path, rng: np.random.Generator, part: int) -> None:
+    """From the first module to the last; behind the last one the command is over, and all was said."""
+    (tmp_path / "tidecast.toml").write_text(TEXT)
+    at = FIRST if part == 0 else int(rng.integers(FIRST, LAST))
+    command = [sys.executable, "-c", INTERRUPTED_AT, str(at), "config", "show"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr, f"at import {at}: {done.stderr}"
+    assert done.returncode == 130 or (done.returncode == 0 and "tides" in done.stdout), at

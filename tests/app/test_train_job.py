@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner
 
-from stream_app.cli import build_app
+from stream_app.cli.command_line import build_app
 from stream_app.errors import TidecastError
 from stream_app.kafka import topic_history
 from stream_app.models.registry import ModelRegistry

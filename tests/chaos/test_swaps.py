@@ -14,7 +14,7 @@ import redis
 from typer.testing import CliRunner
 
 from model_core.shadow_offsets import ShadowOffsets
-from stream_app.cli import build_app
+from stream_app.cli.command_line import build_app
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
 from stream_app.settings import Settings

@@ -11,7 +11,7 @@ import typer
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stream_app.cli import build_app
+from stream_app.cli.command_line import build_app
 from stream_app.errors import TidecastError
 from stream_app.settings import Settings
 from stream_app.settings.sources import PREFIX

@@ -153,7 +153,7 @@ def test_a_worker_that_waits_for_redis_and_for_schemas(secured: SecuredServers, 
 
 FAILING = """
 import sys, threading
-from stream_app import cli
+from stream_app.cli import command_line, main
 
 def fail(settings):
     raise ValueError(f"cannot reach {settings.redis.url} with {settings.kafka.client['sasl.password']}")
@@ -166,8 +166,8 @@ def command(**_):
     thread.join()
     fail(settings)
 
-cli.build_app = lambda chosen: command
-cli.main()
+command_line.build_app = lambda chosen: command
+main()
 """
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from model_core.spec import StreamSpec
-from stream_app.cli import COMMANDS
+from stream_app.cli.command_line import COMMANDS
 from stream_app.wire.json import decode
 from tests.app.polls import message
 from tests.tidy.test_tidy import REPOSITORY, files, relative

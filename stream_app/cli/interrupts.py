@@ -1,0 +1,56 @@
+"""Ctrl-C at any moment of a command: exit code 130, no traceback.
+
+A command at work ends in order, by KeyboardInterrupt. Before, while modules come in, and after, while the interpreter
+goes, there is nothing to end, and many a callback in which an exception is only printed: there the process just ends.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+INTERRUPTED = 130  # exit code: 128 + SIGINT
+AGAIN_S = 0.01
+
+
+def leave_at_once() -> None:
+    """From now on. What ignores Ctrl-C, as a shell has it of what runs in the background, goes on ignoring it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+        sys.unraisablehook = _not_lost
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """While entered, Ctrl-C is a KeyboardInterrupt again; of a process that is not ours nothing changes."""
+    ours = signal.getsignal(signal.SIGINT) is _leave
+    try:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(_number: int, _frame: Any) -> None:
+    for said in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or in the middle of a write
+            said.flush()
+    os._exit(INTERRUPTED)
+
+
+def _not_lost(ignored: sys.UnraisableHookArgs) -> None:
+    """A KeyboardInterrupt that came in a callback, where nobody can catch it, comes again."""
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+    again = threading.Timer(AGAIN_S, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
