@@ -15,7 +15,6 @@ from stream_app.app import create_app
 from stream_app.errors import TidecastError
 from stream_app.observability.logs import configure_logs
 from stream_app.runtime.memory import few_arenas
-from stream_app.settings.secrets import secrets_of
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -29,7 +28,8 @@ def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT (exit code 0) or a failure (1). Raises SystemExit."""
     if not settings.streams:
         raise TidecastError("streams: expected at least one [streams.NAME] with topic and freq, found none.")
-    configure_logs(settings.log_level, json=settings.log_format == "json", secrets=secrets_of(settings))
+    settings.require_properties()
+    configure_logs(settings.log_level, json=settings.log_format == "json")
     faulthandler.enable()  # a crash in a library says where, instead of nothing
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what they have to say of a failure, we have said

@@ -29,7 +29,7 @@ from stream_app.observability.health import Readiness, listen
 from stream_app.observability.logs import configure_logs
 from stream_app.pages import shell
 from stream_app.runtime.giving_way import give_way
-from stream_app.settings.secrets import hidden, secrets_of
+from stream_app.settings.secrets import hidden
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -41,7 +41,8 @@ REQUESTS_AT_ONCE_MAX = 200
 
 def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. TidecastError when it cannot begin."""
-    configure_logs(settings.log_level, json=settings.log_format == "json", secrets=secrets_of(settings))
+    settings.require_properties()
+    configure_logs(settings.log_level, json=settings.log_format == "json")
     if not settings.streams:
         raise TidecastError("streams: expected at least one [streams.NAME] to show, found none.")
     require_safe(settings.api)

@@ -102,10 +102,10 @@ def _follow(settings: Settings, stream: str, every: str | None) -> None:
 
     from model_core.durations import parse_duration_ms
     from stream_app.observability.logs import configure_logs
-    from stream_app.settings.secrets import secrets_of
     from stream_app.training.train_service import TrainService
 
-    configure_logs(settings.log_level, json=settings.log_format == "json", secrets=secrets_of(settings))
+    settings.require_properties()
+    configure_logs(settings.log_level, json=settings.log_format == "json")
     try:
         every_s = parse_duration_ms(every) / 1000 if every else None
     except ValueError as error:

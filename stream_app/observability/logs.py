@@ -2,23 +2,20 @@
 
 import logging
 import sys
-from collections.abc import Iterable
 from typing import Any, TextIO
 
 import structlog
 
-from stream_app.settings.secrets import hidden, without
+from stream_app.settings.secrets import hidden
 
 # These say little and often; their warnings stay.
 _TALKATIVE = ("faust", "mode", "aiohttp", "aiokafka", "asyncio", "urllib3", "botocore", "fsspec", "uvicorn")
 
 
-def configure_logs(
-    level: str = "info", *, json: bool = True, stream: TextIO | None = None, secrets: Iterable[str] = ()
-) -> None:
+def configure_logs(level: str = "info", *, json: bool = True, stream: TextIO | None = None) -> None:
     """Route all logging through one formatter. Called once by the command that runs; calling again replaces it.
 
-    `secrets` stand in no line, whoever has written it.
+    Secrets of the settings stand in no line, whoever has written it: a library quotes them, too.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -40,7 +37,7 @@ def configure_logs(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering, hiding(secrets)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering, _hide],
         )
     )
     root = logging.getLogger()
@@ -61,7 +58,5 @@ def configure_logs(
     )
 
 
-def hiding(secrets: Iterable[str]) -> Any:
-    """The last processor of a line: what a library quotes of its settings must not get out."""
-    known = tuple(secrets)
-    return lambda _logger, _method, line: hidden(without(known, line))
+def _hide(_logger: Any, _method: str, line: Any) -> str:
+    return hidden(line)

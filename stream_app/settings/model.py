@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from model_core.durations import DurationMs
 from model_core.spec import OUTPUT_KINDS, StreamSpec, Strict, setting
+from stream_app.errors import TidecastError
 from stream_app.settings.kafka_properties import Properties, read_properties_file, refused
 from stream_app.settings.problems import configuration_error, unknown_stream
 from stream_app.settings.secrets import remember
@@ -325,8 +327,13 @@ class Settings(BaseSettings):
             settings = cls(**values)
         except ValidationError as error:
             raise configuration_error(cls, error, where, variables) from None
-        remember(settings)
+        with suppress(TidecastError):  # a properties file that is no good; whoever needs it says so
+            settings.require_properties()
         return settings
+
+    def require_properties(self) -> None:
+        """TidecastError when the properties file is no good: who runs on asks at once, before waiting for anybody."""
+        remember(self)
 
     @property
     def is_strict(self) -> bool:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-
-from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -61,21 +58,16 @@ _remembered: list[str] = []
 
 
 def remember(settings: Settings) -> None:
-    """From now on `hidden` knows the secrets of these settings."""
-    with suppress(TidecastError):  # a properties file that is not there; whoever needs it says so
-        _remembered[:] = sorted({*_remembered, *secrets_of(settings)}, key=len, reverse=True)
+    """From now on `hidden` knows the secrets of these settings. TidecastError when their properties file is no good."""
+    _remembered[:] = sorted({*_remembered, *secrets_of(settings)}, key=len, reverse=True)
 
 
 def hidden(text: str) -> str:
     """What somebody will read, without the passwords of addresses and without any secret that was remembered."""
-    return str(redact(without(_remembered, text)))
-
-
-def without(secrets: Iterable[str], text: str) -> str:
-    for secret in secrets:
+    for secret in _remembered:
         if secret in text:
             text = text.replace(secret, REDACTED)
-    return text
+    return str(redact(text))
 
 
 def _secrets(value: Any, key: str = "") -> Iterator[str]:

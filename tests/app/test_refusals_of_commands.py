@@ -114,6 +114,17 @@ def test_no_stream_at_all(capfd: pytest.CaptureFixture[str], tmp_path: Path, com
     assert "[streams.NAME]" in refused(capfd, tmp_path, TEXT.replace(STREAM, ""), command)
 
 
+@pytest.mark.parametrize("words", [("worker",), ("train", "--follow"), ("api",)])
+def test_a_properties_file_that_is_no_good_is_refused_before_anybody_is_waited_for(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    handed_out = tmp_path / "client.properties"
+    text = TEXT.replace("[kafka]", f"[kafka]\nproperties_file = '{handed_out}'")
+    assert f"expected a readable text file, found {handed_out}" in refused(capfd, tmp_path, text, *words)
+    handed_out.write_text("security.protocol SSL\n")
+    assert f"{handed_out}, line 1: expected key=value" in refused(capfd, tmp_path, text, *words)
+
+
 @pytest.mark.parametrize("command", ["train", "backtest", "watch"])
 def test_which_of_several_streams_is_asked(capfd: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
     said = refused(capfd, tmp_path, TEXT + STREAM.replace("tides", "waves"), command)

@@ -13,7 +13,7 @@ import structlog
 from stream_app.cli import main
 from stream_app.observability.logs import configure_logs
 from stream_app.settings import Settings
-from stream_app.settings.secrets import redact, secrets_of
+from stream_app.settings.secrets import redact
 
 CANARY = 'canary-"ü/4711'
 ENCODED = "canary-%22%C3%BC%2F4711"
@@ -99,7 +99,7 @@ def test_a_mistake_in_a_properties_file_is_named_without_its_value(tmp_path: Pat
 def test_no_line_of_a_log_holds_a_secret_whoever_wrote_it(config: Path, as_json: bool) -> None:
     settings, stream = Settings.load(config, {}), io.StringIO()
     root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.getLogger().level
-    configure_logs("debug", json=as_json, stream=stream, secrets=secrets_of(settings))
+    configure_logs("debug", json=as_json, stream=stream)
     try:
         log = structlog.get_logger("test")
         log.info("settings", kafka=settings.kafka.properties("producer"), url=settings.redis.url)
