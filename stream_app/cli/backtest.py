@@ -14,12 +14,9 @@ from stream_app.cli.options import (
     DEFAULT_FILE,
     Config,
     FileOfReadings,
+    Layout,
     Page,
-    SeriesColumn,
-    TimeColumn,
-    TimestampUnit,
-    Timezone,
-    ValueColumn,
+    with_layout,
 )
 from stream_app.cli.train import progress_bar, require_torch, time_ms
 
@@ -27,15 +24,12 @@ HORIZON_WIDTH = 9  # a column of losses, with the gap beside it
 OTHER_COLUMNS = 54  # a version's name, and the three columns that are always there
 
 
+@with_layout
 def backtest(
     config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="The stream; needless when there is only one.")] = None,
     file: FileOfReadings = None,
-    timezone: Timezone = "UTC",
-    series_column: SeriesColumn = None,
-    time_column: TimeColumn = None,
-    value_column: ValueColumn = None,
-    timestamp_unit: TimestampUnit = None,
+    layout: Layout = Layout(),
     start: Annotated[
         str | None, typer.Option("--from", help="Judge origins from this time on; default the middle of the log.")
     ] = None,
@@ -50,7 +44,6 @@ def backtest(
     require_torch()
     from stream_app.pages.backtest_page import backtest_page
     from stream_app.settings import Settings
-    from stream_app.tables import TableFile
     from stream_app.training import backtest_job
 
     settings = Settings.load(config)
@@ -60,7 +53,7 @@ def backtest(
         report = backtest_job.run(
             settings,
             name,
-            file=TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit) if file else None,
+            file=layout.of(file) if file else None,
             start_ms=time_ms(start, "--from") if start else None,
             versions=model or (),
             on_progress=lambda what, share: bar.update(task, description=what, completed=share),

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from stream_app.cli.interrupts import INTERRUPTED
-from stream_app.cli.options import SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
+from stream_app.cli.options import Layout, with_layout
 from stream_app.kafka.producing import parse_rate
 
 if TYPE_CHECKING:
@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 STAY_LOOK_S = 0.2
 
 
+@with_layout
 def demo(
     data: Annotated[Path | None, typer.Option(help="Your own file: CSV (also .gz) or Parquet, wide or long.")] = None,
     freq: Annotated[str | None, typer.Option(help="Its grid step, such as 1h.")] = None,
-    timezone: Timezone = "UTC",
-    series_column: SeriesColumn = None,
-    time_column: TimeColumn = None,
-    value_column: ValueColumn = None,
-    timestamp_unit: TimestampUnit = None,
+    layout: Layout = Layout(),
     once: Annotated[bool, typer.Option("--once", help="No live view: print the final table and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table for machines, and end.")] = False,
     speed: Annotated[str, typer.Option(help="Readings a second of the second half, or max.")] = "max",
@@ -45,12 +42,9 @@ def demo(
     from stream_app.demo.processes import StopSignals
     from stream_app.demo.run import running, tell
     from stream_app.demo.stage import Stage
-    from stream_app.tables import TableFile
 
     pace = parse_rate(speed, "--speed")
-    plan = make_plan(
-        TableFile(data, timezone, series_column, time_column, value_column, timestamp_unit) if data else None, freq
-    )
+    plan = make_plan(layout.of(data) if data else None, freq)
     console, errors = Console(), Console(stderr=True)
     live = console.is_terminal and not once and not as_json
     finished = False

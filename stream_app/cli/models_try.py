@@ -12,17 +12,15 @@ from stream_app.cli.options import (
     DEFAULT_FILE,
     Config,
     FileOfReadings,
+    Layout,
     Page,
-    SeriesColumn,
-    TimeColumn,
-    TimestampUnit,
-    Timezone,
-    ValueColumn,
+    with_layout,
 )
 from stream_app.cli.train import progress_bar, time_ms
 from stream_app.errors import TidecastError
 
 
+@with_layout
 def try_values(
     version: Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")] = "champion",
     config: Config = DEFAULT_FILE,
@@ -32,11 +30,7 @@ def try_values(
     ] = None,
     series: Annotated[list[str] | None, typer.Option(help="A series; may be repeated, default some.")] = None,
     file: FileOfReadings = None,
-    timezone: Timezone = "UTC",
-    series_column: SeriesColumn = None,
-    time_column: TimeColumn = None,
-    value_column: ValueColumn = None,
-    timestamp_unit: TimestampUnit = None,
+    layout: Layout = Layout(),
     until: Annotated[str | None, typer.Option(help="Readings before this time only; default all.")] = None,
     html: Page = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
@@ -45,7 +39,6 @@ def try_values(
     from stream_app.models.registry import ModelRegistry
     from stream_app.pages.try_page import try_page
     from stream_app.settings import Settings
-    from stream_app.tables import TableFile
     from stream_app.training.try_job import try_model
 
     settings = Settings.load(config)
@@ -63,7 +56,7 @@ def try_values(
             bundle,
             _parsed(values or []),
             series=series or (),
-            file=TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit) if file else None,
+            file=layout.of(file) if file else None,
             until_ms=time_ms(until, "--until") if until else None,
             on_progress=lambda what, share: bar.update(task, description=what, completed=share),
         )

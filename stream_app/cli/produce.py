@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stream_app.cli.interrupts import INTERRUPTED
-from stream_app.cli.options import SeriesColumn, TimeColumn, TimestampUnit, Timezone, ValueColumn
+from stream_app.cli.options import Layout, with_layout
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.producing import (
@@ -25,9 +25,10 @@ from stream_app.kafka.producing import (
     single_messages,
     topic_partitions,
 )
-from stream_app.tables import Table, TableFile
+from stream_app.tables import Table
 
 
+@with_layout
 def produce(
     file: Annotated[Path, typer.Argument(help="CSV (also .gz) or Parquet, wide or long.")],
     topic: Annotated[str, typer.Option("--topic", "-t", help="The input topic.")],
@@ -44,15 +45,11 @@ def produce(
         typer.Option("--entity-separator", help="Key by entity: what stands before it in a series id."),
     ] = None,
     format: Annotated[Literal["json"], typer.Option(help="Format of the messages.")] = "json",
-    timezone: Timezone = "UTC",
-    series_column: SeriesColumn = None,
-    time_column: TimeColumn = None,
-    value_column: ValueColumn = None,
-    timestamp_unit: TimestampUnit = None,
+    layout: Layout = Layout(),
 ) -> None:
     """Send a file of readings to an input topic, in event-time order over all series."""
     pace = parse_rate(rate)
-    table = TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit).read()
+    table = layout.of(file).read()
     client = client_properties(bootstrap, config)
     _require_topic(topic, client, create=create, partitions=partitions)
     chunks = pack_messages(table, separator, file.name.split(".")[0]) if pack else single_messages(table, separator)

@@ -16,11 +16,8 @@ from stream_app.cli.options import (
     DEFAULT_FILE,
     Config,
     FileOfReadings,
-    SeriesColumn,
-    TimeColumn,
-    TimestampUnit,
-    Timezone,
-    ValueColumn,
+    Layout,
+    with_layout,
 )
 from stream_app.errors import TidecastError
 
@@ -33,15 +30,12 @@ if TYPE_CHECKING:
 SERIES_SHOWN_MAX = 40
 
 
+@with_layout
 def train(
     config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="The stream to learn; needless when there is only one.")] = None,
     file: FileOfReadings = None,
-    timezone: Timezone = "UTC",
-    series_column: SeriesColumn = None,
-    time_column: TimeColumn = None,
-    value_column: ValueColumn = None,
-    timestamp_unit: TimestampUnit = None,
+    layout: Layout = Layout(),
     until: Annotated[
         str | None, typer.Option(help="Only readings before this time, e.g. 2026-03-01T00:00:00Z.")
     ] = None,
@@ -58,7 +52,6 @@ def train(
     """Learn a model from history and let it take charge if it is better than the one that is."""
     require_torch()
     from stream_app.settings import Settings
-    from stream_app.tables import TableFile
     from stream_app.training import train_job
 
     settings = Settings.load(config)
@@ -74,9 +67,7 @@ def train(
             result = train_job.run(
                 settings,
                 name,
-                file=TableFile(file, timezone, series_column, time_column, value_column, timestamp_unit)
-                if file
-                else None,
+                file=layout.of(file) if file else None,
                 until_ms=time_ms(until, "--until") if until else None,
                 promote=promote,
                 false_alarms_per_million=false_alarms,
