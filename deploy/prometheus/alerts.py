@@ -9,9 +9,9 @@ from deploy.promql import Queries, selector
 
 LATE_S = 60  # a stream is late when it would take this long to catch up
 OBJECTIVE = 0.995  # of the time a stream is not late
-HOUR_S, DAY_S = 3600, 86_400
+DAY_S = 86_400
 
-M5, M10, M15, M30 = (Queries(window) for window in ("5m", "10m", "15m", "30m"))
+M5, M10, M30 = (Queries(window) for window in ("5m", "10m", "30m"))
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d")
 
 

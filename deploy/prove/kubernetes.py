@@ -75,10 +75,6 @@ def rights(found: list[Object]) -> Any:
     return one(found, "KafkaUser", "tidecast-train")["spec"]["authorization"]["acls"]
 
 
-def hole(found: list[Object]) -> Any:
-    return one(found, "NetworkPolicy", "tidecast-to-kafka")["spec"]["egress"][0]
-
-
 # What is broken → (the kind that carries it, the change, a word of the refusal)
 BROKEN: dict[str, tuple[str, Callable[[list[Object]], Any], str]] = {
     "a misspelt field": ("Deployment", lambda all: worker(all).update(replica=2), "unknown field"),
