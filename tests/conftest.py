@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import secrets
 import signal
 import tempfile
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parent.parent
 # Tests that measure or wait for servers disturb each other, also across checkouts: one run at a time on a machine.
-RUN_LOCK = Path(tempfile.gettempdir()) / f"tidecast-tests-{getpass.getuser()}.lock"
+RUN_LOCK = Path(tempfile.gettempdir()) / f"tidecast-tests-{os.getuid()}.lock"  # a container may have no name for us
 RUN_LOCK_KEY = pytest.StashKey[FileLock]()
 RUN_LOCK_TIMEOUT_S = 3600
 NEEDS_SERVICES = {"services", "schema_registry", "kafka_bootstrap", "redis_url", "redis_client", "create_topic"}

@@ -8,15 +8,24 @@ own weight counts (CPUWeight, cpu_shares, requests).
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import time
 from pathlib import Path
 
 AUTOGROUP = Path("/proc/self/autogroup")
+# Linux lets all users but root change one session in 100 ms, of the whole machine.
+ATTEMPTS_MAX, AGAIN_S = 20, 0.1
 
 
 def give_way(nice: int) -> None:
     """Before there are threads, which inherit it. `nice`: 0 … 19, added to what the process has."""
     now = os.nice(nice)
     if nice and os.getsid(0) == os.getpid():  # not a session that others are in, such as a shell's
-        with suppress(OSError):
-            AUTOGROUP.write_text(str(now))
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                AUTOGROUP.write_text(str(now))
+            except BlockingIOError:
+                time.sleep(AGAIN_S)
+            except OSError:  # no such thing here, or not for us
+                return
+            else:
+                return
