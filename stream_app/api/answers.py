@@ -22,6 +22,7 @@ class Status(BaseModel):
     version: str
     streams: list[str]
     passed_over: int = Field(description="Messages that were not read because this process was too far behind.")
+    gives_way: bool = Field(description="Workers catch up with a backlog; what is told may be late for their sake.")
 
 
 class Stream(BaseModel):

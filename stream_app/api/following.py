@@ -1,28 +1,32 @@
 """One thread that owns the consumer: what comes of all topics goes into the views, whatever becomes of the brokers.
 
 It belongs to no consumer group and commits nothing. When it is further behind than `api.backlog_max` it passes over
-what is older: a page shows the present.
+what is older: a page shows the present. While workers catch up with a backlog it gives way to them and rests.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
+from stream_app.api.heads import MIDDLES
 from stream_app.api.view import StreamView
+from stream_app.api.workers import Pace, Workers
 from stream_app.errors import TidecastError
 from stream_app.kafka.clients import reader_properties
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.observability.health import Readiness
 from stream_app.schema_registry.client import schemas_of
 from stream_app.wire import decoder
-from stream_app.wire.framing import MAGIC, Schemas
+from stream_app.wire.framing import Schemas
+from stream_app.wire.message_columns import MessageColumns
 from stream_app.wire.published import as_json
 
 if TYPE_CHECKING:
@@ -33,7 +37,6 @@ POLL_S = 0.2  # messages of that long are taken together
 AT_ONCE_MAX = 2_000  # some megabytes of them, which the caches and the allocator hold
 LOOK_S = 15.0  # for new topics and partitions
 ASK_AGAIN_S = 1.0
-FRAMED = bytes([MAGIC])  # how a message in Avro begins
 QUEUE_KIB = 16_384  # of messages that wait in the client
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters")
 
@@ -49,6 +52,8 @@ class Following(threading.Thread):
         self._lost = threading.Event()  # the client says that no broker is there
         self.passed_over = 0  # messages
         self._passed_at = 0.0  # time.monotonic() when it was last asked whether to
+        self.gives_way = False  # to workers that catch up
+        self._workers = Workers(settings)
         self._feeds: dict[str, Feed] = {}
         schemas = schemas_of(settings)
         for name, view in views.items():
@@ -72,6 +77,8 @@ class Following(threading.Thread):
         self._stopping.set()
         if self.is_alive():
             self.join(timeout_s)
+        if not self.is_alive():
+            self._workers.close()
 
     def _follow(self) -> None:
         client = reader_properties(self._settings) | {
@@ -80,20 +87,37 @@ class Following(threading.Thread):
             "fetch.wait.max.ms": 100,
         }
         self._lost.clear()
-        with TopicFollower(list(self._feeds), client, newest=self._settings.api.backlog_max) as follower:
+        middles = {topic: MIDDLES[feed.kind] for topic, feed in self._feeds.items() if feed.kind in MIDDLES}
+        newest = self._settings.api.backlog_max
+        with TopicFollower(list(self._feeds), client, newest=newest, middles=middles) as follower:
             self._found(follower, follower.refresh())
-            looked = time.monotonic()
+            looked, pace = time.monotonic(), Pace(self._settings.api.catching_up_share)
             while not self._stopping.is_set():
-                self._turn(follower)
+                self._turn(follower, pace)
                 missing_soon = ASK_AGAIN_S if "topics" in self._readiness.reasons else LOOK_S
                 if self._lost.is_set() or time.monotonic() - looked > missing_soon:
                     self._lost.clear()
                     self._found(follower, follower.refresh())
                     looked = time.monotonic()
 
-    def _turn(self, follower: TopicFollower) -> None:
-        for topic, messages in follower.poll(POLL_S, most=AT_ONCE_MAX).items():
+    def _turn(self, follower: TopicFollower, pace: Pace) -> None:
+        came = follower.poll(POLL_S, most=AT_ONCE_MAX)
+        for topic, messages in came.items():
             self._feeds[topic].take(messages, follower.partition_count(topic))
+        self._look_after(follower)
+        self._give_way(follower, came, pace)
+
+    def _give_way(self, follower: TopicFollower, came: Iterable[str], pace: Pace) -> None:
+        """Outputs that come while workers are behind may wait. Where none come nobody is at work."""
+        inputs = [topic for topic, feed in self._feeds.items() if feed.kind == "readings"]
+        ends = {(topic, each): follower.end(topic, each) for topic in inputs for each in follower.partitions(topic)}
+        begun = "start" not in self._readiness.reasons
+        self.gives_way = begun and self._workers.are_catching_up(ends, time.monotonic())
+        rest_s = pace.rest_s()
+        if self.gives_way and any(topic not in inputs for topic in came):
+            self._stopping.wait(rest_s)
+
+    def _look_after(self, follower: TopicFollower) -> None:
         if time.monotonic() - self._passed_at > ASK_AGAIN_S:
             self.passed_over += follower.forget_what_is_too_old()
             self._passed_at = time.monotonic()
@@ -128,51 +152,43 @@ class Following(threading.Thread):
             self._lost.set()
 
 
-def _json(output: str, value: bytes) -> bytes:
-    """A published message as JSON; of what is neither, nothing, which is counted as unreadable."""
-    if value[:1] != FRAMED:
-        return value
-    try:
-        return as_json(output, value) or b""
-    except (ValueError, LookupError, EOFError, TypeError, OverflowError):
-        return b""
-
-
 class Feed:
     """What comes of one topic, into the view of its stream."""
 
     def __init__(self, view: StreamView, kind: str, schemas: Schemas | None) -> None:
         self._view = view
-        self._kind = kind
+        self.kind = kind
         self._decode = decoder(view.spec, schemas)
 
-    def take(self, messages: Sequence[Any], partitions: int) -> None:
+    def take(self, messages: MessageColumns, partitions: int) -> None:
         """Committed messages, in the order of each partition."""
         view = self._view
-        if self._kind == "readings":
+        if self.kind == "readings":
             now_ms = time.time_ns() // 1_000_000
             view.feed_readings(self._decode(view.spec, messages, now_ms=now_ms, partition_count=max(1, partitions)))
-        elif self._kind == "dead_letters":
+        elif self.kind == "dead_letters":
             view.feed_dead_letters(messages)
+        elif self.kind == "accuracy":
+            view.feed_accuracy(messages)
+        elif self.kind == "drift":
+            view.feed_drift([_json(value) for value in messages.values if value is not None])
         else:
-            self._outputs([(message, message.value()) for message in messages])
+            view.feed_forecasts(messages)
+            if len(gone := np.flatnonzero(messages.value_bytes < 0)):  # the series were deleted
+                view.delete(_names(messages.take(gone).keys))
 
-    def _outputs(self, found: list[tuple[Any, bytes | None]]) -> None:
-        view = self._view
-        told = [(message, _json(self._kind, value)) for message, value in found if value is not None]
-        values = [value for _, value in told]
-        if self._kind == "accuracy":
-            view.feed_accuracy(values)
-        elif self._kind == "drift":
-            view.feed_drift(values)
-        else:
-            partitions = [message.partition() for message, _ in told]
-            view.feed_forecasts(partitions, [message.offset() for message, _ in told], values)
-            # A null value: the series was deleted.
-            gone = [message.key() for message, value in found if value is None]
-            names = []
-            for key in gone:
-                with suppress(UnicodeDecodeError):
-                    names.append((key or b"").decode())
-            if names:
-                view.delete(names)
+
+def _json(drift: bytes) -> bytes:
+    """As JSON; of what is neither that nor Avro, nothing, which is counted as unreadable."""
+    try:
+        return as_json("drift", drift) or b""
+    except (ValueError, LookupError, EOFError, TypeError, OverflowError):
+        return b""
+
+
+def _names(keys: Sequence[bytes | None]) -> list[str]:
+    names = []
+    for key in keys:
+        with suppress(UnicodeDecodeError):
+            names.append((key or b"").decode())
+    return names

@@ -1,25 +1,40 @@
-"""What a view keeps of the published messages: a few fields of each, many messages decoded at once.
+"""What a view keeps of the published messages: a few members of each, as columns.
 
-Quantiles are most of a forecast and are not looked at: they are fetched when somebody asks for that forecast. A message
-that is not what it should be is passed over and counted.
+Most are read by a loop in C (wire/members.py); what that does not understand (Avro, text beyond ASCII) goes the plain
+way, to the same columns. Quantiles and horizons are most of a message and are not looked at: MIDDLES are left out
+before anybody copies them, and a forecast is fetched when somebody asks for it. A message that is not what it should be
+is passed over and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
-_BEGIN, _END = b',"quantiles":[[', b'],"model":'
+from model_core.arrays import AnyArray, IntArray
+from stream_app.wire.members import NO_TIME, NOTHING, Kind, Members
+from stream_app.wire.message_columns import MessageColumns
+from stream_app.wire.published import as_json
+from stream_app.wire.timestamps import Rfc3339, from_datetimes
+
+# Output → where the part of a message begins that nobody looks at, and where it ends. No text in JSON holds one of the
+# borders, since a quote inside it would be escaped.
+MIDDLES = {
+    "forecasts": (b',"quantiles":[[', b'],"model":'),
+    "accuracy": (b',"horizons":[{', b'],"mase":'),
+}
 
 
 class ForecastHead(msgspec.Struct, gc=False):
     """A forecast without its numbers."""
 
     series_id: str
-    origin: datetime
+    origin: Rfc3339
     model: str | None = None
     status: str = "ok"
     reason: str | None = None
@@ -32,8 +47,8 @@ class Scores(msgspec.Struct, gc=False):
     coverage: list[float | None] = []
     mase: float | None = None
     skill: float | None = None
-    at: datetime | None = None  # of a summary
-    origin: datetime | None = None  # of a record
+    at: Rfc3339 | None = None  # of a summary
+    origin: Rfc3339 | None = None  # of a record
 
 
 class Drift(msgspec.Struct, gc=False):
@@ -51,40 +66,120 @@ class Drift(msgspec.Struct, gc=False):
     bias: float | None = None
 
 
-Head = TypeVar("Head")
-_DECODERS: dict[Any, tuple[Callable[[bytes], list[Any]], Callable[[bytes], Any]]] = {
-    kind: (msgspec.json.Decoder(list[kind]).decode, msgspec.json.Decoder(kind).decode)  # type: ignore[valid-type]
-    for kind in (ForecastHead, Scores, Drift)
+@dataclass(frozen=True)
+class Texts:
+    """One of some texts for each message, or none."""
+
+    of: AnyArray  # object [texts]: str
+    which: IntArray  # int64 [n], NOTHING where there is none
+
+    def each(self) -> list[Any]:
+        """str | None, one for each."""
+        if not len(self.of):
+            return [None] * len(self.which)
+        found: list[Any] = self.of[self.which].tolist()
+        for place in np.flatnonzero(self.which == NOTHING).tolist():
+            found[place] = None
+        return found
+
+    def coded(self, code_of: Callable[[Sequence[str | None]], AnyArray]) -> AnyArray:
+        """[n], by a function of a few different texts."""
+        different, places = np.unique(self.which, return_inverse=True)
+        codes: AnyArray = code_of(Texts(self.of, different).each())[places]
+        return codes
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Of n messages that are what they should be, in order."""
+
+    rows: IntArray  # int64 [n], their places among all
+    texts: dict[str, Texts]
+    columns: dict[str, AnyArray]  # [n]: times in ms, NO_TIME where there is none, and numbers, then NaN
+    unreadable: int  # other messages
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+# Output → what is decoded the plain way, what is read of it, and of which members one must be there.
+_KINDS: dict[str, tuple[Any, dict[str, Kind], tuple[str, ...]]] = {
+    "forecasts": (
+        ForecastHead,
+        {"series_id": "text", "origin": "time", "model": "text", "status": "text", "reason": "text"},
+        ("origin",),
+    ),
+    "accuracy": (
+        Scores,
+        {
+            "series_id": "text",
+            "coverage": "first",
+            "mase": "number",
+            "skill": "number",
+            "at": "time",
+            "origin": "time",
+        },
+        ("at", "origin"),
+    ),
 }
+
+
+class HeadReader:
+    """Of the messages of one output; used by one thread."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+        kind, kinds, self._times = _KINDS[output]
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._members = Members(kinds)
+
+    def read(self, messages: MessageColumns) -> Heads:
+        """A null value is no message, nor is it unreadable."""
+        has_value = messages.value_bytes >= 0
+        is_known, columns = self._members.read(messages)
+        texts = {name: table.known for name, table in self._members.texts.items()}
+        for row in np.flatnonzero(has_value & ~is_known).tolist():
+            head = self._one(messages[row].value() or b"")
+            if head is not None:
+                is_known[row] = True
+                self._put(head, row, columns, texts)
+        dated = np.any([columns[name] != NO_TIME for name in self._times], axis=0)
+        rows = np.flatnonzero(is_known & dated & (columns["series_id"] != NOTHING))
+        columns = {name: column[rows] for name, column in columns.items()}
+        found = {name: Texts(texts[name], columns.pop(name)) for name in texts}
+        return Heads(rows, found, columns, int(has_value.sum()) - len(rows))
+
+    def _one(self, value: bytes) -> Any:
+        try:
+            return self._decode(as_json(self._output, value) or b"")
+        except (ValueError, LookupError, EOFError, TypeError, OverflowError):  # msgspec's errors are ValueErrors
+            return None
+
+    def _put(self, head: Any, row: int, columns: dict[str, AnyArray], texts: dict[str, AnyArray]) -> None:
+        """As C would have read it; texts that are not in its tables stand behind them."""
+        for name, kind in self._members.kinds.items():
+            value = getattr(head, name)
+            if kind == "text":
+                columns[name][row] = NOTHING if value is None else len(texts[name])
+                if value is not None:
+                    texts[name] = np.append(texts[name], np.array([value], object))
+            elif kind == "time":
+                columns[name][row] = NO_TIME if value is None else from_datetimes([value])[0]
+            else:
+                if kind == "first":
+                    value = value[0] if value else None
+                columns[name][row] = np.nan if value is None else value
+
+
+Head = TypeVar("Head")
 
 
 def decode(kind: type[Head], values: Sequence[bytes]) -> list[Head | None]:
     """[n]; None for what is no such message."""
-    together, one = _DECODERS[kind]
-    try:
-        return together(b"[" + b",".join(values) + b"]") if values else []
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return list(map(_forgiving(one), values))
-
-
-def without_numbers(values: Iterable[bytes]) -> list[bytes]:
-    """Forecasts with the part cut out that begins with the quantiles. What does not look like ours stays whole.
-
-    No text in JSON holds one of the two borders, since a quote inside it would be escaped.
-    """
-    return [_cut(value) for value in values]
-
-
-def _cut(value: bytes) -> bytes:
-    begin, end = value.find(_BEGIN), value.rfind(_END)
-    return value[:begin] + value[end + 1 :] if 0 <= begin < end else value
-
-
-def _forgiving(one: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def decoded(value: bytes) -> Any:
+    decoded: list[Head | None] = []
+    for value in values:
         try:
-            return one(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return None
-
+            decoded.append(msgspec.json.decode(value, type=kind))
+        except (ValueError, UnicodeDecodeError):
+            decoded.append(None)
     return decoded

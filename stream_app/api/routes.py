@@ -49,9 +49,13 @@ class Known:
 
     def status(self) -> answers.Status:
         reasons = self.readiness.reasons
-        passed = self.following.passed_over if self.following else 0
         return answers.Status(
-            ready=not reasons, reasons=reasons, version=self.version, streams=list(self.views), passed_over=passed
+            ready=not reasons,
+            reasons=reasons,
+            version=self.version,
+            streams=list(self.views),
+            passed_over=self.following.passed_over if self.following else 0,
+            gives_way=self.following is not None and self.following.gives_way,
         )
 
 

@@ -6,12 +6,11 @@ import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from model_core.arrays import AnyArray, IntArray
 from model_core.quantiles import central_intervals
 from model_core.spec import StreamSpec
 from stream_app.api import heads
@@ -19,11 +18,12 @@ from stream_app.api.cells import Cells
 from stream_app.api.dead import DeadView, dead_view
 from stream_app.api.recent import RecentRows
 from stream_app.api.roster import Roster
-from stream_app.wire.timestamps import from_datetimes
+from stream_app.wire.members import NO_TIME
 
 if TYPE_CHECKING:
     from stream_app.settings.model import Api
     from stream_app.wire.decoded import DecodedPoll
+    from stream_app.wire.message_columns import MessageColumns
 
 STATUSES = ("waiting", "ok", "fallback", "silent")  # codes of `statuses`
 WAITING, OK, FALLBACK, SILENT = range(4)
@@ -90,6 +90,7 @@ class StreamView:
         self.dead: deque[DeadView] = deque(maxlen=api.events_max)
         self.dead_reasons: Counter[str] = Counter()
         self.unreadable = 0
+        self._forecast_heads, self._score_heads = heads.HeadReader("forecasts"), heads.HeadReader("accuracy")
         self.newest_tick = self.newest_origin = 0
 
     @property
@@ -113,45 +114,40 @@ class StreamView:
                     self._forget(series_id)
                 self.version += 1
 
-    def feed_forecasts(self, partitions: Sequence[int], offsets: Sequence[int], values: Sequence[bytes]) -> None:
-        found = heads.decode(heads.ForecastHead, heads.without_numbers(values))
-        known = [place for place, head in enumerate(found) if head is not None]
-        kept = [head for head in found if head is not None]
-        if not kept:
-            self.unreadable += len(found)
-            return
-        ticks = self._ticks([head.origin for head in kept])
-        places: IntArray = np.array(known)
+    def feed_forecasts(self, messages: MessageColumns) -> None:
+        """Those without a value are passed over."""
+        found = self._forecast_heads.read(messages)
         with self.lock:
-            self.unreadable += len(found) - len(kept)
-            columns = self._columns([head.series_id for head in kept])
-            self.forecasts.put(columns, ticks, {"offset": np.array(offsets, np.int64)[places]})
+            self.unreadable += found.unreadable
+            if not len(found):
+                return
+            ticks = self.spec.grid.ticks(found.columns["origin"])
+            columns = self._columns(found.texts["series_id"].each())
+            self.forecasts.put(columns, ticks, {"offset": messages.offsets[found.rows]})
             fine = (columns >= 0) & (ticks >= self.forecasts.newest(columns))
             there = columns[fine]
-            ok: BoolArray = np.array([head.status == "ok" for head in kept])
-            self.statuses[there] = np.where(ok, OK, FALLBACK)[fine]
-            self.models[there] = self.model_names.codes([head.model for head in kept])[fine]
-            self.reasons[there] = self.reason_names.codes([head.reason for head in kept])[fine]
-            self.partitions[there] = np.array(partitions, np.int32)[places][fine]
+            self.statuses[there] = found.texts["status"].coded(_status_codes)[fine]
+            self.models[there] = found.texts["model"].coded(self.model_names.codes)[fine]
+            self.reasons[there] = found.texts["reason"].coded(self.reason_names.codes)[fine]
+            self.partitions[there] = messages.partitions[found.rows][fine]
             self.newest_origin = max(self.newest_origin, int(ticks.max()))
             self.version += 1
 
-    def feed_accuracy(self, values: Sequence[bytes]) -> None:
-        found = heads.decode(heads.Scores, values)
-        kept = [each for each in found if each is not None and (each.at or each.origin)]
-        self.unreadable += len(found) - len(kept)
-        if not kept:
-            return
-        ticks = self._ticks([each.at or each.origin for each in kept])  # type: ignore[misc]
-        coverage = _floats([each.coverage[0] if each.coverage else None for each in kept])
-        skill = _floats([each.skill for each in kept])
+    def feed_accuracy(self, messages: MessageColumns) -> None:
+        """Those without a value are passed over."""
+        found = self._score_heads.read(messages)
         with self.lock:
-            columns = self._columns([each.series_id for each in kept])
-            thinned = ticks // self.depths.score_ticks
-            self.scores.put(columns, thinned, {"coverage": coverage, "skill": skill})
+            self.unreadable += found.unreadable
+            if not len(found):
+                return
+            at = found.columns["at"]
+            ticks = self.spec.grid.ticks(np.where(at == NO_TIME, found.columns["origin"], at))
+            coverage, skill, mase = (found.columns[name] for name in ("coverage", "skill", "mase"))
+            columns = self._columns(found.texts["series_id"].each())
+            self.scores.put(columns, ticks // self.depths.score_ticks, {"coverage": coverage, "skill": skill})
             there = columns >= 0
             self.coverage[columns[there]], self.skill[columns[there]] = coverage[there], skill[there]
-            self.mase[columns[there]] = _floats([each.mase for each in kept])[there]
+            self.mase[columns[there]] = mase[there]
             self.version += 1
 
     def feed_drift(self, values: Sequence[bytes]) -> None:
@@ -233,9 +229,7 @@ class StreamView:
         for numbers in (self.coverage, self.skill, self.mase):
             numbers[column] = np.nan
 
-    def _ticks(self, moments: list[datetime]) -> IntArray:
-        return self.spec.grid.ticks(from_datetimes(moments))
 
-
-def _floats(values: Sequence[float | None]) -> FloatArray:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+def _status_codes(statuses: Sequence[str | None]) -> AnyArray:
+    """uint8 [n]; what says nothing of it is the model's."""
+    return np.array([OK if status in ("ok", None) else FALLBACK for status in statuses], np.uint8)

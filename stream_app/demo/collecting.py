@@ -15,6 +15,7 @@ from stream_app.demo.plan import Plan
 from stream_app.demo.scoring import Happened, Scorer
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
+from stream_app.wire.decoded import Headers
 
 KEPT_ORIGINS = 32  # of each series, whole, for the page
 
@@ -173,5 +174,5 @@ class Collector:
         return int(moment.timestamp() * 1000) // self.plan.spec.step_ms
 
 
-def _reason(headers: list[tuple[str, bytes]] | None) -> str:
-    return dict(headers or []).get("tidecast.error.reason", b"unknown").decode()
+def _reason(headers: Headers | None) -> str:
+    return (dict(headers or []).get("tidecast.error.reason") or b"unknown").decode()

@@ -22,6 +22,8 @@ from stream_app.kafka import compiled
 from stream_app.kafka.librdkafka import ADDRESS, Handle, library, opened
 from stream_app.wire.message_columns import COLUMNS, MessageColumns, Texts
 
+Borders = tuple[bytes, bytes]
+
 
 class _Message(ctypes.Structure):
     """rd_kafka_message_t"""
@@ -32,6 +34,21 @@ class _Message(ctypes.Structure):
         ("partition", ctypes.c_int32),
         ("value", ADDRESS),
         ("value_bytes", ctypes.c_size_t),
+        ("key", ADDRESS),
+        ("key_bytes", ctypes.c_size_t),
+        ("offset", ctypes.c_int64),
+    ]
+
+
+class _Middle(ctypes.Structure):
+    """As in fetched.c."""
+
+    _fields_ = [
+        ("topic", ADDRESS),
+        ("begin", ctypes.c_char_p),
+        ("begin_bytes", ctypes.c_int64),
+        ("end", ctypes.c_char_p),
+        ("end_bytes", ctypes.c_int64),
     ]
 
 
@@ -42,12 +59,16 @@ class ClientError(NamedTuple):
     of_partition: int
     code: int
     text: str
+    at_offset: int = -1
 
     def topic(self) -> str:
         return self.of_topic
 
     def partition(self) -> int:
         return self.of_partition
+
+    def offset(self) -> int:
+        return self.at_offset
 
     def error(self) -> KafkaError:
         return KafkaError(self.code, self.text)
@@ -61,20 +82,27 @@ class Fetched(NamedTuple):
 
 
 class FetchQueue:
-    """Used by the thread that owns the consumer alone."""
+    """Used by the thread that owns the consumer alone.
 
-    def __init__(self, handle: Handle) -> None:
+    `middles`: topic → two borders. Of its values that are JSON objects the part from the first border on is left out,
+    to behind the first byte of the last place of the second: what nobody looks at need not be copied.
+    """
+
+    def __init__(self, handle: Handle, middles: Mapping[str, Borders] | None = None) -> None:
         self._kafka = library()
         self._client = handle.client
         self._queue: int = self._kafka.rd_kafka_queue_new(self._client)
         self._diverted = np.empty(0, np.int64)  # rd_kafka_queue_t* of each of our partitions
         self._pointers = np.empty((2, 0), np.int64)
+        self._middles = middles or {}
 
     @classmethod
-    def open(cls, properties: Mapping[str, Any]) -> tuple[Consumer, FetchQueue]:
+    def open(
+        cls, properties: Mapping[str, Any], middles: Mapping[str, Borders] | None = None
+    ) -> tuple[Consumer, FetchQueue]:
         """A consumer, and the queue that its messages are to go to."""
         consumer, handle = opened(Consumer, properties)
-        return consumer, cls(handle)
+        return consumer, cls(handle, middles)
 
     def divert(self, places: Iterable[TopicPartition]) -> None:
         """What is fetched of these comes here from now on. To be called before they are assigned, so that nothing of
@@ -126,7 +154,7 @@ class FetchQueue:
         errors = [self._error(int(self._pointers[0, row]), names) for row in range(good, count)]
         if not good:
             return Fetched({}, errors)
-        together = _copied(good, pointers, sizes, names[int(topics[0])])
+        together = _copied(good, pointers, sizes, names[int(topics[0])], self._middles_of(names))
         if len(different) == 1:
             return Fetched({together.topic: together}, errors)
         by_topic = {}
@@ -140,14 +168,22 @@ class FetchQueue:
     def _error(self, pointer: int, names: Mapping[int, str]) -> ClientError:
         message = _Message.from_address(pointer)
         text = ctypes.string_at(message.value, message.value_bytes) if message.value else b""
-        return ClientError(names[message.topic], message.partition, message.err, text.decode(errors="replace"))
+        told = text.decode(errors="replace")
+        return ClientError(names[message.topic], message.partition, message.err, told, message.offset)
+
+    def _middles_of(self, names: Mapping[int, str]) -> list[_Middle]:
+        if not self._middles:
+            return []
+        found = ((topic, self._middles.get(name)) for topic, name in names.items())
+        return [_Middle(topic, each[0], len(each[0]), each[1], len(each[1])) for topic, each in found if each]
 
 
-def _copied(count: int, pointers: int, sizes: IntArray, topic: str) -> MessageColumns:
+def _copied(count: int, pointers: int, sizes: IntArray, topic: str, middles: list[_Middle]) -> MessageColumns:
     block = np.empty((COLUMNS, count), np.int64)
     texts = Texts(*(np.empty(size, np.uint8) for size in sizes.tolist()))
     start = address(block, np.int64)
     places = [*range(start, start + block.nbytes, block.strides[0]), *(address(text, np.uint8) for text in texts)]
-    columns = (ADDRESS * len(places))(*places)
-    (compiled.copy.unlocked if count > 64 else compiled.copy.keeping)(count, pointers, ctypes.addressof(columns))
-    return MessageColumns(topic, block, texts)
+    columns, without = (ADDRESS * len(places))(*places), (_Middle * len(middles))(*middles)
+    copy = compiled.copy.unlocked if count > 64 else compiled.copy.keeping
+    used = copy(count, pointers, len(middles), ctypes.addressof(without), ctypes.addressof(columns))
+    return MessageColumns(topic, block, texts._replace(values=texts.values[:used]))

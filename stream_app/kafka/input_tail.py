@@ -8,7 +8,9 @@ from model_core.spec import StreamSpec
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.wire import decoder
 from stream_app.wire.framing import Schemas
+from stream_app.wire.message_columns import MessageColumns
 
+NO_MESSAGES = MessageColumns.of([])
 NEWEST_MESSAGES = 2_000  # a partition: what a frame looks at, at most
 
 
@@ -23,7 +25,7 @@ class InputTail:
     def read(self) -> Iterator[tuple[str, int, float]]:
         """(series_id, start of the reading's tick in ms since the epoch, value)."""
         self._follower.forget_what_is_too_old()
-        messages = self._follower.poll(0.01).get(self._spec.topic, [])
+        messages = self._follower.poll(0.01).get(self._spec.topic, NO_MESSAGES)
         partitions = max(1, self._follower.partition_count(self._spec.topic))
         decoded = self._decode(
             self._spec, messages, now_ms=int(time.time() * 1000), partition_count=partitions, replay=None

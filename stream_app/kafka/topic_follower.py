@@ -3,24 +3,38 @@
 Nothing is committed, so that watching never moves the place of a program that consumes the same topics.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
+    from stream_app.kafka.consumer_errors import ClientMessage
+    from stream_app.kafka.fetch_queue import Borders
+    from stream_app.wire.message_columns import MessageColumns
 
 POLL_MESSAGES_MAX = 20_000
+ERRORS_AT_ONCE = 1_000
 QUESTION_TIMEOUT_S = 8.0
 
 
 class TopicFollower:
     """All partitions of some topics, each from `newest` messages before its end (None: from its start)."""
 
-    def __init__(self, topics: Sequence[str], client: Mapping[str, Any], *, newest: int | None) -> None:
-        """TidecastError when no broker answers. A topic that is not there yet is looked for again by `refresh`."""
-        from confluent_kafka import Consumer
+    def __init__(
+        self,
+        topics: Sequence[str],
+        client: Mapping[str, Any],
+        *,
+        newest: int | None,
+        middles: Mapping[str, Borders] | None = None,
+    ) -> None:
+        """TidecastError when no broker answers. A topic that is not there yet is looked for again by `refresh`.
+
+        `middles`: what is left out of the values of a topic, see FetchQueue."""
+        from stream_app.kafka.fetch_queue import FetchQueue
 
         self._topics = list(topics)
         self._address = client.get("bootstrap.servers")
@@ -30,7 +44,7 @@ class TopicFollower:
         self._places: dict[tuple[str, int], int] = {}  # next offset to read
         self._ends: dict[tuple[str, int], int] = {}  # as they were when last asked
         self._starts: dict[tuple[str, int], int] = {}
-        self._consumer = Consumer(
+        self._consumer, self._fetched = FetchQueue.open(
             {
                 "fetch.queue.backoff.ms": 5,
                 **client,
@@ -41,7 +55,8 @@ class TopicFollower:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.error.backoff.ms": 50,
-            }
+            },
+            middles,
         )
         self.refresh()
 
@@ -52,7 +67,10 @@ class TopicFollower:
         try:
             known = self._consumer.list_topics(timeout=QUESTION_TIMEOUT_S).topics
             found = {(topic, each) for topic in self._topics if topic in known for each in known[topic].partitions}
-            for topic, partition in sorted(found - self._places.keys()):
+            new = sorted(found - self._places.keys())
+            if new:
+                self._fetched.divert([TopicPartition(*place) for place in (*self._places, *new)])
+            for topic, partition in new:
                 low, high = self._consumer.get_watermark_offsets(
                     TopicPartition(topic, partition), timeout=QUESTION_TIMEOUT_S
                 )
@@ -97,13 +115,18 @@ class TopicFollower:
 
         passed = 0
         for (topic, partition), place in self._places.items():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            start = high - (self._newest or high)
+            start = self.end(topic, partition) - self._newest if self._newest else 0
             if place < start:
                 self._consumer.seek(TopicPartition(topic, partition, start))
                 passed += start - place
                 self._places[topic, partition] = start
         return passed
+
+    def end(self, topic: str, partition: int) -> int:
+        """As it came with the newest messages, so that nobody is asked; below 0 where none have come."""
+        from confluent_kafka import TopicPartition
+
+        return int(self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1])
 
     def caught_up(self) -> bool:
         """Whether everything has been read that was there when the ends were last asked for."""
@@ -116,27 +139,39 @@ class TopicFollower:
         done = sum(min(self._places[key], end) - starts[key] for key, end in self._ends.items())
         return done / total if total else 1.0
 
-    def poll(self, timeout_s: float, *, most: int = POLL_MESSAGES_MAX) -> "dict[str, list[Message]]":
+    def poll(self, timeout_s: float, *, most: int = POLL_MESSAGES_MAX) -> dict[str, MessageColumns]:
         """What came: topic → messages, in the order of each partition; at most so many."""
+        said: list[ClientMessage] = list(self._consumer.consume(ERRORS_AT_ONCE, 0))  # serves the callbacks as well
+        fetched = self._fetched.take(most, first_s=timeout_s, gather_s=timeout_s, most_s=timeout_s)
+        for topic, messages in fetched.messages.items():
+            for first, end in messages.runs:
+                self._reached(topic, int(messages.partitions[first]), int(messages.offsets[end - 1]) + 1)
+        for each in (*said, *fetched.errors):
+            self._hear(each)
+        return fetched.messages
+
+    def _hear(self, said: ClientMessage) -> None:
         from confluent_kafka import KafkaError
 
-        came: dict[str, list[Message]] = {}
-        for message in self._consumer.consume(most, timeout_s):
-            error = message.error()
-            if error is None:
-                came.setdefault(message.topic(), []).append(message)
-                self._places[message.topic(), message.partition()] = message.offset() + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                # Behind the last message there may be markers of transactions, which are never handed out.
-                self._places[message.topic(), message.partition()] = message.offset()
-            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # nobody wants its group, which is never joined
-                self.trouble = f"{message.topic()}: {error.str()}"
-        return came
+        code = said.error().code()
+        if code == KafkaError._PARTITION_EOF:
+            # Behind the last message there may be markers of transactions, which are never handed out.
+            self._reached(said.topic(), said.partition(), said.offset())
+        elif code != KafkaError.GROUP_AUTHORIZATION_FAILED:  # nobody wants its group, which is never joined
+            self.trouble = f"{said.topic()}: {said.error().str()}"
+
+    def _reached(self, topic: str, partition: int, offset: int) -> None:
+        self._places[topic, partition] = max(self._places[topic, partition], offset)
+
+    def partitions(self, topic: str) -> list[int]:
+        """Those that are followed."""
+        return [partition for known, partition in self._places if known == topic]
 
     def partition_count(self, topic: str) -> int:
         return sum(known == topic for known, _ in self._places)
 
     def close(self) -> None:
+        self._fetched.close()
         self._consumer.close()
 
     def __enter__(self) -> Self:

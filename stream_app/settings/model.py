@@ -169,6 +169,13 @@ class Api(Strict):
         "Messages of a partition that are read at the start, or caught up with; older ones are passed over.",
         ge=1_000,
     )
+    catching_up_share: float = setting(
+        0.05,
+        "restart",
+        "Share of a core that it takes at most, about, while workers catch up with a backlog; 1: as it needs.",
+        gt=0,
+        le=1,
+    )
     requests_max: int = setting(50, "restart", "Requests a second of one client, ten times as many at once.", ge=1)
     listeners_max: int = setting(50, "restart", "Pages kept up to date at once.", ge=1)
     body_bytes_max: int = setting(4_096, "restart", "Bytes of a request's body; nothing here takes one.", ge=0)

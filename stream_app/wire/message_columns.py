@@ -148,6 +148,11 @@ class MessageColumns(Sequence[Message]):
         return self.block[_VALUE_BYTES]
 
     @property
+    def value_ends(self) -> IntArray:
+        """int64 [m]: where each ends in `texts.values`."""
+        return self.block[_VALUE_END]
+
+    @property
     def key_bytes(self) -> IntArray:
         """int64 [m]; NONE: it has no key."""
         return self.block[_KEY_BYTES]

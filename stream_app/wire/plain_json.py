@@ -12,19 +12,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from model_core.arrays import AnyArray, IntArray
 from model_core.compiled import address
 from model_core.spec import FieldMapping
 from stream_app.wire import compiled
-from stream_app.wire.columns import Names, PollColumns
+from stream_app.wire.columns import PollColumns
 from stream_app.wire.message_columns import Bytes
+from stream_app.wire.numbered_texts import NumberedTexts
 from stream_app.wire.timestamps import bounds_and_scale
 
-NAMES_MAX = 1 << 20  # series ids remembered for a mapping of fields; with more it begins anew
-_NAMES_LEAST, _NAME_BYTES = 1 << 10, 32
 _LEAST_BYTES = 6  # of a reading in a pack: "a":1,
 _WITH_LOCK = 64  # reading so few messages is over before another thread woke up
-_NO_ROOM = -2  # as in readings.c
+_NO_ROOM = -2  # as in names.h
 _FIELDS = ("series_id", "entity", "timestamp", "value", "values")
 _ADDRESS, _INT = ctypes.c_void_p, ctypes.c_int64
 
@@ -45,22 +43,6 @@ class _Shape(ctypes.Structure):
     ]
 
 
-class _Names(ctypes.Structure):
-    """As in readings.c."""
-
-    _fields_ = [
-        ("slots", _ADDRESS),
-        ("slot_mask", _INT),
-        ("ends", _ADDRESS),
-        ("seen", _ADDRESS),
-        ("bytes", _ADDRESS),
-        ("room", _INT),
-        ("byte_room", _INT),
-        ("count", _INT),
-        ("messages", _INT),
-    ]
-
-
 class _Columns(ctypes.Structure):
     """As in readings.c."""
 
@@ -73,59 +55,6 @@ class _Columns(ctypes.Structure):
         ("room", _INT),
         ("count", _INT),
     ]
-
-
-class SeriesNames:
-    """Series ids seen lately, numbered in the order of their coming."""
-
-    def __init__(self) -> None:
-        self.table = _Names()
-        self._texts: Names = np.empty(0, object)
-        self._ends = self._seen = np.empty(0, np.int64)
-        self._bytes = np.empty(0, np.uint8)
-        self._slots = np.empty(0, np.int32)
-        self._known = 0
-        self.grow()
-
-    def texts(self, numbers: IntArray) -> Names:
-        """The series ids with these numbers."""
-        known, count = self._known, self.table.count
-        if known < count:
-            stops = self._ends[:count].tolist()
-            starts = [0, *stops]
-            for number in range(known, count):
-                text = self._bytes[starts[number] : stops[number]].tobytes()
-                self._texts[number] = text.decode()
-            self._known = count
-        return self._texts[numbers]
-
-    def grow(self) -> None:
-        """Twice the room; from NAMES_MAX on, begin anew."""
-        table = self.table
-        room = max(2 * table.room, _NAMES_LEAST)
-        if room > NAMES_MAX:
-            room, table.count, self._known = NAMES_MAX, 0, 0
-        self._texts = _copied(self._texts, np.empty(room, object))
-        self._ends = _copied(self._ends, np.empty(room, np.int64))
-        self._seen = _copied(self._seen, np.empty(room, np.int64))
-        self._bytes = _copied(self._bytes, np.empty(max(2 * len(self._bytes), room * _NAME_BYTES), np.uint8))
-        self._slots = np.zeros(4 * room, np.int32)
-        table.slots, table.slot_mask = address(self._slots, np.int32), len(self._slots) - 1
-        table.ends, table.seen = address(self._ends, np.int64), address(self._seen, np.int64)
-        table.bytes, table.byte_room = address(self._bytes, np.uint8), len(self._bytes)
-        table.room = room
-        compiled.place_names(table.count, ctypes.addressof(table))
-
-    @property
-    def is_full(self) -> bool:
-        """So that one more id may not fit."""
-        used = int(self._ends[self.table.count - 1]) if self.table.count else 0
-        return self.table.count == self.table.room or used + 1024 > self.table.byte_room
-
-
-def _copied(old: AnyArray, new: AnyArray) -> AnyArray:
-    new[: len(old)] = old[: len(new)]
-    return new
 
 
 class PlainMessages:
@@ -142,7 +71,7 @@ class PlainMessages:
             address(self._separator, np.uint8),
             len(self._separator),
         )
-        self._series = SeriesNames()
+        self._series = NumberedTexts()
         self._readings_a_message = 1
         self._lock = threading.Lock()
 
@@ -169,16 +98,16 @@ class PlainMessages:
             if found != _NO_ROOM:
                 return None
             if self._series.is_full:
-                if self._series.table.room == NAMES_MAX and begun_anew:
+                if self._series.is_largest and begun_anew:
                     return None
-                begun_anew |= self._series.table.room == NAMES_MAX
+                begun_anew |= self._series.is_largest
                 self._series.grow()
             else:
                 room = len(text) // _LEAST_BYTES + 1
         self._readings_a_message = -(-found // count)
         codes, times, values, messages, positions = block[:, :found]
         return PollColumns(
-            self._series.texts(codes),
+            self._series.known[codes],
             times,
             values.view(np.float64),
             messages,

@@ -13,7 +13,6 @@ import pytest
 
 from model_core.outcomes import DriftRecord
 from model_core.spec import StreamSpec
-from stream_app.api import heads
 from stream_app.api.cells import AGGREGATES, Cells
 from stream_app.api.following import Feed
 from stream_app.api.reading import drift_answer
@@ -22,7 +21,9 @@ from stream_app.api.roster import NONE, Roster
 from stream_app.api.view import OK, StreamView
 from stream_app.schemas.avro_schemas import SCHEMAS
 from stream_app.settings.model import Api
+from stream_app.wire.message_columns import MessageColumns
 from stream_app.wire.messages import encode_drift
+from tests.app.polls import message
 from tests.app.published import forecast, moment
 
 SERIES = 5
@@ -114,41 +115,6 @@ def test_a_full_roster_turns_away_and_a_deletion_makes_room() -> None:
     assert dict(roster.taken()) == {0: "c", 1: "b"}
 
 
-def test_a_forecast_without_its_numbers_says_the_same_of_itself() -> None:
-    names = ["a", 'x,"quantiles":[[1', '],"model":"none', "“quoted” \\ "]
-    values = [forecast(name, 5, [[1.0, 2.0]] * 9, reason="no_model", status="fallback")[1] for name in names]
-    values = [value.replace(b": ", b":").replace(b", ", b",") for value in values]  # as the worker writes them
-    cut = heads.without_numbers(values)
-    assert all(len(short) < len(value) for short, value in zip(cut, values, strict=True))
-    assert heads.decode(heads.ForecastHead, cut) == heads.decode(heads.ForecastHead, values)
-    assert [head.series_id for head in heads.decode(heads.ForecastHead, cut)] == names
-
-
-def test_what_is_no_message_is_passed_over_and_the_others_are_not() -> None:
-    good = forecast("a", 5, [[1.0]] * 9)[1]
-    found = heads.decode(heads.ForecastHead, [good, b"{", b"\xff", b'{"series_id": 5}'])
-    assert [head is not None for head in found] == [True, False, False, False]
-
-
-class Published:
-    """The part of a consumed message that a feed reads."""
-
-    def __init__(self, key: bytes, value: bytes, offset: int) -> None:
-        self._key, self._value, self._offset = key, value, offset
-
-    def key(self) -> bytes:
-        return self._key
-
-    def value(self) -> bytes:
-        return self._value
-
-    def partition(self) -> int:
-        return 3
-
-    def offset(self) -> int:
-        return self._offset
-
-
 def in_avro(value: bytes) -> bytes:
     body = json.loads(value) | {"origin": datetime.fromisoformat(moment(5)), "issued_at": datetime.now(UTC)}
     stream = BytesIO(bytes([0, 0, 0, 0, 7]))
@@ -161,11 +127,29 @@ def test_a_forecast_in_avro_is_seen_as_one_in_json_and_a_torn_one_is_counted() -
     view = StreamView("tides", SPEC, Api(series_max=10))
     key, value = forecast("a", 5, [[1.0, 2.0]] * 9)
     avro = in_avro(value)
-    feed = Feed(view, "forecasts", None)
-    feed.take([Published(key, avro, 11), Published(key, avro[: len(avro) // 2], 12), Published(key, avro[:4], 13)], 4)
+    values = [avro, avro[: len(avro) // 2], avro[:4]]
+    sent = [message(each, key=key, partition=3, offset=11 + place) for place, each in enumerate(values)]
+    Feed(view, "forecasts", None).take(MessageColumns.of(sent), 4)
     keys, rows = view.forecasts.of(0)
     assert (keys.tolist(), rows["offset"].tolist(), view.unreadable) == ([5], [11], 2)
     assert (view.statuses[0], view.partitions[0], view.model_names.texts[view.models[0]]) == (OK, 3, "ridge")
+
+
+def test_a_deleted_series_is_gone_and_what_was_told_of_it() -> None:
+    view = StreamView("tides", SPEC, Api(series_max=10))
+    feed = Feed(view, "forecasts", None)
+    sent = [
+        message(value, key=key, offset=tick) for tick, name in enumerate("aab") for key, value in [told(name, tick)]
+    ]
+    feed.take(MessageColumns.of([*sent, message(None, key=b"a", offset=3)]), 1)
+    assert [name for _, name in view.roster.taken()] == ["b"]
+    feed.take(MessageColumns.of([message(told("a", 9)[1], key=b"a", offset=4)]), 1)
+    assert view.forecasts.of(view.roster.find("a"))[1]["offset"].tolist() == [4]
+    assert view.unreadable == 0
+
+
+def told(name: str, tick: int) -> tuple[bytes, bytes]:
+    return forecast(name, 5 + tick, [[1.0, 2.0]] * 9)
 
 
 def test_of_a_partitions_reports_only_changes_are_told_and_of_series_all() -> None:

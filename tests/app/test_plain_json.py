@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model_core.spec import FieldMapping
-from stream_app.wire import plain_json
+from stream_app.wire import numbered_texts
 from stream_app.wire.columns import PollColumns
 from stream_app.wire.message_columns import MessageColumns
 from stream_app.wire.plain_json import PlainMessages, plain_messages
@@ -198,7 +198,7 @@ def test_more_series_than_there_was_room_for(rng: np.random.Generator) -> None:
 
 
 def test_it_begins_anew_when_it_has_seen_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_json, "NAMES_MAX", 1 << 10)
+    monkeypatch.setattr(numbered_texts, "TEXTS_MAX", 1 << 10)
     reader = PlainMessages(FIELDS, ".")
     for start in range(0, 5000, 500):
         names = [f"s{number}" for number in range(start, start + 500)]
@@ -207,7 +207,7 @@ def test_it_begins_anew_when_it_has_seen_too_many(monkeypatch: pytest.MonkeyPatc
 
 
 def test_more_new_series_in_one_poll_than_it_may_remember_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_json, "NAMES_MAX", 1 << 10)
+    monkeypatch.setattr(numbered_texts, "TEXTS_MAX", 1 << 10)
     reader = PlainMessages(FIELDS, ".")
     many = [b'{"series_id":"s%d","timestamp":1,"value":1}' % number for number in range(1500)]
     assert read(*many, reader=reader) is None

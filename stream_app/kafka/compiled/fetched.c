@@ -1,6 +1,6 @@
 // Messages out of librdkafka's queue and into columns, without a Python object for each; see fetch_queue.py.
 
-#define _POSIX_C_SOURCE 199309L  // clock_gettime
+#define _GNU_SOURCE  // clock_gettime, memmem, memrchr
 
 #include <string.h>
 #include <time.h>
@@ -89,8 +89,43 @@ typedef struct {
     char *values, *keys, *headers;
 } Columns;
 
-// Values are parted by newlines, and the last one is followed by a zero byte.
-void copy(int64_t count, Message **messages, const Columns *columns) {
+// Of the values of a topic: the part that nobody wants, from `begin` on to the first byte of the last `end`, with it.
+typedef struct {
+    void *topic;
+    const char *begin;
+    int64_t begin_bytes;
+    const char *end;
+    int64_t end_bytes;
+} Middle;
+
+static const Middle *middle_of(void *topic, int64_t count, const Middle *middles) {
+    for (int64_t i = 0; i < count; i++) {
+        if (middles[i].topic == topic) return middles + i;
+    }
+    return NULL;
+}
+
+static const char *last(const char *from, const char *to, const char *text, int64_t bytes) {
+    for (int64_t room = to - from - bytes + 1; room > 0;) {
+        const char *at = memrchr(from, *text, (size_t)room);
+        if (!at || !memcmp(at, text, (size_t)bytes)) return at;
+        room = at - from;
+    }
+    return NULL;
+}
+
+// What is no JSON object, or lacks a border, stays whole.
+static char *put_without(char *to, const Message *message, const Middle *middle) {
+    const char *value = message->value, *end = value + message->value_bytes;
+    if (!message->value_bytes || *value != '{') return put(to, value, (int64_t)message->value_bytes);
+    const char *begin = memmem(value, message->value_bytes, middle->begin, (size_t)middle->begin_bytes);
+    const char *after = begin ? last(begin, end, middle->end, middle->end_bytes) : NULL;
+    if (!after) return put(to, value, (int64_t)message->value_bytes);
+    return put(put(to, value, begin - value), after + 1, end - after - 1);
+}
+
+// Values are parted by newlines, and the last one is followed by a zero byte. Returns the bytes of all values so.
+int64_t copy(int64_t count, Message **messages, int64_t middle_count, const Middle *middles, const Columns *columns) {
     char *value = columns->values, *key = columns->keys, *header = columns->headers;
     for (int64_t i = 0; i < count; i++) {
         const Message *message = messages[i];
@@ -100,7 +135,10 @@ void copy(int64_t count, Message **messages, const Columns *columns) {
         columns->offsets[i] = message->offset;
         columns->value_bytes[i] = message->value ? (int64_t)message->value_bytes : NONE;
         columns->key_bytes[i] = message->key ? (int64_t)message->key_bytes : NONE;
-        value = put(value, message->value, columns->value_bytes[i]);
+        const Middle *middle = middle_count ? middle_of(message->topic, middle_count, middles) : NULL;
+        char *start = value;
+        value = middle ? put_without(value, message, middle) : put(value, message->value, columns->value_bytes[i]);
+        if (message->value) columns->value_bytes[i] = value - start;
         key = put(key, message->key, columns->key_bytes[i]);
         columns->value_ends[i] = value - columns->values;
         columns->key_ends[i] = key - columns->keys;
@@ -110,6 +148,7 @@ void copy(int64_t count, Message **messages, const Columns *columns) {
         if (!kafka.message_headers(message, &headers)) header = put_headers(header, headers);
         columns->header_ends[i] = header - columns->headers;
     }
+    return value - columns->values;
 }
 
 void release(int64_t count, Message **messages) {

@@ -1,17 +1,16 @@
 // The commonest messages, flat JSON objects of one reading or of a pack, to columns; see plain_json.py. It takes exactly
 // what can be understood at a glance; with anything else in any message it takes none of them.
 
-#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
+#include "names.h"
 #include "times.h"
 
-enum { UNUSUAL = -1, NO_ROOM = -2 };
 enum { SERIES_ID, ENTITY, TIMESTAMP, VALUE, VALUES, FIELDS };
-enum { ID_BYTES_MAX = 1024, PROBES_MAX = 64, EXACT_DIGITS = 19, EXACT_POWER = 22, DEPTH_MAX = 8 };
+enum { ID_BYTES_MAX = 1024 };
 
 // What the poll is about: the names of the fields, one behind the other, and what stands between entity and variable.
 typedef struct {
@@ -23,17 +22,6 @@ typedef struct {
     Unit unit;          // of times that are numbers
 } Shape;
 
-// Series ids seen lately, each with a number, from 0 on in the order of their coming: an open hash table.
-typedef struct {
-    int32_t *slots;  // [slot_mask + 1]: number + 1, 0 where it is free
-    int64_t slot_mask;
-    int64_t *ends;  // [room]: where the id of each number ends in `bytes`
-    int64_t *seen;  // [room]: the message that named it last, counted over all calls
-    char *bytes;
-    int64_t room, byte_room;
-    int64_t count, messages;
-} Names;
-
 typedef struct {
     int64_t *codes;  // number of the series
     int64_t *times;  // ms
@@ -43,116 +31,6 @@ typedef struct {
     int64_t room, count;
 } Columns;
 
-typedef struct {
-    const char *at;
-    int64_t bytes;
-} Text;
-
-static const char *skip(const char *p) {
-    while (*p == ' ' || *p == '\t') p++;
-    return p;
-}
-
-// Behind the closing quote; NULL unless it is printable ASCII without escapes.
-static const char *read_text(const char *p, Text *text) {
-    if (*p != '"') return NULL;
-    text->at = ++p;
-    while ((signed char)*p >= ' ' && *p != '"' && *p != '\\' && *p != 0x7f) p++;
-    if (*p != '"') return NULL;
-    text->bytes = p - text->at;
-    return p + 1;
-}
-
-// A finite number: exactly from 19 digits and a small power of ten, otherwise by the C library, which rounds correctly.
-static const char *read_number(const char *p, double *value) {
-    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                  1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    const char *start = p;
-    bool negative = *p == '-', whole = true, exact = true;
-    p += negative;
-    uint64_t mantissa = 0;
-    int64_t digits = 0, exponent = 0;
-    if (!is_digit(*p) || (*p == '0' && is_digit(p[1]))) return NULL;
-    for (; is_digit(*p); p++) mantissa = 10 * mantissa + (uint64_t)(*p - '0'), digits += mantissa != 0;
-    if (*p == '.') {
-        whole = false;
-        if (!is_digit(*++p)) return NULL;
-        for (; is_digit(*p); p++, exponent--) {
-            mantissa = 10 * mantissa + (uint64_t)(*p - '0');
-            digits += mantissa != 0;
-        }
-    }
-    if (*p == 'e' || *p == 'E') {
-        exact = whole = false;
-        p++;
-        p += *p == '+' || *p == '-';
-        if (!is_digit(*p)) return NULL;
-        while (is_digit(*p)) p++;
-    }
-    if (whole && negative && !mantissa) return NULL;  // -0
-    if (exact && digits <= EXACT_DIGITS && mantissa <= 1ULL << 53 && exponent >= -EXACT_POWER) {
-        double size = (double)mantissa / tens[-exponent];
-        *value = negative ? -size : size;
-        return p;
-    }
-    char *end;
-    *value = strtod(start, &end);
-    return end == p && isfinite(*value) ? p : NULL;
-}
-
-static const char *skip_word(const char *p, const char *word) {
-    while (*word) {
-        if (*p++ != *word++) return NULL;
-    }
-    return p;
-}
-
-// Behind a value that nobody asks for; NULL where it is nested deeper than tags are.
-static const char *skip_value(const char *p, int depth) {
-    Text text;
-    double number;
-    switch (*p) {
-        case '"': return read_text(p, &text);
-        case 't': return skip_word(p, "true");
-        case 'f': return skip_word(p, "false");
-        case 'n': return skip_word(p, "null");
-        case '{':
-        case '[': break;
-        default: return read_number(p, &number);
-    }
-    char open = *p, close = open == '{' ? '}' : ']';
-    if (depth == DEPTH_MAX) return NULL;
-    p = skip(p + 1);
-    if (*p == close) return p + 1;
-    for (;;) {
-        if (open == '{') {
-            p = read_text(p, &text);
-            if (!p) return NULL;
-            p = skip(p);
-            if (*p++ != ':') return NULL;
-            p = skip(p);
-        }
-        p = skip_value(p, depth + 1);
-        if (!p) return NULL;
-        p = skip(p);
-        if (*p == close) return p + 1;
-        if (*p++ != ',') return NULL;
-        p = skip(p);
-    }
-}
-
-static uint64_t hash_of(Text id) {
-    const uint64_t odd = 0x9e3779b97f4a7c15;
-    uint64_t hash = (uint64_t)id.bytes * odd;
-    for (; id.bytes > 0; id.at += 8, id.bytes -= 8) {
-        uint64_t word = 0;
-        memcpy(&word, id.at, id.bytes < 8 ? (size_t)id.bytes : 8);
-        hash = (hash ^ word) * odd;
-        hash ^= hash >> 32;
-    }
-    return hash;
-}
-
 // Every number finds its place in slots that are free.
 void place_names(int64_t count, Names *names) {
     for (int64_t number = 0; number < count; number++) {
@@ -161,28 +39,6 @@ void place_names(int64_t count, Names *names) {
         while (names->slots[slot & (uint64_t)names->slot_mask]) slot++;
         names->slots[slot & (uint64_t)names->slot_mask] = (int32_t)(number + 1);
     }
-}
-
-// The number of a series, a new one where it has none.
-static int64_t number_of(Names *names, Text id) {
-    uint64_t slot = hash_of(id);
-    for (int64_t probe = 0; probe < PROBES_MAX; probe++, slot++) {
-        int32_t *at = names->slots + (slot & (uint64_t)names->slot_mask);
-        if (!*at) {
-            int64_t start = names->count ? names->ends[names->count - 1] : 0;
-            if (names->count == names->room || start + id.bytes > names->byte_room) return NO_ROOM;
-            memcpy(names->bytes + start, id.at, (size_t)id.bytes);
-            names->ends[names->count] = start + id.bytes;
-            names->seen[names->count] = -1;
-            *at = (int32_t)++names->count;
-            return names->count - 1;
-        }
-        int64_t number = *at - 1, start = number ? names->ends[number - 1] : 0;
-        if (names->ends[number] - start == id.bytes && !memcmp(names->bytes + start, id.at, (size_t)id.bytes)) {
-            return number;
-        }
-    }
-    return UNUSUAL;  // so many of one hash do not come by chance
 }
 
 // One more reading, its time to be set when it is known. Twice the same series in a message is for others to judge.
