@@ -138,15 +138,16 @@ class HeadReader:
         has_value = messages.value_bytes >= 0
         is_known, columns = self._members.read(messages)
         texts = {name: table.known for name, table in self._members.texts.items()}
+        more: dict[str, list[str]] = {name: [] for name in texts}  # that are not in the tables of C
         for row in np.flatnonzero(has_value & ~is_known).tolist():
             head = self._one(messages[row].value() or b"")
             if head is not None:
                 is_known[row] = True
-                self._put(head, row, columns, texts)
+                self._put(head, row, columns, more)
         dated = np.any([columns[name] != NO_TIME for name in self._times], axis=0)
         rows = np.flatnonzero(is_known & dated & (columns["series_id"] != NOTHING))
         columns = {name: column[rows] for name, column in columns.items()}
-        found = {name: Texts(texts[name], columns.pop(name)) for name in texts}
+        found = {name: Texts(_joined(texts[name], more[name]), columns.pop(name)) for name in texts}
         return Heads(rows, found, columns, int(has_value.sum()) - len(rows))
 
     def _one(self, value: bytes) -> Any:
@@ -155,20 +156,25 @@ class HeadReader:
         except (ValueError, LookupError, EOFError, TypeError, OverflowError):  # msgspec's errors are ValueErrors
             return None
 
-    def _put(self, head: Any, row: int, columns: dict[str, AnyArray], texts: dict[str, AnyArray]) -> None:
-        """As C would have read it; texts that are not in its tables stand behind them."""
+    def _put(self, head: Any, row: int, columns: dict[str, AnyArray], more: dict[str, list[str]]) -> None:
+        """As C would have read it; its texts stand behind those of the tables."""
         for name, kind in self._members.kinds.items():
             value = getattr(head, name)
             if kind == "text":
-                columns[name][row] = NOTHING if value is None else len(texts[name])
+                columns[name][row] = NOTHING
                 if value is not None:
-                    texts[name] = np.append(texts[name], np.array([value], object))
+                    columns[name][row] = self._members.texts[name].table.count + len(more[name])
+                    more[name].append(value)
             elif kind == "time":
                 columns[name][row] = NO_TIME if value is None else from_datetimes([value])[0]
             else:
                 if kind == "first":
                     value = value[0] if value else None
                 columns[name][row] = np.nan if value is None else value
+
+
+def _joined(texts: AnyArray, more: list[str]) -> AnyArray:
+    return np.append(texts, np.array(more, object)) if more else texts
 
 
 Head = TypeVar("Head")
