@@ -183,7 +183,7 @@ def _copied(count: int, pointers: int, sizes: IntArray, topic: str, middles: lis
     texts = Texts(*(np.empty(size, np.uint8) for size in sizes.tolist()))
     start = address(block, np.int64)
     places = [*range(start, start + block.nbytes, block.strides[0]), *(address(text, np.uint8) for text in texts)]
-    columns, without = (ADDRESS * len(places))(*places), (_Middle * len(middles))(*middles)
+    columns, without = (ADDRESS * (len(places) + 1))(*places, len(texts.headers)), (_Middle * len(middles))(*middles)
     copy = compiled.copy.unlocked if count > 64 else compiled.copy.keeping
     used = copy(count, pointers, len(middles), ctypes.addressof(without), ctypes.addressof(columns))
     return MessageColumns(topic, block, texts._replace(values=texts.values[:used]))

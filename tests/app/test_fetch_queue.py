@@ -149,6 +149,44 @@ def test_what_is_paused_or_sought_is_read_as_the_consumer_says(kafka_bootstrap: 
     ours.close()
 
 
+def test_the_middle_of_values_is_left_out_where_both_borders_are(
+    kafka_bootstrap: str, create_topic: Callable[..., str], rng: np.random.Generator
+) -> None:
+    cut, other = create_topic("cut", partitions=1), create_topic("other", partitions=1)
+    begin, end = b',"q":[[', b'],"m":'
+    pieces = [b"{", b"x", b',"q":[', b"[", b"]", b',"m":', b"}", begin, end]
+    values = [
+        b"".join(pieces[each] for each in rng.integers(len(pieces), size=int(rng.integers(9)))) for _ in range(200)
+    ]
+    values += [b"{" + begin + end, b"{" + end + begin, b"{" + begin + end + end, b"\0" + begin + end, None]
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    for topic in (cut, other):
+        for value in values:
+            producer.produce(topic, value, partition=0)
+    assert producer.flush(30) == 0
+
+    def without(value: bytes | None) -> bytes | None:
+        if value is None or not value.startswith(b"{"):
+            return value
+        first, last = value.find(begin), value.rfind(end)
+        return value[:first] + value[last + 1 :] if 0 <= first <= last else value
+
+    consumer, queue = FetchQueue.open(properties(kafka_bootstrap, "ours"), {cut: (begin, end)})
+    places = [TopicPartition(topic, 0, 0) for topic in (cut, other)]
+    queue.divert(places)
+    consumer.assign(places)
+    found: dict[str, list[bytes | None]] = {cut: [], other: []}
+    deadline = time.monotonic() + 60
+    while sum(map(len, found.values())) < 2 * len(values) and time.monotonic() < deadline:
+        fetched = queue.take(int(rng.integers(1, 300)), first_s=0.05, gather_s=0.05, most_s=0.1)
+        for topic, messages in fetched.messages.items():
+            assert messages.value_bytes.tolist() == [-1 if each is None else len(each) for each in messages.values]
+            found[topic] += messages.values
+    assert found == {cut: list(map(without, values)), other: values}
+    queue.close()
+    consumer.close()
+
+
 def test_an_error_of_the_log_comes_with_its_partition(kafka_bootstrap: str, topics: list[str]) -> None:
     ours = Ours(kafka_bootstrap)
     ours.assign([TopicPartition(topics[0], 1, 10_000)])  # beyond the end, and auto.offset.reset is error
