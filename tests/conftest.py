@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parent.parent
 # Tests that measure or wait for servers disturb each other, also across checkouts: one run at a time on a machine.
 RUN_LOCK = Path(tempfile.gettempdir()) / f"tidecast-tests-{os.getuid()}.lock"  # a container may have no name for us
+OF_TERMINALS = {"LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 RUN_LOCK_KEY = pytest.StashKey[FileLock]()
 RUN_LOCK_TIMEOUT_S = 3600
 NEEDS_SERVICES = {"services", "schema_registry", "kafka_bootstrap", "redis_url", "redis_client", "create_topic"}
@@ -46,6 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What a shell says of its terminal, or of a deployment of its own, is for none of the programs that tests start.
+    for name in [name for name in os.environ if name in OF_TERMINALS or name.startswith("TIDECAST_")]:
+        del os.environ[name]
+    os.environ["COLUMNS"] = "80"
     # A shell that runs us in the background lets us ignore Ctrl-C, and every program we start would ignore it too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
