@@ -31,6 +31,8 @@ def schema(
     if register:
         _register(config, stream)
         return
+    if stream is not None:
+        raise TidecastError("--stream goes with --register: the schemas are those of all streams.")
     if asyncapi:
         from stream_app.schemas.asyncapi import document
         from stream_app.settings import Settings

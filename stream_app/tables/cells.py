@@ -1,6 +1,7 @@
 """Cells of a file → numbers and times. An empty cell is no reading; anything else must be what its column holds."""
 
 import math
+import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,6 +15,7 @@ from stream_app.tables.files import SourceFile
 
 EMPTY = pa.array(["", "na", "n/a", "nan", "null", "none", "-"])
 UNITS_PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 SECONDS_MAX, MILLISECONDS_MAX, MICROSECONDS_MAX = 1e11, 1e14, 1e17  # 5138-11-16 in each unit
 
 
@@ -26,7 +28,8 @@ def numbers(source: SourceFile, name: str) -> FloatArray:
         values = pc.cast(column, pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         row, found = _first_bad(column)
-        raise TidecastError(f"{source.where(name, row)}: expected a number, found {found!r}") from None
+        point = " (decimals with a point, as in 1.5)" if _DECIMAL_COMMA.fullmatch(str(found)) else ""
+        raise TidecastError(f"{source.where(name, row)}: expected a number{point}, found {found!r}") from None
     array = values.to_numpy(zero_copy_only=False) if values.null_count == 0 else _with_nan(values)
     for row in np.flatnonzero(np.isinf(array))[:1]:
         raise TidecastError(f"{source.where(name, int(row))}: expected a finite number, found {array[row]}")

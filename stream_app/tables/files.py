@@ -69,7 +69,7 @@ class SourceFile:
 def open_source(path: Path) -> SourceFile:
     """TidecastError when it is not there, not readable, or not a table."""
     if not path.is_file():
-        raise TidecastError(f"{path}: no such file")
+        raise TidecastError(f"{path}: " + ("expected a file, found a folder" if path.is_dir() else "no such file"))
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             source = SourceFile(path, pyarrow.parquet.read_table(path), None)

@@ -114,6 +114,10 @@ def test_no_stream_at_all(capfd: pytest.CaptureFixture[str], tmp_path: Path, com
     assert "[streams.NAME]" in refused(capfd, tmp_path, TEXT.replace(STREAM, ""), command)
 
 
+def test_an_option_that_would_do_nothing_is_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "--stream goes with --register" in refused(capfd, tmp_path, TEXT, "schema", "--stream=tides")
+
+
 @pytest.mark.parametrize("words", [("worker",), ("train", "--follow"), ("api",)])
 def test_a_properties_file_that_is_no_good_is_refused_before_anybody_is_waited_for(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]

@@ -97,6 +97,7 @@ BAD = {
         "column 'a', line 4: expected a number, found 'warm'",
     ),
     "infinite": ("ts,a\n2026-03-01,inf\n", "line 2: expected a finite number, found inf"),
+    "decimal comma": ("ts;a\n2026-03-01;1,5\n", "expected a number (decimals with a point, as in 1.5), found '1,5'"),
     "no time": ("ts,a\n2026-03-01,1\nyesterday,2\n", "column 'ts', line 3: expected a time such as"),
     "empty time": ("ts,a\n2026-03-01,1\n,2\n", "column 'ts', line 3: expected a time, found an empty cell"),
     "no time column": ("x,y\n1,2\n", "expected a column of times"),
@@ -120,6 +121,8 @@ def test_what_is_wrong_is_named(tmp_path, name):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(TidecastError, match=r"nothing\.csv: no such file"):
         read_table(tmp_path / "nothing.csv")
+    with pytest.raises(TidecastError, match="expected a file, found a folder"):
+        read_table(tmp_path)
 
 
 def test_a_part_of_the_time_keeps_the_series(tmp_path):
