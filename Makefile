@@ -58,9 +58,23 @@ lint: setup ## ruff and mypy
 	@echo "· ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "· mypy" && $(BIN)/mypy
 
+# A test uses one core: two processes, of folders that take about as long as each other. What they say comes when they end.
+WITHOUT_SERVICES := $(BIN)/python -m pytest -m "not services and not soak"
+
 .PHONY: check
 check: lint ## lint, types and the tests that need no broker, under 3 minutes
-	@$(BIN)/python -m pytest -m "not services and not soak" $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	@echo "· the tests that need no broker, in two processes"
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target tests-of-core other-tests
+else
+	@$(WITHOUT_SERVICES) $(ARGS)
+endif
+
+.PHONY: tests-of-core other-tests
+tests-of-core:
+	@$(WITHOUT_SERVICES) tests/core tests/tidy
+other-tests:
+	@$(WITHOUT_SERVICES) $(filter-out tests/core/ tests/tidy/ tests/golden/ tests/__pycache__/,$(wildcard tests/*/))
 
 .PHONY: test
 test: lint ## everything: lint, types, all tests on a real Kafka and a real Valkey
