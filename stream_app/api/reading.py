@@ -27,7 +27,7 @@ class NotThere(Exception):
 def stream_answer(view: StreamView) -> answers.Stream:
     spec = view.spec
     with view.lock:
-        counts = np.bincount(view.status_codes()[_taken(view)], minlength=len(STATUSES)).tolist()
+        counts = np.bincount(view.status_codes()[view.roster.by_name()], minlength=len(STATUSES)).tolist()
         drifting = int((view.drifts[: len(view.roster.names)] == DRIFT.index("drift")).sum())
         return answers.Stream(
             stream=view.name,
@@ -88,7 +88,7 @@ def recent_values(view: StreamView, column: int, limit: int) -> tuple[IntArray, 
 def accuracy_answer(view: StreamView, series_id: str | None) -> answers.Accuracy:
     with view.lock:
         if series_id is None:
-            taken = np.array(_taken(view), np.int64)
+            taken = np.sort(view.roster.by_name())
             keys, rows = view.scores.means(taken[:: 1 + len(taken) // MEAN_OVER_MAX])
             newest = [view.mean(each) for each in (view.coverage, view.skill, view.mase)]
         else:
@@ -195,23 +195,21 @@ def moment_of(view: StreamView, tick: int) -> datetime:
     return _utc(view.spec.grid.start_ms(tick))
 
 
-def _taken(view: StreamView) -> list[int]:
-    return [column for column, _ in view.roster.taken()]
-
-
 def _found(view: StreamView, search: str, statuses: AnyArray, status: str | None) -> IntArray:
-    wanted = search.casefold()
-    columns: IntArray = np.array([c for c, name in view.roster.taken() if wanted in name.casefold()], np.int64)
+    """By name."""
+    columns = view.roster.by_name()
+    if wanted := search.casefold():
+        names = view.roster.names
+        columns = columns[np.array([wanted in (names[each] or "").casefold() for each in columns.tolist()], np.bool_)]
     if status == "drift":
         return columns[view.drifts[columns] == DRIFT.index("drift")]
     return columns if status is None else columns[statuses[columns] == STATUSES.index(status)]
 
 
 def _order(view: StreamView, columns: IntArray, statuses: AnyArray, sort: Sort) -> IntArray:
-    """Unknown numbers last; equal ones in the order in which series were heard of."""
+    """Of columns by name. Unknown numbers last; equal ones by name."""
     if sort == "name":
-        names = view.roster.names
-        return np.array(sorted(range(len(columns)), key=lambda place: names[columns[place]] or ""), np.int64)
+        return np.arange(len(columns))
     numbers: dict[str, Callable[[], AnyArray]] = {
         "coverage": lambda: view.coverage[columns],
         "skill": lambda: view.skill[columns],

@@ -21,6 +21,7 @@ class Roster:
         self._columns: dict[str, int] = {}
         self._free: list[int] = []
         self.is_full = False  # somebody was turned away
+        self._by_name: IntArray | None = None  # as it was last asked for, until a series comes or goes
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -39,13 +40,19 @@ class Roster:
         """Its column, to be cleared by whoever has something in it."""
         column = self._columns.pop(series_id, None)
         if column is not None:
-            self.names[column] = None
+            self.names[column] = self._by_name = None
             self._free.append(column)
             self.is_full = False
         return column
 
     def taken(self) -> Iterable[tuple[int, str]]:
         return ((column, name) for column, name in enumerate(self.names) if name is not None)
+
+    def by_name(self) -> IntArray:
+        """int64 [series], the columns of all in the order of their names; not to be changed."""
+        if self._by_name is None:
+            self._by_name = np.fromiter(map(self._columns.__getitem__, sorted(self._columns)), np.int64, len(self))
+        return self._by_name
 
     def _add(self, series_id: str) -> int:
         if (known := self._columns.get(series_id)) is not None:  # twice in one batch
@@ -60,4 +67,5 @@ class Roster:
             self.is_full = True
             return NONE
         self._columns[series_id] = column
+        self._by_name = None
         return column

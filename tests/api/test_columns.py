@@ -113,6 +113,11 @@ def test_a_full_roster_turns_away_and_a_deletion_makes_room() -> None:
     assert roster.remove("a") == 0
     assert roster.columns(["c", "a"]).tolist() == [0, NONE]
     assert dict(roster.taken()) == {0: "c", 1: "b"}
+    assert [roster.names[column] for column in roster.by_name()] == ["b", "c"]
+    roster.remove("b")
+    assert [roster.names[column] for column in roster.by_name()] == ["c"]
+    roster.columns(["a"])
+    assert [roster.names[column] for column in roster.by_name()] == ["a", "c"]
 
 
 def in_avro(value: bytes) -> bytes:
