@@ -37,6 +37,7 @@ POLL_S = 0.2  # messages of that long are taken together
 AT_ONCE_MAX = 2_000  # some megabytes of them, which the caches and the allocator hold
 LOOK_S = 15.0  # for new topics and partitions
 ASK_AGAIN_S = 1.0
+GAVE_WAY_S = 3.0  # so long it is said after a rest
 QUEUE_KIB = 16_384  # of messages that wait in the client
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters")
 
@@ -52,7 +53,7 @@ class Following(threading.Thread):
         self._lost = threading.Event()  # the client says that no broker is there
         self.passed_over = 0  # messages
         self._passed_at = 0.0  # time.monotonic() when it was last asked whether to
-        self.gives_way = False  # to workers that catch up
+        self._gave_way_at = float("-inf")  # time.monotonic()
         self._workers = Workers(settings)
         self._feeds: dict[str, Feed] = {}
         schemas = schemas_of(settings)
@@ -72,6 +73,11 @@ class Following(threading.Thread):
                 log.exception("following failed")
                 self._say("kafka", f"following the topics failed and is begun anew: {type(error).__name__}: {error}")
             self._stopping.wait(ASK_AGAIN_S)
+
+    @property
+    def gives_way(self) -> bool:
+        """To workers that catch up, of late."""
+        return time.monotonic() - self._gave_way_at < GAVE_WAY_S
 
     def stop(self, timeout_s: float) -> None:
         self._stopping.set()
@@ -112,10 +118,11 @@ class Following(threading.Thread):
         inputs = [topic for topic, feed in self._feeds.items() if feed.kind == "readings"]
         ends = {(topic, each): follower.end(topic, each) for topic in inputs for each in follower.partitions(topic)}
         begun = "start" not in self._readiness.reasons
-        self.gives_way = begun and self._workers.are_catching_up(ends, time.monotonic())
+        are_catching_up = begun and self._workers.are_catching_up(ends, time.monotonic())
         rest_s = pace.rest_s()
-        if self.gives_way and any(topic not in inputs for topic in came):
+        if are_catching_up and any(topic not in inputs for topic in came):
             self._stopping.wait(rest_s)
+            self._gave_way_at = time.monotonic()
 
     def _look_after(self, follower: TopicFollower) -> None:
         if time.monotonic() - self._passed_at > ASK_AGAIN_S:
