@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
+from stream_app.kafka.up_to_ends import may_not_read, read_up_to
 from stream_app.schema_registry.client import schemas_of
 from stream_app.wire import decoder
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 POLL_MESSAGES_MAX = 50_000
 POLL_WAIT_S = 0.2
-QUIET_S_MAX = 60.0  # without any record while the end is not reached
 QUESTION_TIMEOUT_S = 10.0
 
 
@@ -47,7 +47,7 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
 
     TidecastError when the topic is not there, is empty, or the broker stops answering.
     """
-    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     from stream_app.kafka.admin import Admin
     from stream_app.kafka.clients import describe_error, reader_properties
@@ -64,7 +64,7 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
     try:
         if spec.topic not in known:
             if is_forbidden(consumer, spec.topic, QUESTION_TIMEOUT_S):
-                raise _forbidden(spec)
+                raise may_not_read(spec.topic)
             raise TidecastError(
                 f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. "
                 "Produce readings first (tidecast produce), or train from a file (--file)."
@@ -75,22 +75,7 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
         if not total and not since:
             raise TidecastError(f"The topic {spec.topic!r} is empty. Produce readings first (tidecast produce).")
         consumer.assign([TopicPartition(spec.topic, partition, place) for partition, place in places.items()])
-        heard = time.monotonic()
-        while any(places[partition] < ends[partition] for partition in places):
-            messages = []
-            for message in consumer.consume(POLL_MESSAGES_MAX, POLL_WAIT_S):
-                heard = time.monotonic()
-                error = message.error()
-                if error is None:
-                    places[message.partition()] = message.offset() + 1
-                    if message.offset() < ends[message.partition()]:
-                        messages.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    places[message.partition()] = ends[message.partition()]  # markers at the end are never handed out
-                elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                    raise _forbidden(spec)
-            if time.monotonic() - heard > QUIET_S_MAX:
-                raise TidecastError(f"The broker sent nothing of {spec.topic!r} for {QUIET_S_MAX:.0f} s; try again.")
+        for messages in read_up_to(consumer, spec.topic, places, ends, most=POLL_MESSAGES_MAX, wait_s=POLL_WAIT_S):
             if messages:
                 decoded = decode(spec, messages, now_ms=time.time_ns() // 1_000_000, partition_count=len(places))
                 done = sum(min(places[p], ends[p]) - started[p] for p in places)
@@ -99,10 +84,6 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
         raise TidecastError(f"Reading {spec.topic!r} failed: {describe_error(error)}.") from error
     finally:
         consumer.close()
-
-
-def _forbidden(spec: StreamSpec) -> TidecastError:
-    return TidecastError(f"This user may not read {spec.topic}: give it Read on the topic.")
 
 
 def _spans(

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_app.errors import TidecastError
 from stream_app.kafka.clients import describe_error, reader_properties
+from stream_app.kafka.up_to_ends import may_not_read, read_up_to
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 POLL_MESSAGES_MAX = 10_000
 POLL_WAIT_S = 0.05  # the client waits all of it for a last partial batch
-QUIET_S_MAX = 60.0  # without any record while the end is not reached
 Progress = Callable[[int, int], None]  # (offsets passed, offsets in all)
 
 
@@ -47,21 +47,13 @@ class TopicScan:
         places = {each: min(watermarks[each][0], end) for each, end in ends.items() if each in watermarks}
         first, total = sum(places.values()), sum(ends[each] for each in places)
         self._consumer.assign([TopicPartition(self.topic, each, place) for each, place in places.items()])
-        heard = time.monotonic()
+        there = {each: ends[each] for each in places}
         try:
-            while any(place < ends[each] for each, place in places.items()):
-                for message in self._consumer.consume(POLL_MESSAGES_MAX, POLL_WAIT_S):
-                    heard = time.monotonic()
-                    at, error = message.partition(), message.error()
-                    if error is None:
-                        places[at] = max(places[at], min(message.offset() + 1, ends[at]))
-                        if message.offset() < ends[at]:
-                            yield message
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        places[at] = ends[at]  # markers at the end are never handed out
+            for messages in read_up_to(
+                self._consumer, self.topic, places, there, most=POLL_MESSAGES_MAX, wait_s=POLL_WAIT_S
+            ):
+                yield from messages
                 progress(sum(places.values()) - first, total - first)
-                if time.monotonic() - heard > QUIET_S_MAX:
-                    raise TidecastError(f"The broker sent nothing of {self.topic} for {QUIET_S_MAX:.0f} s; try again.")
         except KafkaException as error:
             raise self._failed(error) from None
 
@@ -74,8 +66,13 @@ class TopicScan:
         deadline = time.monotonic() + self._timeout_s
         while time.monotonic() < deadline:
             for message in self._consumer.consume(1, POLL_WAIT_S):
-                there = message.error() is None and message.offset() == offset
-                return message if there else None
+                error = message.error()
+                if error is None:
+                    return message if message.offset() == offset else None
+                if error.code() == KafkaError._PARTITION_EOF:
+                    return None
+                if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise may_not_read(self.topic)
         raise TidecastError(f"The broker sent nothing of {self.topic} for {self._timeout_s:g} s; try again.")
 
     def _watermarks(self) -> dict[int, tuple[int, int]]:
