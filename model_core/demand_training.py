@@ -64,11 +64,11 @@ def _usual(windows: TrainingWindows, season: int, end: int) -> dict[str, AnyArra
 def _loss(
     model: Intermittent, spec: StreamSpec, raw: FloatArray, origins: IntArray, actual: FloatArray, spread: FloatArray
 ) -> float:
-    """Pinball of the windows that are intermittent, in spreads of their series."""
+    """Pinball of the steps that are intermittent, in spreads of their series."""
     made = model(raw[:, :, 0], origins % model.season, spec.horizon)
     quantiles = published(made.quantiles[:, :, told_levels(model, spec)], spec)
     loss = pinball(actual, quantiles, np.array(spec.quantile_levels)) / np.maximum(spread, 1e-9)[:, None]
-    return float(np.nansum(loss[made.intermittent & (spread > 0)]))
+    return float(np.nansum(loss[made.intermittent & (spread > 0)[:, None]]))
 
 
 def told_levels(model: Intermittent, spec: StreamSpec) -> IntArray:

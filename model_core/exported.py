@@ -119,11 +119,11 @@ class ExportedForecast(torch.nn.Module):
         quantiles = location[:, :, None] + unit[:, None, None] * _at_levels(self.tables[base_row], self.levels, asked)
         mean = location
         if self._intermittent is not None and phase is not None:
-            made = self._intermittent(window[:, :, 0], phase, location.shape[1])
+            made = self._intermittent.beside(self._intermittent(window[:, :, 0], phase, location.shape[1]), location)
             own = _at_levels(made.quantiles, self.fine_levels, asked)
             own = torch.where(own < 0, lower + own * below[:, None, None], own)
-            quantiles = torch.where(made.intermittent[:, None, None], own, quantiles)
-            mean = torch.where(made.intermittent[:, None], made.mean, mean)
+            quantiles = torch.where(made.intermittent[:, :, None], own, quantiles)
+            mean = made.mean
         latent = _within(self._rising(quantiles), lower - below[:, None, None], upper).float().double()
         mean = _within(mean, bounds[:, :1], bounds[:, 1:])
         if mean_factor is not None:

@@ -146,11 +146,12 @@ class Predictor:
         try:
             with np.errstate(all="ignore"):  # what comes of it is looked at: a row that is not finite says so
                 prepared = self._prepared(padded, kept, number)
-                answers = self._library.numpy(self._locate(prepared))[:rows]
+                located = self._locate(prepared)
+                answers = self._library.numpy(located)[:rows]
                 suspicious = self._library.numpy(prepared.suspicious)[:rows]
                 if self._demand is None:
                     return answers, suspicious, None
-                return self._with_demand(self._demand, padded, rows, answers, suspicious)
+                return self._with_demand(self._demand, padded, rows, located, suspicious)
         except (self._library.out_of_memory, ModelFailed):
             raise
         except Exception as error:  # whatever a model does wrong, the next rung of the ladder answers
@@ -172,18 +173,20 @@ class Predictor:
         return prepared.inverse(outputs)
 
     def _with_demand(
-        self, model: Intermittent, padded: WindowBatch, rows: int, answers: FloatArray, suspicious: BoolArray
+        self, model: Intermittent, padded: WindowBatch, rows: int, located: Array, suspicious: BoolArray
     ) -> tuple[FloatArray, BoolArray, FloatArray]:
-        """The answers of the windows that are intermittent in place of the others'. Nothing of them is suspicious:
-        what is far outside for a sensor is a day on which somebody bought."""
+        """The answers for steps that are intermittent in place of the others'. Nothing of a window that has no other
+        is suspicious: what is far outside for a sensor is a day on which somebody bought."""
         library = self._library
         phase = library.array(padded.origins % model.season)
         made = model(library.array(padded.windows[:, :, 0]), phase, self.spec.horizon)
+        seldom = library.numpy(made.intermittent.all(axis=1))[:rows]
+        made = model.beside(made, located)
         often, mean, own = (library.numpy(part)[:rows] for part in (made.intermittent, made.mean, made.quantiles))
         return (
-            np.where(often[:, None], mean, answers),
-            suspicious & ~often,
-            np.where(often[:, None, None], own, np.nan),
+            mean,
+            suspicious & ~seldom,
+            np.where(often[:, :, None], own, np.nan),
         )
 
     def _shrink(self) -> None:

@@ -46,13 +46,11 @@ class Run:
         return Run(self.series, self.targets, residuals, self.units, self.own)
 
     def by_table(self, spec: StreamSpec) -> FloatArray:
-        """The residuals without those of the model that tables have nothing to do with; of counts, those of the
+        """The residuals without those of the model that tables have nothing to do with; of demand, those of the
         continuous value (compiled/demand.h), at places drawn with a fixed seed."""
         if not spec.is_demand:
             return self.residuals
-        residuals = self.residuals.copy()
-        if spec.aggregate == "count":
-            residuals -= np.random.default_rng(0).random(self.targets.shape)[:, :, None]
+        residuals = self.residuals - lowered(self.targets, spec, 0)[:, :, None] * width_below(self.units, spec)
         if self.own is None:
             return residuals
         residuals[:, :, Rung.MODEL][np.isfinite(self.own[..., 0])] = np.nan
@@ -65,6 +63,18 @@ class Run:
         own = None if self.own is None or other.own is None else np.concatenate([self.own, other.own])
         targets, residuals, units = (np.concatenate(pair) for pair in pairs)
         return Run(self.series, targets, residuals, units, own)
+
+
+def lowered(targets: FloatArray, spec: StreamSpec, seed: int) -> FloatArray:
+    """float64, as `targets`: how far below itself a value of demand stands, in widths. A count anywhere within one, a
+    sum only where it is zero (compiled/demand.h)."""
+    drawn = np.random.default_rng(seed).random(targets.shape)
+    return drawn if spec.aggregate == "count" else np.where(targets <= 0, drawn, 0.0)
+
+
+def width_below(units: FloatArray, spec: StreamSpec) -> FloatArray:
+    """float64 […, 1], of units […]: one of a count, a unit of a sum."""
+    return np.ones((*units.shape, 1)) if spec.aggregate == "count" else units[..., None]
 
 
 def run_origins(spec: StreamSpec, windows: TrainingWindows, first: int, last: int) -> IntArray:

@@ -12,7 +12,8 @@ TEXT = """## Demand: daily counts of a shop
 Written by `python -m benchmarks.demand`. UCI 502 (Online Retail II): order lines a day of the {products} products that
 sold best before {first}, as a stream with `aggregate = "count"`; cancelled orders are left out. Trained once on what
 was before, then day by day from {first} to {last} as a worker serves it, learning from labels when they come. Context
-112 days, horizon 7. {intermittent:.0%} of the windows have more than 40 % zeros, and are answered as intermittent.
+112 days, horizon 7. {intermittent:.0%} of the windows have more than 40 % zeros, and are answered as intermittent; of
+the others the days on which hardly anything is sold.
 
 A level is calibrated when the share of actual values under its quantile is the level. Of counts that is asked with the
 randomised transform: a count stands at a random place between itself and one less (seed of its own), the quantiles are

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift.delay import delays, typical_change
+from benchmarks.drift.delay import delays, own_change, typical_change
 from benchmarks.drift.figures import NAB, ORDERS, SETS, false_alarms, labelled
 from benchmarks.drift.page import write_page
 from benchmarks.figures_in_turn import Benchmark, run
@@ -28,6 +28,10 @@ def of_orders(data: Path, name: str, rate: int) -> list[dict[str, Any]]:
     return [false_alarms(data, name, float(rate), seed) for seed in RUNS[rate]]
 
 
+def exchanged(data: Path, name: str) -> list[dict[str, Any]]:
+    return [false_alarms(data, name, float(min(RUNS)), AS_IT_CAME, exchanged=True)]
+
+
 def parts() -> dict[str, Callable[[Path], list[dict[str, Any]]]]:
     """Named as the files under docs/drift that they are saved in."""
     found: dict[str, Callable[[Path], list[dict[str, Any]]]] = {}
@@ -35,7 +39,9 @@ def parts() -> dict[str, Callable[[Path], list[dict[str, Any]]]]:
         file = name.replace(" ", "-")
         for rate in RUNS:
             found[f"false-alarms-{file}-{rate}"] = partial(of_orders, name=name, rate=rate)
+        found[f"false-alarms-{file}-exchanged"] = partial(exchanged, name=name)
         found[f"delays-{file}"] = partial(delays, name=name)
+        found[f"delays-{file}-own"] = partial(own_change, name=name)
     found["typical-changes"] = lambda data: [typical_change(data, name) for name in SETS]
     found["labelled"] = lambda data: [labelled(data, name) for name in NAB]
     return found

@@ -50,7 +50,16 @@ CHANGES: dict[str, Change] = {
 
 def delays(folder: Path, name: str, seed: int = 0) -> list[dict[str, Any]]:
     """σ is of the seasonal difference of the first half, from which everything else is learned as well."""
-    table = SETS[name](folder)
+    return _delays(SETS[name](folder), name, CHANGES, seed)
+
+
+def own_change(folder: Path, name: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The same of a level that moves as far as this set's levels do by themselves once in a long while."""
+    table, size = SETS[name](folder), typical_change(folder, name)["size"]
+    return _delays(table, name, {f"level +{size:.1f} σ": level(size)}, seed)
+
+
+def _delays(table: Table, name: str, changes: dict[str, Change], seed: int) -> list[dict[str, Any]]:
     cut = len(table.values) // 2
     bundle = learn(table.part(0, cut), RATE)
     season, facts = bundle.manifest.season, bundle.facts()
@@ -62,7 +71,7 @@ def delays(folder: Path, name: str, seed: int = 0) -> list[dict[str, Any]]:
     first = max(cut, warm) - warm
     watched = table.part(first, len(table.values))
     rows = []
-    for change, inject in CHANGES.items():
+    for change, inject in changes.items():
         altered = [
             inject(watched.values[:, column], int(places[k, column]) - first, float(sizes[column]), rng)
             for k in range(INJECTIONS)

@@ -26,6 +26,7 @@ SETS: dict[str, Callable[[Path], Table]] = {
     "UCI 374": lambda _: uci374(),
     "UCI 235": lambda _: uci235(),
 }
+RANDOM_ORDER, AS_IT_CAME, EXCHANGED = "weeks in random order", "as it came", "as it came, halves exchanged"
 ORDERS = 4  # random ones: of one, a set of 40,000 ticks has four alarms, give or take two
 WARM_SEASONS = 4  # ticks before what counts, in which units are learned
 PROBATION = 0.15  # of an NAB file, as its own scoring has it
@@ -41,18 +42,23 @@ def shuffled(table: Table, seed: int) -> Table:
     return replace(table, values=weeks[order].reshape(count * WEEK, -1))
 
 
-def false_alarms(folder: Path, name: str, rate: float, seed: int | None) -> dict[str, Any]:
-    """Trained on the first half at this rate, counted on the second; `seed` None: as the data came."""
+def false_alarms(folder: Path, name: str, rate: float, seed: int | None, *, exchanged: bool = False) -> dict[str, Any]:
+    """Trained on the first half at this rate, counted on the second; `seed` None: as the data came.
+
+    `exchanged`: trained on the second half, counted on the first, of which what units need is not counted.
+    """
     table = SETS[name](folder)
     table = table if seed is None else shuffled(table, seed)
-    cut = len(table.values) // 2
-    bundle = learn(table.part(0, cut), rate)
+    end = len(table.values)
+    cut = end // 2
+    bundle = learn(table.part(cut, end) if exchanged else table.part(0, cut), rate)
     manifest = bundle.manifest
     state = PartitionState(table.spec, 0, bundle.facts())
     predictor = Predictor(table.spec, bundle, device="cpu")
     warm = table.spec.context_length + WARM_SEASONS * manifest.season
-    readings = table.part(cut - warm, len(table.values)).readings()
-    first = int(np.searchsorted(readings.timestamps_ms, table.spec.grid.starts_ms(table.first + cut)))
+    begin, counted, end = (0, warm, cut) if exchanged else (cut - warm, cut, end)
+    readings = table.part(begin, end).readings()
+    first = int(np.searchsorted(readings.timestamps_ms, table.spec.grid.starts_ms(table.first + counted)))
     for _ in steps(state, readings.part(0, first), predictor):
         pass
     found: Counter[str] = Counter()
@@ -60,10 +66,10 @@ def false_alarms(folder: Path, name: str, rate: float, seed: int | None) -> dict
     for _, outcome in steps(state, readings.part(first, len(readings)), predictor):
         found.update(outcome.alarms)
         storms += len(outcome.storms)
-    ticks = (len(table.values) - cut) * len(table.series)
+    ticks = (end - counted) * len(table.series)
     return {
         "set": name,
-        "order": "as it came" if seed is None else "weeks in random order",
+        "order": RANDOM_ORDER if seed is not None else EXCHANGED if exchanged else AS_IT_CAME,
         "rate": rate,
         "ticks": ticks,
         "alarms": dict(found),

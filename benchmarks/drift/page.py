@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift.figures import SETS, TOLD
+from benchmarks.drift.figures import AS_IT_CAME, EXCHANGED, RANDOM_ORDER, SETS, TOLD
 from model_core.drift.level import SLOW_SEASONS
 
 FACTOR = 3
@@ -49,8 +50,11 @@ FALSE_ALARMS = """## False alarms
 Trained on the first half of a set, counted on the second (alarms that a storm keeps back included). With its weeks in
 random order a set does not drift: what was learned from and what is watched are alike. Of one order a set has a few
 alarms, so that chance alone makes it half as many or twice as many: counts are of four orders. As it came there is one
-order, and real change is among the alarms. Runs (`missing`, `flatline`) are counted beside: they are in the data, and
-make no part of the rate. h: thresholds of the three detectors, medians over the orders.
+order, and real change is among the alarms: one half learns what is usual, and what the other does is less, or more.
+*Halves exchanged* is learned from the second half and counted on the first. Expected: the alarms that the rate allows
+so many ticks, and between which numbers chance alone (a Poisson variable, 95 %) leaves them. Runs (`missing`,
+`flatline`) are counted beside: they are in the data, and make no part of the rate. h: thresholds of the three
+detectors, medians over the orders.
 """.splitlines()
 
 DELAYS = """## Delay
@@ -65,6 +69,9 @@ A forecast that corrects itself shows a step in one residual: a tick later the n
 CUSUMs of errors see none of it. `level` needs two days at least, since one day apart is no change that stays, and what
 it can see is bounded by what levels do by themselves. Noise is learned by the unit within a season (then `scale` tells
 of it, and the reports do), a wrong clock by the window.
+
+Whether a detector is deaf where it is silent is told by the last row of each set: there the level moves as far as the
+set's own levels do once in 10,000 hours.
 """.splitlines()
 
 LABELLED = """## Labelled anomalies: NAB, realKnownCause
@@ -89,7 +96,8 @@ def write_page(folder: Path) -> Path:
 
 def _read(raw: Path, pattern: str) -> list[dict[str, Any]]:
     """Rows of all files of that name, in the order of SETS."""
-    rows = [row for path in sorted(raw.glob(f"{pattern}.json")) for row in json.loads(path.read_text())]
+    paths = sorted(raw.glob(f"{pattern}.json"), key=lambda path: path.stem)
+    rows = [row for path in paths for row in json.loads(path.read_text())]
     sets = list(SETS)
     return sorted(rows, key=lambda row: sets.index(row["set"])) if rows and "set" in rows[0] else rows
 
@@ -119,6 +127,9 @@ class Counted:
     def found(self) -> float:
         return self.alarms(*TOLD) / self.ticks * 1e6
 
+    def expected(self, rate: float) -> float:
+        return rate * self.ticks / 1e6
+
     def thresholds(self) -> str:
         """Medians over the orders."""
         by_detector = zip(*(each["thresholds"] for each in self.of), strict=True)
@@ -127,7 +138,21 @@ class Counted:
     def row(self, name: str, order: str, rate: float) -> list[object]:
         counts = [self.alarms(each) for each in TOLD]
         runs = self.alarms("flatline", "missing")
-        return [name, order, f"{rate:.0f}", f"{self.ticks:,}", *counts, f"{self.found:.0f}", runs]
+        low, high = by_chance(self.expected(rate))
+        expected = f"{self.expected(rate):.1f} ({low} to {high})"
+        every = self.alarms(*TOLD)
+        return [name, order, f"{rate:.0f}", f"{self.ticks:,}", *counts, every, expected, f"{self.found:.0f}", runs]
+
+
+def by_chance(expected: float) -> tuple[int, int]:
+    """The central 95 % of a Poisson variable of that mean: the smallest counts with .025 and .975 at or below them."""
+    ends, count, below = [], 0, math.exp(-expected)
+    for level in (0.025, 0.975):
+        while below < level:
+            count += 1
+            below += math.exp(count * math.log(expected) - expected - math.lgamma(count + 1))
+        ends.append(count)
+    return ends[0], ends[1]
 
 
 def _median(numbers: list[float]) -> str:
@@ -137,7 +162,7 @@ def _median(numbers: list[float]) -> str:
 def _false_alarms(found: list[dict[str, Any]]) -> list[str]:
     rows: list[list[object]] = []
     outside: list[str] = []
-    for order in ("weeks in random order", "as it came"):
+    for order in (RANDOM_ORDER, AS_IT_CAME, EXCHANGED):
         for rate in (100.0, 1000.0):
             these = [each for each in found if (each["order"], each["rate"]) == (order, rate)]
             for name in dict.fromkeys(each["set"] for each in these):
@@ -149,8 +174,23 @@ def _false_alarms(found: list[dict[str, Any]]) -> list[str]:
             if these:
                 name, *rest = Counted(these).row("**all**", order, rate)
                 rows.append([name, *rest[:3], "", *rest[3:]])
-    head = ["set", "order", "asked a million", "ticks", "h", "cusum", "horizon", "level", "found a million", "runs"]
-    return [*FALSE_ALARMS, "", *_table(head, rows), _told(outside), ""]
+    head = ["set", "order", "asked a million", "ticks", "h", "cusum", "horizon", "level"]
+    head += ["alarms", "expected", "found a million", "runs"]
+    return [*FALSE_ALARMS, "", *_table(head, rows), _told(outside), *_both_ways(found), ""]
+
+
+def _both_ways(found: list[dict[str, Any]]) -> list[str]:
+    """Of sets of which one half is outside, as it came: what both halves make together."""
+    sentences = []
+    for name in SETS:
+        both = [each for each in found if each["set"] == name and each["order"] in (AS_IT_CAME, EXCHANGED)]
+        if len(both) < 2 or all(1 / FACTOR <= Counted([each]).found / each["rate"] <= FACTOR for each in both):
+            continue
+        second, first = (Counted([each]).alarms(*TOLD) for each in both)
+        expected = Counted(both).expected(both[0]["rate"])
+        told = f"{second} alarms in its second half and {first} in its first, {expected:.1f} expected in both"
+        sentences.append(f"{name}: {told}, {(first + second) / expected:.2f} times.")
+    return ["", *sentences] if sentences else []
 
 
 def _told(outside: list[str]) -> str:

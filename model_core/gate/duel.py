@@ -15,8 +15,7 @@ from model_core.demand_training import published
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
 from model_core.quantiles import Levels, pinball, place
-from model_core.residuals import Run, Tables, run
-from model_core.spec import StreamSpec
+from model_core.residuals import Run, Tables, lowered, run, width_below
 
 WORST_KEPT = 6  # series whose worst forecast is kept for the report
 RATIO_ORIGINS_MIN = 200  # scored origins from which a series' ratio says something
@@ -88,7 +87,7 @@ class _Model:
     """Quantiles of a model's run."""
 
     def __init__(self, done: Run, tables: Tables, windows: TrainingWindows) -> None:
-        self._done, self._bounds = done, windows.bounds[done.series]
+        self._done, self._bounds, self._spec = done, windows.bounds[done.series], windows.spec
         self._tables = tables.of([windows.series_ids[s] for s in done.series.tolist()])[:, Rung.MODEL]  # [S, H, Q]
 
     def quantiles(self, some: slice) -> FloatArray:
@@ -96,11 +95,20 @@ class _Model:
         done = self._done
         location = done.targets[:, some] - done.residuals[:, some, Rung.MODEL]
         unit = done.units[:, some, Rung.MODEL, None]
-        by_table = place(location, unit, self._tables[some], self._bounds[some, None])
+        bounds = self._bounds[some, None]
+        if not self._spec.is_demand:
+            return place(location, unit, self._tables[some], bounds)
+        lower, width = bounds[..., :1], self.width(some)[..., None]  # [s, 1, 1], [n, s, 1, 1]
+        upper = np.broadcast_to(bounds[..., 1:], width.shape)
+        by_table = place(location, unit, self._tables[some], np.concatenate([lower - width, upper], axis=-1))
         if done.own is None:
             return by_table
         own = done.own[:, some].astype(np.float64)
-        return np.where(np.isfinite(own), own, by_table)
+        return np.where(np.isfinite(own), np.where(own < 0, lower + own * width, own), by_table)
+
+    def width(self, some: slice) -> FloatArray:
+        """float64 [n, s, 1], how far below its lowest value demand may stand."""
+        return width_below(self._done.units[:, some, Rung.MODEL], self._spec)
 
 
 class _Naive:
@@ -112,12 +120,18 @@ class _Naive:
 
     def __init__(self, errors: Run, late: Run, windows: TrainingWindows) -> None:
         self._late, self._levels = late, np.array(windows.spec.quantile_levels)
+        self._widths = np.ones((len(NAIVE), errors.targets.shape[1]))  # in which zeros stand below themselves
+        if windows.spec.aggregate == "sum":
+            self._widths[:] = [errors.units[:, :, rung].mean(axis=0) for rung in NAIVE]
+        below = lowered(errors.targets, windows.spec, 0) if windows.spec.is_demand else None
         series, horizon = late.targets.shape[1:]
         self._tables = np.full((len(NAIVE), series, horizon, len(self._levels)), np.nan)
         before = np.full((len(NAIVE), series), np.inf)  # pinball then
         for row, rung in enumerate(NAIVE):
             for column in range(series):
                 known = errors.residuals[:, column, rung]
+                if below is not None:
+                    known = known - below[:, column] * self._widths[row, column]
                 known = known[np.isfinite(known).all(axis=1)]
                 if len(known):
                     table = self._tables[row, column] = np.quantile(known, self._levels, axis=0).T
@@ -133,6 +147,10 @@ class _Naive:
         location = self._late.targets[:, some] - self._late.residuals[:, some, NAIVE[row]]
         return location[..., None] + self._tables[row, some]
 
+    def width(self, some: slice) -> FloatArray:
+        """float64 [1, s, 1], how far below its lowest value demand may stand."""
+        return self._widths[self._better[some], np.arange(len(self._better))[some]][None, :, None]
+
 
 def naive_losses(late: Run, errors: Run, windows: TrainingWindows, judged: BoolArray) -> FloatArray:
     """float64 [2, S], mean pinball of both naive forecasts at the origins [n, S] that are judged; for people."""
@@ -140,7 +158,10 @@ def naive_losses(late: Run, errors: Run, windows: TrainingWindows, judged: BoolA
     losses = np.full((len(NAIVE), len(late.series)), np.nan)
     for some in _parts(late, len(levels)):
         for row in range(len(NAIVE)):
-            loss = pinball(late.targets[:, some], naive.of(row, some), levels)
+            quantiles = naive.of(row, some)
+            if windows.spec.is_demand:
+                quantiles = published(quantiles, windows.spec)
+            loss = pinball(late.targets[:, some], quantiles, levels)
             there = np.isfinite(loss) & judged[:, some, None]
             losses[row, some] = _mean(loss, there, (0, 2))
     return losses
@@ -156,9 +177,11 @@ def _duel(late: Run, tables: Tables, windows: TrainingWindows, moving: BoolArray
     for some in _parts(late, len(levels.levels)):
         actual = late.targets[:, some]
         both = [side.quantiles(some) for side in sides]  # [n, s, H, Q] each
-        stands = _standing(actual, windows.spec, some)
+        below = lowered(actual, windows.spec, some.start) if windows.spec.is_demand else None
         there = np.isfinite(actual) & np.isfinite(both[0][..., 0]) & np.isfinite(both[1][..., 0])
         for side, quantiles in enumerate(both):
+            # Of demand where an actual value stands is drawn by its place (compiled/demand.h).
+            stands = actual if below is None else actual - below * sides[side].width(some)
             for low, high in levels.intervals[:1]:
                 within = (quantiles[..., low] <= stands) & (stands <= quantiles[..., high])
                 inside[side] += (within & there)[:, moving[some]].sum(axis=1)
@@ -171,14 +194,6 @@ def _duel(late: Run, tables: Tables, windows: TrainingWindows, moving: BoolArray
     starts = np.concatenate([[0], levels.horizons[:-1]])  # of buckets, among the horizons
     inside, counted = (np.add.reduceat(counts, starts, axis=-1) for counts in (inside, counted))
     return Duel(late.series, losses[0], losses[1], inside, counted, tuple(worst))
-
-
-def _standing(actual: FloatArray, spec: StreamSpec, some: slice) -> FloatArray:
-    """Where actual values [n, s, H] stand among quantiles: of demand as in compiled/demand.h, drawn by their place."""
-    if not spec.is_demand:
-        return actual
-    drawn = np.random.default_rng(some.start).random(actual.shape)
-    return actual - np.where((actual <= 0) | (spec.aggregate == "count"), drawn, 0.0)
 
 
 def _worst(

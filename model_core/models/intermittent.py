@@ -17,8 +17,9 @@ from model_core.arrays import AnyArray, FloatArray
 from model_core.errors import CorruptBundle
 from model_core.libraries import Array, Library
 
-ZERO_SHARE = 0.4  # of the observed cells of a window; with more of them it is intermittent
+ZERO_SHARE = 0.4  # of the observed cells of a window, or likely at a step: with more of them it is intermittent
 RATES, OCCURRENCE, SIZE = "intermittent.rates", "intermittent.occurrence", "intermittent.size"
+LED_MAX = 4.0  # times as much, or as little, as the level says: beyond, sizes say nothing of it
 _TINY = 1e-12
 _GRID = (0.02, *(round(0.05 * i, 2) for i in range(1, 20)), 0.98)
 
@@ -30,10 +31,11 @@ def fine_levels(levels: tuple[float, ...]) -> FloatArray:
 
 @dataclass(frozen=True)
 class Demand:
-    """Of B windows. `quantiles` are of the continuous value of compiled/demand.h: of a count minus a number in (0, 1);
-    where nothing is sold from −1 to 0, in whatever lies below the lowest value."""
+    """Of B windows. `intermittent`: steps that this distribution answers. `quantiles` are of the continuous value of
+    compiled/demand.h: of a count minus a number in (0, 1); where nothing is sold from −1 to 0, in whatever lies below
+    the lowest value."""
 
-    intermittent: Array  # bool [B]
+    intermittent: Array  # bool [B, H]
     mean: Array  # float64 [B, H]
     quantiles: Array  # float64 [B, H, G]
 
@@ -80,7 +82,26 @@ class Intermittent:
         again = library.array(np.arange(horizon) % self.season)
         zeros = library.float64(seen & ~sold).sum(axis=1)
         often = zeros > ZERO_SHARE * library.float64(seen).sum(axis=1)
-        return Demand(often, (share * size)[:, again], quantiles[:, again])
+        # Nothing is sold at night, however much is sold by day: errors of both in one table would fit neither.
+        seldom = often[:, None] | (share < 1.0 - ZERO_SHARE)
+        return Demand(seldom[:, again], (share * size)[:, again], quantiles[:, again])
+
+    def beside(self, made: Demand, location: Array) -> Demand:
+        """The same of all steps, whose `location` float64 [B, H] another model knows better where not intermittent.
+
+        Where some steps of a window are intermittent and some are not, errors of the latter are as unlike as their
+        sales: they have the sizes of the window around the location, in proportion.
+        """
+        xp = self._library.xp
+        ratio = location / made.mean.clip(_TINY, None)
+        some = made.intermittent.any(axis=1)[:, None]
+        led = some & ~made.intermittent & (ratio > 1.0 / LED_MAX) & (ratio < LED_MAX)
+        factor = xp.where(led, ratio, 1.0)[:, :, None]
+        return Demand(
+            led | made.intermittent,
+            xp.where(made.intermittent, made.mean, location),
+            xp.where(made.quantiles > 0, made.quantiles * factor, made.quantiles),
+        )
 
     def _rate(self, seen: Array, sold: Array, usual: Array) -> Array:
         """float64 [B]: how often something is sold, as a multiple of the usual."""

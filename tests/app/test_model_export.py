@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from model_core.bundle import BASE, SERIES_TABLES, Bundle
 from model_core.calendar_features import calendar_features, calendar_of
 from model_core.export_vectors import difference, golden_vectors
+from model_core.libraries import CPU
 from model_core.models import DEMAND, PATCH_MIXER
-from model_core.models.intermittent import OCCURRENCE, RATES, SIZE
+from model_core.models.intermittent import OCCURRENCE, RATES, SIZE, Intermittent
 from model_core.models.patch_mixer import MIDDLE, NEWEST, PATCH, SEASON, SPREAD, bias_name, weight_name
 from model_core.models.patch_mixer_fit import HIDDEN
 from model_core.predictor import BUCKETS
@@ -131,15 +132,19 @@ def assert_repeats(found, golden):
         assert (np.abs(found[name] - expected) <= DIFFERENCE_MAX * (np.abs(expected) + room)).all()
 
 
-def test_of_a_model_of_demand_the_intermittent_windows_are_answered_by_another_model():
+def test_of_a_model_of_demand_the_intermittent_steps_are_answered_by_another_model():
     made = demand_bundle()
     fields = made.manifest.model_dump(exclude={"tensors", "sha256", "model"})
     golden = golden_vectors(SPEC, made, 300, seed=300)
     plain = golden_vectors(SPEC, Bundle.sealed(made.tensors, **fields, model="ridge"), 300, seed=300)
-    changed = (plain.outputs["mean"] != golden.outputs["mean"]).any(axis=1)
-    zeros = (golden.inputs["window"][:, :, 0] == 0).mean(axis=1)
-    assert changed[zeros > 0.5].all()
-    assert not changed[zeros < 0.3].any()
+    changed = plain.outputs["mean"] != golden.outputs["mean"]
+    window = golden.inputs["window"][:, :, 0]
+    other = Intermittent(made.tensors, SPEC.quantile_levels, CPU, whole=False)
+    seldom = other(window, golden.inputs["phase"], SPEC.horizon).intermittent
+    assert seldom[(window == 0).mean(axis=1) > 0.5].all()
+    assert changed[seldom].mean() > 0.9  # nothing at all may be said by both
+    assert 0.2 < seldom.mean() < 0.8
+    assert not changed[~seldom].any()
 
 
 def test_the_golden_vectors_beside_it_can_be_repeated_with_them_alone(exported):
@@ -164,7 +169,8 @@ def test_what_was_learned_since_training_moves_the_intervals(exported):
         for factor in (0, 1, -4)
     )
     width_of = [quantiles[:, -1] - quantiles[:, 0] for quantiles in (usual, wide)]
-    assert (width_of[1] > 1.2 * width_of[0]).all()
+    assert (width_of[1] > width_of[0]).all()
+    assert (width_of[1] > 1.2 * width_of[0]).mean() > 0.5  # of rare sales there is no more than the largest
     assert (np.diff(crossed, axis=1) == 0).any()
     assert (np.diff(crossed, axis=1) >= 0).all()
 

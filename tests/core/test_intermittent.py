@@ -13,7 +13,7 @@ from model_core.errors import CorruptBundle
 from model_core.ladder import Rung
 from model_core.libraries import CPU
 from model_core.models import DEMAND
-from model_core.models.intermittent import OCCURRENCE, RATES, SIZE, Intermittent, fine_levels
+from model_core.models.intermittent import OCCURRENCE, RATES, SIZE, Demand, Intermittent, fine_levels
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
@@ -79,16 +79,41 @@ def test_mean_and_quantiles_are_those_of_the_plain_recursions(rng, usual, whole)
     for row, window in enumerate(raw.tolist()):
         often, level = tsb(window, int(phase[row]), usual, 0.2, 0.1)
         zeros = sum(value == 0 for value in window)
-        assert made.intermittent[row] == (zeros > 0.4 * sum(not math.isnan(value) for value in window))
+        many = zeros > 0.4 * sum(not math.isnan(value) for value in window)
         for h in range(5):
             step = (int(phase[row]) + h + 1) % len(usual[SIZE])
             share = min(often * usual[OCCURRENCE][step], 1.0)
             size = level * usual[SIZE][step]
+            assert made.intermittent[row, h] == (many or share < 0.6)
             assert made.mean[row, h] == pytest.approx(share * size, rel=1e-12)
             expected = [mixture(window, share, size, q, whole=whole) for q in fine_levels(LEVELS)]
             np.testing.assert_allclose(made.quantiles[row, h], expected, rtol=1e-9, atol=1e-12)
     assert made.intermittent.any()
     assert not made.intermittent.all()
+
+
+def test_steps_beside_intermittent_ones_have_the_sizes_of_the_window_around_the_other_model_s_location(rng):
+    raw = np.where(rng.random((40, 30)) < 0.85, rng.geometric(0.2, (40, 30)), 0).astype(np.float32)
+    raw[:, 2::3] = 0  # nothing is ever sold at one of three steps: with the others' zeros, less than 40 % or more
+    model = Intermittent(TENSORS | {OCCURRENCE: np.array([1.5, 1.5, 0.01]), SIZE: np.ones(3)}, LEVELS, CPU, whole=True)
+    alone = model(raw, np.full(40, 2), 6)
+    location = alone.mean * rng.choice([0.1, 0.5, 1.5, 3.0, 9.0], alone.mean.shape)
+    made = model.beside(alone, location)
+    for row, h in np.ndindex(location.shape):
+        rare, ratio = alone.intermittent[row, h], location[row, h] / alone.mean[row, h]
+        answers = rare or 0.25 < ratio < 4.0
+        assert made.intermittent[row, h] == answers
+        assert made.mean[row, h] == (alone.mean if rare else location)[row, h]
+        if answers:
+            factor = 1.0 if rare else ratio
+            expected = [q * factor if q > 0 else q for q in alone.quantiles[row, h].tolist()]
+            np.testing.assert_allclose(made.quantiles[row, h], expected, rtol=1e-12)
+    assert alone.intermittent[:, 2::3].all()
+    assert not alone.intermittent.all()
+    # Without an intermittent step nothing changes hands.
+    other = model.beside(Demand(np.zeros_like(alone.intermittent), alone.mean, alone.quantiles), location)
+    assert not other.intermittent.any()
+    np.testing.assert_array_equal(other.mean, location)
 
 
 def test_torch_says_the_same_and_a_row_depends_on_itself_alone(rng):
@@ -212,14 +237,17 @@ def test_what_is_published_of_counts_is_calibrated_and_adds_up(trained):
     assert columns.flat("drift")["alarms"].sum() - alarms <= 0.1 * columns.used
 
 
-def test_whether_it_is_a_model_of_demand_is_decided_window_by_window(trained):
+def test_whether_it_is_a_model_of_demand_is_decided_step_by_step(trained):
     spec, cells, made = trained
     state, log = PartitionState(spec, 0, made.bundle.facts()), sales_of(cells[:200])
     seen = [observed.windows for observed, _ in steps(state, log, Predictor(spec, made.bundle, device="cpu"))]
     batch = [windows for windows in seen if windows is not None][-1]
     own = Predictor(spec, made.bundle, device="cpu").raw(batch).own
     zeros = (batch.windows[:, :, 0] == 0).mean(axis=1)
-    assert np.array_equal(np.isfinite(own).all(axis=(1, 2)), zeros > 0.4)
+    known = np.isfinite(own).all(axis=2)
+    assert known[zeros > 0.4].all()
+    closed = (batch.origins[:, None] + np.arange(1, spec.horizon + 1) - FIRST) % 7 == 3
+    assert known[closed].all()
     assert 0 < (zeros > 0.4).sum() < len(zeros)
 
 
