@@ -6,7 +6,6 @@ goes, there is nothing to end, and many a callback in which an exception is only
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
@@ -51,6 +50,7 @@ def _not_lost(ignored: sys.UnraisableHookArgs) -> None:
     if not issubclass(ignored.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
-    again = threading.Timer(AGAIN_S, _thread.interrupt_main)
+    # A signal, since only that ends a wait; to the main thread, which alone answers it.
+    again = threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
     again.daemon = True
     again.start()

@@ -282,3 +282,26 @@ def test_ctrl_c_while_modules_come_in_shows_no_traceback(tmp_path: Path, rng: np
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr, f"at import {at}: {done.stderr}"
     assert done.returncode == 130 or (done.returncode == 0 and "tides" in done.stdout), at
+
+
+LOST = """
+import signal, time
+from stream_app.cli import interrupts
+
+class Callback:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+interrupts.leave_at_once()
+try:
+    with interrupts.in_order():
+        Callback()  # where Python can but print what is raised
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("ended in order")
+"""
+
+
+def test_ctrl_c_that_comes_in_a_callback_is_not_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, cwd=REPOSITORY, timeout=50)
+    assert (done.stdout, done.stderr) == ("ended in order\n", "")
