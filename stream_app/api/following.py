@@ -120,7 +120,7 @@ class Following(threading.Thread):
         begun = "start" not in self._readiness.reasons
         are_catching_up = begun and self._workers.are_catching_up(ends, time.monotonic())
         rest_s = pace.rest_s()
-        if are_catching_up and any(topic not in inputs for topic in came):
+        if are_catching_up and rest_s and any(topic not in inputs for topic in came):
             self._stopping.wait(rest_s)
             self._gave_way_at = time.monotonic()
 
