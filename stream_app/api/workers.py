@@ -64,8 +64,8 @@ class Workers:
 class Pace:
     """How long to rest so that no more than a share of a core is used."""
 
-    def __init__(self, share: float, used_s: Callable[[], float] = time.process_time) -> None:
-        """`used_s`: what was used so far, of all threads; so other work of the process counts as well."""
+    def __init__(self, share: float, used_s: Callable[[], float] = time.thread_time) -> None:
+        """`used_s`: what was used so far, by the thread that asks: what pages ask for must not make them late."""
         self._share = share
         self._used_s = used_s
         self._used_then = used_s()

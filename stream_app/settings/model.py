@@ -170,9 +170,9 @@ class Api(Strict):
         ge=1_000,
     )
     catching_up_share: float = setting(
-        0.05,
+        0.03,
         "restart",
-        "Share of a core that it takes at most, about, while workers catch up with a backlog; 1: as it needs.",
+        "Share of a core that reading the topics takes while workers catch up with a backlog, about; 1: as it needs.",
         gt=0,
         le=1,
     )
