@@ -137,12 +137,12 @@ def test_ctrl_c_flushes_and_says_how_many_were_sent(kafka_bootstrap, topic_prefi
     lines = "".join(f"2026-03-01 {n // 60:02d}:{n % 60:02d},{n}\n" for n in range(1200))
     (tmp_path / "file.csv").write_text("ts,a\n" + lines)
     arguments = ["produce", str(tmp_path / "file.csv"), "-t", topic, "--bootstrap", kafka_bootstrap]
-    process = subprocess.Popen([*TIDECAST, *arguments, "--create-topic", "--rate", "100"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([*TIDECAST, *arguments, "--create-topic", "--rate", "20"], stderr=subprocess.PIPE)
     client = {"bootstrap.servers": kafka_bootstrap}
     while topic_partitions(topic, client) is None or not has_messages(topic, client):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     (messages,) = consumed(kafka_bootstrap, topic)
     assert process.returncode == 130
     assert said.decode() == f"Stopped: {len(messages)} readings were sent to {topic}.\n"

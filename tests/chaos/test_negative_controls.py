@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+import redis
 
 from tests.app.running_worker import WorkerProcess, World, wait_until
 from tests.chaos.disturbed import Disturbed
@@ -17,6 +18,12 @@ pytestmark = pytest.mark.timeout(600)
 
 def suspended(worker: WorkerProcess) -> bool:
     return psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED
+
+
+def headers(world: World) -> dict[bytes, bytes | None]:
+    """Of the saved states, as Redis has them: another one with each checkpoint."""
+    with redis.Redis.from_url(world.redis_url) as client:
+        return {key: client.dump(key) for key in client.scan_iter(match=f"*{world.topic}*:header*", count=1000)}
 
 
 def owns_everything(world: World, worker: WorkerProcess) -> None:
@@ -85,7 +92,8 @@ def test_without_the_fence_of_redis_a_zombie_spoils_the_state(world: World, seed
     assert run.arrivals.wait_for(run.feeder.sent, 60), run.logs()
     time.sleep(1)  # its last checkpoint
     heir.kill()  # whoever rejoins waits for its session to end, and so mends nothing
+    before = headers(world)
     os.kill(zombie.process.pid, signal.SIGCONT)
-    time.sleep(0.5)
+    wait_until(lambda: headers(world) != before, 60, lambda: f"a checkpoint of the zombie: {run.logs()}")
     zombie.kill()
     assert "saved state" in "".join(run.judge().violations), run.logs()
