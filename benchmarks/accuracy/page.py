@@ -19,6 +19,8 @@ from benchmarks.demand.page import section
 from benchmarks.demand.retail import CITED
 from benchmarks.probabilities import page as probabilities
 from benchmarks.svg import bars
+from model_core.gate.judge import MARGIN
+from model_core.training import NETWORK_GAIN_MIN
 
 PAGE, PLOT = "ACCURACY.md", "mse.svg"
 INTRODUCTION = f"""# Accuracy
@@ -160,7 +162,32 @@ def _operational(found: dict[str, Any]) -> str:
         for name, title in titles.items()
     ]
     lines.append(_chosen(found, "half-life, days", lambda method: method["half_life_days"] or "none"))
-    return _table(HEAD, lines)
+    lines.append(_chosen(found, "constants gain on the validation part", lambda method: f"{_gain(method):.1%}"))
+    return _table(HEAD, lines) + "\n" + _by_margin(found)
+
+
+def _gain(method: dict[str, Any]) -> float:
+    """By what share constants make the squared error on the validation part smaller."""
+    without, with_constants = method["constants"]["validation_mse"]
+    return float(1 - with_constants / without)
+
+
+def _by_margin(found: dict[str, Any]) -> str:
+    """What becomes of the choice about constants where it must be worth something."""
+    cells = [_cell(found, data, horizon) for data in SETS for horizon in HORIZONS_ALL]
+    there = [cell for cell in cells if cell is not None and "constants" in cell["method"]]
+    if len(there) < len(cells):
+        return ""
+    means = {}
+    for margin in (MARGIN, NETWORK_GAIN_MIN):
+        free, known = (_score(name, "mse") for name in ("constants by validation, refit weekly", "refit weekly"))
+        means[margin] = np.mean([free(cell) if _gain(cell["method"]) >= margin else known(cell) for cell in there])
+    told = ", ".join(f"{margin:.0%} asked: mean MSE {_number(float(mean))}" for margin, mean in means.items())
+    return (
+        "Where constants must gain as much on the validation part as the product asks of a new model, or of a network\n"
+        f"before it takes one (refit weekly): {told}.\n"
+        "Both margins are older than this table, this reading of it is not.\n"
+    )
 
 
 def _score(name: str, metric: str) -> Callable[[dict[str, Any]], float | None]:
