@@ -1,7 +1,6 @@
-"""History: settled cells as one dense matrix, and windows cut from it in the layout in which the worker cuts them.
+"""Windows cut from a history's cells, as one dense matrix, in the layout in which the worker cuts them.
 
-Cells come through the same readiness as in the worker, so that a model learns from what it will be shown. Windows are
-made a chunk at a time; all of them at once would be L times the history.
+Windows are made a chunk at a time; all of them at once would be L times the history.
 """
 
 from collections.abc import Iterator
@@ -9,141 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from model_core.arrays import AnyArray, FloatArray, IntArray
+from model_core.arrays import FloatArray, IntArray
 from model_core.batches import WindowBatch
 from model_core.cells import SCALER_HALF_LIVES
 from model_core.columns import Columns
-from model_core.outcomes import Observed, WaveKind
-from model_core.readiness import Readiness
-from model_core.readings import Readings
+from model_core.history import PAGE, CellHistory
 from model_core.scaler import FIELDS as SCALER_FIELDS
 from model_core.scaler import half_life_decay, read_scaler, update_scaler
 from model_core.spec import StreamSpec
-from model_core.windows import ROLE_CODES, column_settings, window_fields
+from model_core.windows import ROLE_CODES, column_settings
 
-PAGE = 1024  # ticks that are allocated, and forgotten, together
-WINDOWS_MAX = 8192
 _TARGET = ROLE_CODES["target"]
-_NEVER_WARM = 2**40
-_SILENT_FOREVER_MS = 2**52
-
-
-class CellHistory:
-    """Cells of all series of a stream by tick; the oldest pages go when there are more than `ticks_max` ticks."""
-
-    def __init__(self, ticks_max: int = 500_000) -> None:
-        self.series_ids: list[str] = []
-        self.index: dict[str, int] = {}
-        self._pages: dict[int, FloatArray] = {}  # page → float32 [PAGE, series], NaN where missing
-        self._pages_max = -(-ticks_max // PAGE) + 1
-        self._first, self._last = 2**62, -(2**62)
-
-    def __len__(self) -> int:
-        """Ticks from the first to the last, gaps included."""
-        return max(0, self._last - self.first_tick + 1)
-
-    @property
-    def first_tick(self) -> int:
-        return max(self._first, min(self._pages, default=0) * PAGE)
-
-    def values(self) -> FloatArray:
-        """float32 [ticks, series], NaN where a cell is missing; row 0 is `first_tick`. A copy."""
-        first = self.first_tick
-        cells = np.full((len(self), len(self.series_ids)), np.nan, np.float32)
-        for number, page in self._pages.items():
-            start = number * PAGE - first
-            rows = slice(max(start, 0), min(start + PAGE, len(cells)))
-            cells[rows, : page.shape[1]] = page[rows.start - start : rows.stop - start, : cells.shape[1]]
-        return cells
-
-    def columns_of(self, series_ids: list[str]) -> IntArray:
-        """int64 [n]; unknown series get a column."""
-        for series_id in series_ids:
-            if series_id not in self.index:
-                self.index[series_id] = len(self.series_ids)
-                self.series_ids.append(series_id)
-        return np.fromiter(map(self.index.__getitem__, series_ids), np.int64, len(series_ids))
-
-    def put(self, columns: IntArray, ticks: IntArray, values: AnyArray) -> None:
-        """Cells [n]; of a repeated cell the last counts."""
-        if not len(ticks):
-            return
-        numbers = ticks // PAGE
-        for number in np.unique(numbers).tolist():
-            mine = numbers == number
-            self._page(number)[ticks[mine] % PAGE, columns[mine]] = values[mine]
-        self._first, self._last = min(self._first, int(ticks.min())), max(self._last, int(ticks.max()))
-        while len(self._pages) > self._pages_max:
-            del self._pages[min(self._pages)]
-
-    def erase(self, series_id: str) -> None:
-        """A deleted series leaves nothing to learn from."""
-        column = self.index.get(series_id)
-        for page in self._pages.values():
-            if column is not None and column < page.shape[1]:
-                page[:, column] = np.nan
-
-    def _page(self, number: int) -> FloatArray:
-        page = self._pages.get(number)
-        if page is None or page.shape[1] < len(self.series_ids):
-            wide = np.full((PAGE, max(16, len(self.series_ids) * 5 // 4)), np.nan, np.float32)
-            if page is not None:
-                wide[:, : page.shape[1]] = page
-            page = self._pages[number] = wide
-        return page
-
-
-class HistoryFeed:
-    """Readings of all partitions of a stream → settled cells. The first settled value counts, as in scoring."""
-
-    def __init__(self, spec: StreamSpec, history: CellHistory) -> None:
-        # Nothing is due while history is read, and a series that fell silent stays: neither matters to its cells.
-        self._spec = spec.model_copy(update={"min_readings": _NEVER_WARM, "forget_after": _SILENT_FOREVER_MS})
-        self._history = history
-        self._partitions: dict[int, Readiness] = {}
-        self._columns: dict[int, IntArray] = {}  # partition → column of the history of each of its columns
-        self.rejected = 0
-
-    def take(self, partition: int, readings: Readings) -> None:
-        """Readings of one partition, in log order."""
-        if partition not in self._partitions:
-            fields = (*window_fields(self._spec), *SCALER_FIELDS)
-            self._partitions[partition] = Readiness(self._spec, Columns(fields))
-        self._keep_known(readings)
-        for observed in self._partitions[partition].observe(readings, WINDOWS_MAX):
-            self._keep(partition, observed)
-        for _, series_id in readings.deletions:
-            self._history.erase(series_id)
-
-    def finish(self) -> None:
-        """The end of the log: what is still open settles."""
-        for partition, readiness in self._partitions.items():
-            for observed in readiness.close_idle(WINDOWS_MAX):
-                self._keep(partition, observed)
-
-    def _keep(self, partition: int, observed: Observed) -> None:
-        self.rejected += len(observed.rejected)
-        columns = self._partitions[partition].columns
-        known = self._columns.get(partition, np.empty(0, np.int64))
-        if len(known) < columns.used:
-            fresh = self._history.columns_of([name or "" for name in columns.ids[len(known) :]])
-            known = self._columns[partition] = np.concatenate([known, fresh])
-        for wave in observed.waves:
-            if wave.kind is WaveKind.SETTLED:
-                self._history.put(known[wave.columns], wave.ticks, wave.values)
-
-    def _keep_known(self, readings: Readings) -> None:
-        """Future covariates never settle: the newest value of a tick counts."""
-        if not self._spec.future_covariates:
-            return
-        future = np.array(
-            [self._spec.role(self._spec.split(name)[1]) == "future" for name in readings.series_ids], bool
-        )
-        columns = self._history.columns_of(
-            [name for name, is_future in zip(readings.series_ids, future, strict=True) if is_future]
-        )
-        ticks = self._spec.grid.ticks(readings.timestamps_ms[future])
-        self._history.put(columns, ticks, readings.values[future])
 
 
 class TrainingWindows:
@@ -165,6 +40,7 @@ class TrainingWindows:
         self._cells = np.pad(values.T, pad, constant_values=np.nan)
         self._target = np.array(kept, np.int64)
         self._partners = self._find_partners(names, history.index)
+        self._scaler_before = history.scaler
         self._scaler = self._run_scaler() if self._partners.size else np.zeros((0, 0, 2), np.float32)
 
     def __len__(self) -> int:
@@ -215,6 +91,24 @@ class TrainingWindows:
             readings=np.full(len(series), length, np.int64),
         )
 
+    @property
+    def columns(self) -> IntArray:
+        """int64 [S]: which of the history's series each is, whatever has fallen silent since."""
+        return self._target
+
+    def scaler_at(self, row: int) -> FloatArray | None:
+        """float64 [series of the history, 4]: the covariates' running scaler before that row; None: no covariates."""
+        if not self._partners.size:
+            return None
+        columns, slots, used = self._scaler_columns()
+        for _ in self._scaled_rows(columns, slots, used, row):
+            pass
+        state = np.zeros((len(self._cells), 4))
+        if self._scaler_before is not None:  # of those that have fallen silent
+            state[: len(self._scaler_before)] = self._scaler_before
+        state[used] = columns.flat("scaler")[slots]
+        return state
+
     def targets(self, series: IntArray, origins: IntArray) -> FloatArray:
         """float64 [n, H], what came after each origin; NaN where missing."""
         return self._spans(self._target[series], origins + 1, self.spec.horizon).astype(np.float64)
@@ -240,32 +134,50 @@ class TrainingWindows:
 
     def _run_scaler(self) -> FloatArray:
         """float32 [series, ticks, 2]: running mean and standard deviation of the covariates after each tick."""
-        columns = Columns(SCALER_FIELDS)
-        used = np.unique(self._partners[self._partners >= 0])
-        slots = columns.add([str(column) for column in used])
-        decay = half_life_decay(SCALER_HALF_LIVES * self.spec.context_length)
+        columns, slots, used = self._scaler_columns()
         running = np.zeros((len(self._cells), self.ticks, 2), np.float32)
-        for row in range(self.ticks):
-            cells = self._cells[used, self._before + row].astype(np.float64)
-            present = np.isfinite(cells)
-            update_scaler(columns, slots[present], cells[present], decay, decay)
+        for row in self._scaled_rows(columns, slots, used, self.ticks):
             mean, spread, _ = read_scaler(columns, slots)
             running[used, row, 0], running[used, row, 1] = mean, spread
         return running
 
+    def _scaler_columns(self) -> tuple[Columns, IntArray, IntArray]:
+        """(scalers as they stood before the first row, where they are [n], of which series of the history [n])."""
+        columns = Columns(SCALER_FIELDS)
+        used = np.unique(self._partners[self._partners >= 0])
+        slots = columns.add([str(column) for column in used])
+        if self._scaler_before is not None:
+            known = used < len(self._scaler_before)
+            columns.flat("scaler")[slots[known]] = self._scaler_before[used[known]]
+        return columns, slots, used
+
+    def _scaled_rows(self, columns: Columns, slots: IntArray, used: IntArray, end: int) -> Iterator[int]:
+        """Rows up to `end`, the scalers taken through each."""
+        decay = half_life_decay(SCALER_HALF_LIVES * self.spec.context_length)
+        for row in range(end):
+            cells = self._cells[used, self._before + row].astype(np.float64)
+            present = np.isfinite(cells)
+            update_scaler(columns, slots[present], cells[present], decay, decay)
+            yield row
+
 
 def origin_chunks(
-    series: int, first: int, last: int, stride: int, rows_max: int
+    series: int | IntArray, first: int, last: int, stride: int, rows_max: int, *, first_tick: int = 0
 ) -> Iterator[tuple[IntArray, IntArray]]:
     """(series [n], origins [n]) in chunks of about `rows_max`, every `stride`-th origin of [first, last) of each.
 
-    Each series starts at another origin, so that every hour of the day is seen whatever the stride.
+    Each series starts at another origin, so that every hour of the day is seen whatever the stride. With the ticks of
+    the rows and a number of each series [S] that stay what they are, so do the windows that are taken and the edges of
+    chunks, wherever a span begins: a chunk is a power of two of ticks, at most a page.
     """
-    per_chunk = max(1, rows_max * stride // max(series, 1))
-    every = np.arange(series)
-    for start in range(first, last, per_chunk):
-        origins = np.arange(start, min(start + per_chunk, last))
-        taken = (origins[:, None] + every) % stride == 0
+    every = np.arange(series) if isinstance(series, int) else series
+    fit = max(1, rows_max * stride // max(len(every), 1))
+    per_chunk = min(PAGE, 1 << (fit.bit_length() - 1))
+    while first < last:
+        end = min(last, first + per_chunk - (first + first_tick) % per_chunk)
+        origins = np.arange(first, end)
+        taken = ((origins + first_tick)[:, None] + every) % stride == 0
         rows, chosen = np.nonzero(taken)
         if len(rows):
             yield chosen.astype(np.int64), origins[rows]
+        first = end

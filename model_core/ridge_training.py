@@ -10,6 +10,7 @@ from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.libraries import CPU
 from model_core.models.ridge import target_features, window_features
 from model_core.models.ridge_fit import PRIORS, Design, Sums, Weights, design
+from model_core.past import Past
 from model_core.preparation import prepare
 from model_core.sight import CONTEXT_SHARE_MIN
 
@@ -97,7 +98,8 @@ class RidgeTraining:
     def sums(self, first: int, last: int) -> Sums:
         """Of the windows whose origin is in rows [first, last); ages count from `last`."""
         total = Sums.empty(len(self.design.starts), self._windows.spec.horizon, self._target_width)
-        chunks = origin_chunks(len(self._windows), first, last, self.stride, self._chunk_rows)
+        numbers, first_tick = self._windows.columns, self._windows.first_tick
+        chunks = origin_chunks(numbers, first, last, self.stride, self._chunk_rows, first_tick=first_tick)
         for series, origins in chunks:
             rows = self._rows(series, origins)
             if rows is None:
@@ -108,6 +110,16 @@ class RidgeTraining:
                 kept_weight = None if weight is None else weight[kept]
                 total.add(rows.pooled[kept], rows.target_features[kept], rows.targets[kept], kept_weight)
         return total
+
+    def takes(self, past: Past) -> bool:
+        """Whether windows summed here can be added to those of the past."""
+        return past.fits(self.design, self._target_width, self._windows.spec.horizon)
+
+    def before(self, past: Past | None) -> Sums:
+        """The sums of the past, as if they had been made here."""
+        if past is None or not self.takes(past):
+            return Sums.empty(len(self.design.starts), self._windows.spec.horizon, self._target_width)
+        return past.sums if self.stride == 1 else past.sums.faded(1.0 / self.stride)
 
     def grown(self, total: Sums, first: int, last: int) -> Sums:
         """`total`, the sums of what was before row `first`, and those of rows [first, last): as if summed at once."""

@@ -179,6 +179,13 @@ class StreamSpec(Strict):
         "Age at which a window counts half as much in training, for ways that change; unset: all windows count alike.",
         ge=1,
     )
+    training_recent: DurationMs | None = setting(
+        None,
+        "restart",
+        "Event time, the newest, of which training keeps cells: for its choices, quantiles, thresholds and the gate. "
+        "Of what is older it keeps sums. Default 107 weeks (or horizons, where longer), 250,000 steps at most.",
+        ge=1,
+    )
     corrector_steps: int = setting(
         0,
         "rebuild",

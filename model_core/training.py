@@ -4,6 +4,9 @@ The history is cut by time into four spans. Ridge is fitted on the first; penalt
 quantiles learned, on the second; on the other two the candidate (fitted on the first two) meets whoever is in charge.
 What is published is fitted on all: the sums of the spans are added, nothing is read twice. The quantiles it carries
 are of errors that were all made on data the weights at that time had not seen.
+
+The four spans lie in the newest part of the history. What is older has become sums, now or in trainings before this one
+(folding.py), and is added to the first span.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,20 +17,23 @@ import numpy as np
 
 from model_core.arrays import AnyArray
 from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
-from model_core.dataset import CellHistory, TrainingWindows
+from model_core.dataset import TrainingWindows
 from model_core.demand_training import fit_demand
 from model_core.drift.limits import Limits, learn_limits
 from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.durations import format_duration
 from model_core.errors import CoreError
+from model_core.folding import HORIZONS_MIN, ORIGINS_MIN, fold, recent_origins
 from model_core.gate.attempt import Attempt
 from model_core.gate.holes import longest_gap
 from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
 from model_core.gate.speed import Clock
+from model_core.history import CellHistory
 from model_core.ladder import Rung
 from model_core.mixer_training import fit_mixer
 from model_core.models import DEMAND, PATCH_MIXER, RIDGE
 from model_core.models.ridge_fit import Sums
+from model_core.past import Past
 from model_core.predictor import Predictor
 from model_core.residuals import Run, Tables, learn_tables, run, run_series
 from model_core.ridge_training import Choice, RidgeTraining, typical_steps
@@ -36,9 +42,7 @@ from model_core.spec import StreamSpec
 
 SLICE_SHARE_MIN, SLICE_SHARE_MAX = 0.15, 0.25  # of the origins, by time: each of the two newest spans
 FIT_SHARE = 0.7  # of what is older
-ORIGINS_MIN = 64  # a shorter history teaches nothing
 NETWORK_GAIN_MIN = 0.02  # of the absolute error, by which a network must be better than ridge alone to be taken
-HORIZONS_MIN = 8  # and each span must be longer than the targets that reach across its end
 
 Progress = Callable[[str, float], None]  # (what is being done, share of the whole that is done)
 
@@ -58,7 +62,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Spans:
-    """Rows of the history that are origins: [fit, validation) [validation, earlier) [earlier, newest) [newest, end)."""
+    """Rows of the history that are origins: [fit, validation) [validation, earlier) [earlier, newest) [newest, end).
+
+    Windows before `fit` are sums, if there are any.
+    """
 
     fit: int
     validation: int
@@ -89,11 +96,13 @@ def train(
     """Learn a candidate from the history and judge it. NotEnoughHistory says how much is missing.
 
     `attempts` before this one: those that share data with it make it harder to pass. Without a `clock` (seconds) speed
-    is not judged.
+    is not judged. The history is left as it is: whoever trains again from it folds it first, or pays for it each time.
     """
+    history = history.copy()
+    fold(history, spec)
     windows = TrainingWindows(spec, history)
-    spans = split(windows, first_model=champion is None)
-    work = _Training(windows, spans, version, created_at, device, progress, seed)
+    spans = split(windows, first_model=champion is None, past=history.past)
+    work = _Training(windows, spans, history.past, version, created_at, device, progress, seed)
     work.tell("looking for a season", 0.0)
     season = find_season(windows.target_cells(), spec)
     sums, choice, errors = work.learn(season)
@@ -129,10 +138,12 @@ def train(
     return Trained(bundle, verdict, _report(bundle, season, windows, spans, verdict, choice))
 
 
-def split(windows: TrainingWindows, *, first_model: bool) -> Spans:
+def split(windows: TrainingWindows, *, first_model: bool, past: Past | None = None) -> Spans:
     """Cut the origins by time. NotEnoughHistory names what is there and what is needed."""
     horizon = windows.spec.horizon
     first, end = windows.first_origin(), windows.ticks - horizon
+    if past is not None:
+        first = max(first, past.until - windows.first_tick)
     needed = max(ORIGINS_MIN, HORIZONS_MIN * horizon)
     if not len(windows) or end - first < needed:
         steps = windows.spec.context_length + horizon + needed
@@ -141,11 +152,12 @@ def split(windows: TrainingWindows, *, first_model: bool) -> Spans:
             f"steps of {len(windows)} series; wait for more readings, train from a longer file (--file), or lower "
             f"context_length, {windows.spec.context_length} now, which rebuilds the state"
         )
-    origins = end - first
+    origins = min(end - first, recent_origins(windows.spec))
     wanted = BLOCKS_WANTED * block_steps(windows, first_model=first_model)
     decides = int(np.clip(wanted, origins * SLICE_SHARE_MIN, origins * SLICE_SHARE_MAX))
     earlier = end - 2 * decides
-    return Spans(first, first + int((earlier - first) * FIT_SHARE), earlier, end - decides, end)
+    recent = end - origins
+    return Spans(first, recent + int((earlier - recent) * FIT_SHARE), earlier, end - decides, end)
 
 
 def _no_window(windows: TrainingWindows) -> str:
@@ -164,13 +176,14 @@ class _Training:
         self,
         windows: TrainingWindows,
         spans: Spans,
+        past: Past | None,
         version: str,
         created_at: str,
         device: str,
         progress: Progress,
         seed: int,
     ) -> None:
-        self.windows, self.spans, self.spec = windows, spans, windows.spec
+        self.windows, self.spans, self.spec, self._past = windows, spans, windows.spec, past
         self._version, self._created_at, self._device, self._seed = version, created_at, device, seed
         self.tell = progress
         self.ridge: RidgeTraining
@@ -183,10 +196,10 @@ class _Training:
     def learn(self, season: SeasonSearch) -> tuple[Sums, Choice, Run]:
         """Fit on the first span, choose on the second, and run there: (sums of the first, choice, errors)."""
         spec, spans = self.spec, self.spans
-        self.ridge = RidgeTraining(self.windows, season.ticks, spans.end - spans.fit)
+        self.ridge = RidgeTraining(self.windows, season.ticks, min(spans.end - spans.fit, recent_origins(spec)))
         self.tell("fitting on the oldest part", 0.05)
         # A span's targets reach a horizon beyond its origins: they must not reach into the next one.
-        sums = self.ridge.sums(spans.fit, spans.validation - spec.horizon)
+        sums = self.ridge.grown(self.ridge.before(self._past), spans.fit, spans.validation - spec.horizon)
         if spec.is_demand:
             self.tell("learning how often is sold", 0.2)
             before = (spans.validation, spans.earlier - spec.horizon)
@@ -261,7 +274,7 @@ class _Training:
             false_alarms_per_million=None if np.isnan(limits.alarms_per_million) else limits.alarms_per_million,
             series=tables.series,
             training=Training(
-                first_tick=windows.first_tick,
+                first_tick=windows.first_tick if self._past is None else self._past.first + 1 - spec.context_length,
                 last_tick=windows.first_tick + windows.ticks - 1,
                 series=len(windows),
                 windows=int(sums.rows.max()),

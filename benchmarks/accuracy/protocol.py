@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.figures_in_turn import NoData
 from model_core.arrays import FloatArray, IntArray
-from model_core.dataset import CellHistory, TrainingWindows
+from model_core.dataset import TrainingWindows
+from model_core.history import CellHistory
 from model_core.spec import StreamSpec
 
 CONTEXT = 512

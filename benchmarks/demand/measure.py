@@ -16,7 +16,7 @@ from benchmarks.demand.retail import DAY_MS, Shop, day_of, readings
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.backtest import steps
 from model_core.bundle import Bundle
-from model_core.dataset import CellHistory, HistoryFeed
+from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import RUNG_NAMES, Rung
 from model_core.ledger import slots_of_horizons
 from model_core.models.intermittent import RATES, ZERO_SHARE

@@ -16,7 +16,7 @@ from benchmarks.figures_in_turn import NoData
 from benchmarks.stage import REPOSITORY
 from model_core.backtest import steps
 from model_core.bundle import Bundle
-from model_core.dataset import CellHistory
+from model_core.history import CellHistory
 from model_core.outcomes import DriftRecord
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor

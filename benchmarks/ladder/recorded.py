@@ -23,7 +23,7 @@ from benchmarks.ladder import story
 from benchmarks.stage import REPOSITORY, Stage
 from benchmarks.worker_process import GroupProgress, wait_until
 from benchmarks.workload import create_topics
-from model_core.dataset import CellHistory
+from model_core.history import CellHistory
 from model_core.training import train
 from stream_app.demo.processes import TIDECAST
 from stream_app.models.registry import ModelRegistry

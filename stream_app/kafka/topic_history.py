@@ -35,11 +35,11 @@ class Portion:
     unusable: int  # records that would be dead letters
     done: int  # offsets passed so far
     total: int
-    places: Mapping[int, int] = field(default_factory=dict)  # next offset of each partition; none of a file
+    places: Mapping[int, int] = field(default_factory=dict)  # next offset of each partition, no later than its end
 
 
-class TopicMadeAnew(TidecastError):
-    """It ends before the place at which reading had stopped."""
+class HistoryBroken(TidecastError):
+    """Reading cannot go on at the place at which it had stopped: the topic is another one, or records are gone."""
 
 
 def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | None = None) -> Iterator[Portion]:
@@ -78,8 +78,10 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
         for messages in read_up_to(consumer, spec.topic, places, ends, most=POLL_MESSAGES_MAX, wait_s=POLL_WAIT_S):
             if messages:
                 decoded = decode(spec, messages, now_ms=time.time_ns() // 1_000_000, partition_count=len(places))
-                done = sum(min(places[p], ends[p]) - started[p] for p in places)
+                done = sum(places[p] - started[p] for p in places)
                 yield Portion(decoded.readings, len(decoded.dead_letters), done, total, dict(places))
+        if total:  # markers of transactions behind the last record are passed too: they may be gone the next time
+            yield Portion({}, 0, total, total, dict(ends))
     except KafkaException as error:
         raise TidecastError(f"Reading {spec.topic!r} failed: {describe_error(error)}.") from error
     finally:
@@ -89,14 +91,19 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
 def _spans(
     consumer: Consumer, topic: str, partitions: Iterable[int], since: Mapping[int, int]
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """(offset to begin at, one after the last record) of each partition. TopicMadeAnew: `since` lies beyond an end."""
+    """(offset to begin at, one after the last record) of each partition. HistoryBroken: `since` is not between."""
     from confluent_kafka import TopicPartition
 
     places, ends = {}, {}
     for partition in partitions:
         at = TopicPartition(topic, partition)
         first, ends[partition] = consumer.get_watermark_offsets(at, timeout=QUESTION_TIMEOUT_S)
-        places[partition] = max(first, since.get(partition, first))
+        places[partition] = since.get(partition, first)
+        if places[partition] < first:
+            raise HistoryBroken(
+                f"records of {topic!r} are gone (retention): reading of partition {partition} had stopped at offset "
+                f"{places[partition]}, and its first record is at {first} now"
+            )
     if any(places[partition] > ends[partition] for partition in places):
-        raise TopicMadeAnew(f"The topic {topic!r} ends at {ends}, before {places}, where reading had stopped.")
+        raise HistoryBroken(f"the topic {topic!r} ends at {ends}, before {places}, where reading had stopped")
     return places, ends

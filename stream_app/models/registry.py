@@ -3,10 +3,11 @@
     REGISTRY/<stream>/versions/<version>/{model.safetensors,report.json,manifest.json}
     REGISTRY/<stream>/aliases/{champion,candidate,previous}.json
     REGISTRY/<stream>/attempts/<version>.json
+    REGISTRY/<stream>/training/history.safetensors
 
 The manifest is written last: a version without one does not exist yet. An alias is replaced in one step: on a file
-system by a rename, on an object store by the upload itself. Nothing is ever deleted here: journals name old versions,
-and attempts at taking charge count for as long as their data is looked at again.
+system by a rename, on an object store by the upload itself; so is what a trainer keeps. Nothing is ever deleted here:
+journals name old versions, and attempts at taking charge count for as long as their data is looked at again.
 """
 
 import json
@@ -121,6 +122,10 @@ class ModelRegistry:
         content = self._read(f"{self._version_path(stream, version)}/{REPORT_FILE}")
         return {} if content is None else dict(json.loads(content))
 
+    def kept_history(self, stream: str) -> bytes | None:
+        """As `keep_history` wrote it; None before it did."""
+        return self._read(self._history_path(stream))
+
     def attempts(self, stream: str) -> list[Attempt]:
         """Every candidate that was judged, oldest first. CorruptBundle when one cannot be understood."""
         found = []
@@ -202,6 +207,10 @@ class ModelRegistry:
         self.promote(stream, version)
         return version
 
+    def keep_history(self, stream: str, content: bytes) -> None:
+        """What a trainer that stays goes on from (kept_history.py), in place of what was kept before."""
+        self._write(self._history_path(stream), content)
+
     def _point(self, stream: str, alias: Alias, version: str) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._write(self._alias_path(stream, alias), _json({"version": version, "since": since}))
@@ -210,6 +219,9 @@ class ModelRegistry:
 
     def _version_path(self, stream: str, version: str) -> str:
         return f"{self._root}/{_checked(stream, 'stream')}/versions/{_checked(version, 'version')}"
+
+    def _history_path(self, stream: str) -> str:
+        return f"{self._root}/{_checked(stream, 'stream')}/training/history.safetensors"
 
     def _alias_path(self, stream: str, alias: Alias) -> str:
         return f"{self._root}/{_checked(stream, 'stream')}/aliases/{alias}.json"

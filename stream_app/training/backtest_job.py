@@ -14,9 +14,9 @@ import numpy as np
 
 from model_core.backtest import NAIVE, Played, play
 from model_core.bundle import Bundle
-from model_core.dataset import CellHistory, HistoryFeed
 from model_core.durations import format_duration
 from model_core.errors import CoreError
+from model_core.history import CellHistory, HistoryFeed
 from model_core.quantiles import central_intervals
 from model_core.readings import Readings
 from model_core.spec import StreamSpec

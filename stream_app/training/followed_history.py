@@ -1,7 +1,8 @@
 """The history of a topic for a trainer that stays: each training reads what came since the one before, and no more.
 
-What was read stays in memory as cells, as far back as a history reaches. Ticks that are still open are no part of it
-yet: a later reading may belong to them.
+What was read stays as cells, the oldest of them as sums (folding.py), and with the places in the log that it includes
+in the registry: a trainer that starts again goes on from there, whatever the log has forgotten by then. Ticks that are
+still open are no part of the history yet: a later reading may belong to them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
+from confluent_kafka import KafkaException, TopicCollection
 
-from model_core.dataset import CellHistory, HistoryFeed
+from model_core.errors import LayoutMismatch
+from model_core.folding import fold
+from model_core.history import CellHistory, HistoryFeed
+from model_core.kept_history import from_bytes, to_bytes
 from stream_app.errors import TidecastError
-from stream_app.kafka.topic_history import TopicMadeAnew, read_topic
+from stream_app.kafka.admin import Admin
+from stream_app.kafka.topic_history import HistoryBroken, read_topic
+from stream_app.models.registry import ModelRegistry
 from stream_app.training.train_job import OnProgress, Read
 
 if TYPE_CHECKING:
@@ -26,24 +33,36 @@ class FollowedHistory:
 
     def __init__(self, settings: Settings, stream: str) -> None:
         self._settings, self._stream, self._spec = settings, stream, settings.streams[stream]
+        self._registry = ModelRegistry(settings.models.registry)
+        self._opened = False
         self._begin()
 
     def _begin(self) -> None:
         self._history = CellHistory()
         self._feed = HistoryFeed(self._spec, self._history)
         self._places: dict[int, int] = {}
+        self._topic_id: str | None = None  # of the topic whose places these are, where the broker says it
         self._readings = self._unusable = 0
 
     def read(self, on_progress: OnProgress) -> Read:
         """All there is by now; `readings` and `unusable` count those of all times. TidecastError as read_topic."""
+        if not self._opened:
+            self._take_over()
+            self._opened = True
         try:
+            self._same_topic()
             self._read_on(on_progress)
-        except TopicMadeAnew as error:
+        except HistoryBroken as error:
             log.warning("history begins anew", stream=self._stream, reason=str(error))
             self._begin()
+            self._same_topic()
             self._read_on(on_progress)
         if not len(self._history):
             raise TidecastError(f"No usable reading in topic {self._spec.topic!r} yet ({self._unusable} unusable).")
+        given_up = fold(self._history, self._spec)
+        if given_up:
+            log.warning("sums begin anew", stream=self._stream, reason=given_up)
+        self._keep()
         return Read(self._readings, self._unusable + self._feed.rejected, self._history)
 
     def _read_on(self, on_progress: OnProgress) -> None:
@@ -54,3 +73,46 @@ class FollowedHistory:
             self._unusable += portion.unusable
             self._places = dict(portion.places)  # what is fed is not read again, whatever becomes of the rest
             on_progress("reading", portion.done / portion.total)
+
+    def _same_topic(self) -> None:
+        """HistoryBroken when the topic has been deleted and made again, which offsets alone may not tell."""
+        topic, timeout_s = self._spec.topic, self._settings.limits.kafka_timeout / 1000
+        try:
+            described = Admin(self._settings).describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
+            found = str(described[topic].result(timeout_s).topic_id)
+        except (KafkaException, TimeoutError):
+            return  # read_topic says what is the matter, if anything is
+        before, self._topic_id = self._topic_id, found
+        if before not in (None, found):
+            raise HistoryBroken(f"the topic {topic!r} was made anew: it is {found} now, and was {before}")
+
+    # --- over a restart ---------------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        beside = {
+            "places": self._places,
+            "topic_id": self._topic_id,
+            "readings": self._readings,
+            "unusable": self._unusable,
+        }
+        try:
+            self._registry.keep_history(self._stream, to_bytes(self._spec, self._history, self._feed, beside))
+        except OSError as error:
+            log.warning("history not kept: a restart will read the log again", stream=self._stream, reason=str(error))
+
+    def _take_over(self) -> None:
+        """What a trainer before this one has kept, if it is of the stream as it is configured now."""
+        try:
+            content = self._registry.kept_history(self._stream)
+            if content is None:
+                return
+            kept = from_bytes(self._spec, content)
+        except LayoutMismatch as error:
+            log.warning("history begins anew", stream=self._stream, reason=str(error))
+            return
+        if kept.told:
+            log.warning("sums begin anew", stream=self._stream, reason=kept.told)
+        self._history, self._feed, beside = kept.history, kept.feed, kept.beside
+        self._places = {int(partition): place for partition, place in beside["places"].items()}
+        self._topic_id, self._readings, self._unusable = beside["topic_id"], beside["readings"], beside["unusable"]
+        log.info("history taken over", stream=self._stream, ticks=len(self._history), readings=self._readings)

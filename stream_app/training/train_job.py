@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_core.bundle import Bundle, version_of
-from model_core.dataset import CellHistory, HistoryFeed
 from model_core.errors import CoreError
+from model_core.history import CellHistory, HistoryFeed
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
 from model_core.training import NotEnoughHistory, Trained, train

@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 import pytest
-from confluent_kafka import Producer
+import structlog
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from stream_app.cli.command_line import build_app
@@ -17,6 +19,7 @@ from stream_app.settings import Settings
 from stream_app.tables import TableFile
 from stream_app.training import followed_history, train_job
 from stream_app.training.followed_history import FollowedHistory
+from tests.app.running_worker import wait_until
 
 TICKS, SERIES, FIRST_MS = 700, ("oven.temp", "oven.load"), 1_767_225_600_000
 STEP_MS = 3_600_000
@@ -65,7 +68,7 @@ def test_a_topic_and_a_file_give_the_same_history(tmp_path, rng, kafka_bootstrap
 
 def send(bootstrap: str, topic: str, cells, first: int) -> None:
     """Rows of the cells, the first of them `first` ticks after the beginning."""
-    producer = Producer({"bootstrap.servers": bootstrap})
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})  # tried again, in order still
     for row, values in enumerate(cells.tolist(), first):
         for name, value in zip(SERIES, values, strict=True):
             reading = {"series_id": name, "timestamp": FIRST_MS + row * STEP_MS, "value": value}
@@ -106,12 +109,96 @@ def test_a_trainer_that_stays_reads_only_what_is_new_and_has_the_same_history(
     assert read.history.first_tick == whole.history.first_tick
 
 
-def test_a_topic_that_was_made_anew_is_read_from_its_beginning(tmp_path, rng, kafka_bootstrap, create_topic):
+def test_what_comes_while_a_topic_is_read_is_left_to_the_next_time(
+    tmp_path, rng, kafka_bootstrap, create_topic, monkeypatch
+):
+    """It is handed out with the rest of its poll: the place at which the next reading begins must not be beyond it."""
+    settings = configured(tmp_path, create_topic("ovens", partitions=2), kafka_bootstrap)
+    spec, spans = settings.streams["ovens"], topic_history._spans
+    send(kafka_bootstrap, spec.topic, waves(rng, 30), 0)
+
+    def earlier(*of):
+        places, ends = spans(*of)
+        return places, {partition: max(places[partition], end - 7) for partition, end in ends.items()}
+
+    monkeypatch.setattr(topic_history, "_spans", earlier)
+    first = list(topic_history.read_topic(settings, spec))
+    monkeypatch.setattr(topic_history, "_spans", spans)
+    rest = list(topic_history.read_topic(settings, spec, first[-1].places))
+    counts = [sum(len(each) for part in parts for each in part.readings.values()) for parts in (first, rest)]
+    assert 0 < counts[0] < sum(counts) == 60
+
+
+def kept(settings: Settings, decoded: list[int], monkeypatch) -> FollowedHistory:
+    """A trainer that starts, and counts what it decodes."""
+
+    def counting(*of):
+        for portion in topic_history.read_topic(*of):
+            decoded.append(sum(map(len, portion.readings.values())))
+            yield portion
+
+    monkeypatch.setattr(followed_history, "read_topic", counting)
+    return FollowedHistory(settings, "ovens")
+
+
+def forget(bootstrap: str, topic: str) -> None:
+    """Retention takes all that is there by now."""
+    partitions = [TopicPartition(topic, partition, OFFSET_END) for partition in range(2)]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.delete_records(partitions).values():
+        done.result(30)
+
+
+def test_a_trainer_goes_on_where_one_before_it_had_stopped(tmp_path, rng, kafka_bootstrap, create_topic, monkeypatch):
+    """The log has forgotten by then what it had read; and when it has forgotten what nobody read, all begins anew."""
+    cells = waves(rng, 2050)
+    topic = create_topic("ovens", partitions=2)
+    settings = configured(tmp_path, topic, kafka_bootstrap, training_recent="522h")
+    decoded: list[int] = []
+    send(kafka_bootstrap, topic, cells[:1950], 0)
+    first = kept(settings, decoded, monkeypatch).read(lambda _what, _share: None)
+    assert first.history.past is not None
+    forget(kafka_bootstrap, topic)
+    send(kafka_bootstrap, topic, cells[1950:2000], 1950)
+    decoded.clear()
+    again = kept(settings, decoded, monkeypatch).read(lambda _what, _share: None)
+    assert (sum(decoded), again.readings, again.unusable) == (100, 4000, 2)
+    assert again.history.past.first == first.history.past.first
+    last = len(again.history) - (2000 - 1950) // 2
+    order = [again.history.index[name] for name in SERIES]
+    begun = again.history.first_tick - FIRST_MS // STEP_MS
+    assert begun > 300, "cells that have become sums are gone"
+    np.testing.assert_array_equal(again.history.values()[:last, order], cells[begun:][:last].astype(np.float32))
+    send(kafka_bootstrap, topic, cells[2000:2020], 2000)
+    forget(kafka_bootstrap, topic)
+    send(kafka_bootstrap, topic, cells[2020:], 2020)
+    with structlog.testing.capture_logs() as told:
+        anew = kept(settings, decoded, monkeypatch).read(lambda _what, _share: None)
+    assert (anew.readings, anew.history.past) == (60, None)
+    (line,) = (line for line in told if line["event"] == "history begins anew")
+    assert "are gone (retention)" in line["reason"]
+
+
+def test_a_changed_configuration_begins_anew_and_a_topic_made_anew_too(tmp_path, rng, kafka_bootstrap, create_topic):
     settings = configured(tmp_path, create_topic("ovens"), kafka_bootstrap)
-    send(kafka_bootstrap, settings.streams["ovens"].topic, waves(rng, 30), 0)
+    topic = settings.streams["ovens"].topic
+    send(kafka_bootstrap, topic, waves(rng, 30), 0)
     followed = FollowedHistory(settings, "ovens")
-    followed._places = {0: 1_000}
     assert followed.read(lambda _what, _share: None).readings == 60
+    shorter = configured(tmp_path, topic, kafka_bootstrap, context_length=24)
+    with structlog.testing.capture_logs() as told:
+        assert FollowedHistory(shorter, "ovens").read(lambda _what, _share: None).readings == 60
+    assert ["configuration" in line["reason"] for line in told if line["event"] == "history begins anew"] == [True]
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    for gone in admin.delete_topics([topic]).values():
+        gone.result(30)
+    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 30, "the topic to go")
+    for made in admin.create_topics([NewTopic(topic, 1, 1)]).values():
+        made.result(30)
+    send(kafka_bootstrap, topic, waves(rng, 45), 0)
+    with structlog.testing.capture_logs() as told:
+        assert FollowedHistory(shorter, "ovens").read(lambda _what, _share: None).readings == 90
+    assert ["made anew" in line["reason"] for line in told if line["event"] == "history begins anew"] == [True]
 
 
 def test_an_empty_or_unknown_topic_is_named(tmp_path, kafka_bootstrap, create_topic):

@@ -9,7 +9,7 @@ import pytest
 
 from model_core.backtest import steps
 from model_core.bundle import Bundle
-from model_core.dataset import CellHistory
+from model_core.history import CellHistory
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings

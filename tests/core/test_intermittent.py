@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from model_core.backtest import steps
-from model_core.dataset import CellHistory, HistoryFeed, TrainingWindows
+from model_core.dataset import TrainingWindows
 from model_core.demand_training import fit_demand
 from model_core.drift.pit import PitHistogram
 from model_core.errors import CorruptBundle
+from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.libraries import CPU
 from model_core.models import DEMAND

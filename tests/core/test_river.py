@@ -13,8 +13,9 @@ import torch
 from model_core.arrays import BoolArray
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
-from model_core.dataset import CellHistory, HistoryFeed, TrainingWindows
+from model_core.dataset import TrainingWindows
 from model_core.gate.stress import responses
+from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.models.ridge import WINDOW_WEIGHT, window_width
 from model_core.partition import PartitionState

@@ -6,8 +6,9 @@ import pytest
 from model_core import residuals, ridge_training
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
-from model_core.dataset import CellHistory, HistoryFeed, TrainingWindows, origin_chunks
+from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.drift.limits import learn_limits
+from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor

@@ -23,8 +23,8 @@ from safetensors.numpy import load_file
 from model_core.backtest import steps
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
-from model_core.dataset import CellHistory, HistoryFeed
 from model_core.export_inputs import window_inputs
+from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
