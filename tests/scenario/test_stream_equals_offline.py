@@ -287,8 +287,8 @@ def play(world: World, log: Log, deployments: list[Deployment], bundle: Bundle) 
     registry.promote("sensors", bundle.manifest.version)
     sent = 0.5
     while not all(deployment.has_swapped() for deployment in deployments):
-        log.send(world, sent, sent + 0.01)
-        sent += 0.01
+        log.send(world, sent, sent + 0.005)
+        sent += 0.005
         assert sent < 0.95, "the model took charge too late"
         time.sleep(0.3)
     log.send(world, sent, 1)
