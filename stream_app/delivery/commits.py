@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -87,29 +87,30 @@ class CommitRequest:
 class Permit:
     """Leave to commit these offsets in a transaction: what the broker checks it by, if all of them are ours.
 
-    Kafka compares the generation of the group and not who owns a partition, so both are taken in one moment.
+    Kafka compares the generation of the group and not who owns a partition, so both are of one moment
+    (polling/membership.py).
     """
 
     def __init__(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float) -> None:
         self.offsets = dict(offsets)
         self._timeout_s = timeout_s
         self._answered = threading.Event()
-        self._metadata: Any = None
+        self._metadata: bytes | None = None
         self._gone: list[StreamPartition] = []
 
-    def wait(self) -> Any:
-        """The group's metadata. Raises Aborted: the transaction holds outputs of a partition that is not ours."""
+    def wait(self) -> bytes | None:
+        """The group's metadata; None is of use to no offsets alone. Raises Aborted: the transaction holds outputs of a
+        partition that is not ours."""
         if not self._answered.wait(self._timeout_s):
             raise Aborted(f"the poll thread did not answer within {self._timeout_s:g} s")
         if self._gone:
             raise Aborted(f"{', '.join(map(str, self._gone))} belong to another worker by now")
         return self._metadata
 
-    def answer(self, consumer: Consumer, owned: Mapping[StreamPartition, Owned]) -> None:
-        """Poll thread."""
-        self._gone = [at for at, (owner, _) in self.offsets.items() if owned.get(at) is not owner]
-        if not self._gone:
-            self._metadata = consumer.consumer_group_metadata()
+    def answer(self, owned: Mapping[StreamPartition, Owned], metadata: bytes | None) -> None:
+        """Poll thread. `metadata` of the group, as of the callback that said last what is ours."""
+        self._gone = [at for at, (owner, _) in self.offsets.items() if owned.get(at) is not owner or metadata is None]
+        self._metadata = metadata
         self._answered.set()
 
 
@@ -139,12 +140,15 @@ class OffsetCommits:
         """Publisher's thread: whoever wants to know what became of it waits for the request."""
         self._waiting.put(request)
 
+    def permit(self, owned: Mapping[StreamPartition, Owned], metadata: bytes | None) -> None:
+        """Poll thread, every turn: answers who asked for a permit."""
+        while not self._permits.empty():
+            self._permits.get().answer(owned, metadata)
+
     def serve(
         self, consumer: Consumer, owned: Mapping[StreamPartition, Owned], topics: Mapping[str, str], *, wait: bool
     ) -> None:
         """Poll thread, every turn. `wait`: inside a rebalance callback only a synchronous commit gets through."""
-        while not self._permits.empty():
-            self._permits.get().answer(consumer, owned)
         if self._current is None:
             try:
                 self._current = self._waiting.get_nowait()

@@ -92,6 +92,10 @@ class Assignment:
             )
         return in_time
 
+    def give_back(self, partitions: Sequence[StreamPartition]) -> None:
+        """Taken, and never announced."""
+        self._let_go(frozenset(partitions))
+
     def lose(self, partitions: Sequence[StreamPartition]) -> Lost:
         """They belong to somebody else already."""
         mine = frozenset(partitions) & self.owned.keys()

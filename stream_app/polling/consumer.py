@@ -27,6 +27,7 @@ from stream_app.polling.assignment import Assignment
 from stream_app.polling.batch_growth import BatchGrowth
 from stream_app.polling.idleness import Idleness
 from stream_app.polling.intake import ByStream, Intake
+from stream_app.polling.membership import Membership
 from stream_app.polling.partition_gauges import PartitionGauges
 from stream_app.polling.poll_batch import Change, PollBatch
 from stream_app.polling.subscription import Subscription
@@ -87,10 +88,12 @@ class PollThread:
         self._discard = False
         self._held: queue.SimpleQueue[tuple[StreamPartition, str | None]] = queue.SimpleQueue()  # None: accepted
         self._intake = Intake(settings, inputs, assignment)
+        self._membership = Membership()
         self._subscription = Subscription(
             settings,
             inputs=inputs,
             assignment=assignment,
+            membership=self._membership,
             rewinds=rewinds,
             metrics=metrics,
             announce=self._announce,
@@ -259,6 +262,7 @@ class PollThread:
 
     def _serve(self, *, wait: bool) -> None:
         assert self._consumer is not None
+        self._commits.permit(self._assignment.owned, self._membership.metadata)
         self._commits.serve(self._consumer, self._assignment.owned, self._inputs.topics, wait=wait)
 
     # --- when partitions change hands ---------------------------------------------------------------------------------

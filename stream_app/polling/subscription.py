@@ -18,6 +18,7 @@ from stream_app.checkpoints import StoreUnavailable
 from stream_app.errors import KafkaAway
 from stream_app.partitions.names import InputTopics, StreamPartition
 from stream_app.polling.assignment import Assignment
+from stream_app.polling.membership import Membership
 from stream_app.polling.poll_batch import Accepted, Change
 from stream_app.recovery.rewinds import Rewinds
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 UNPARK_S = 1.0  # between attempts to restore partitions whose store or broker is away
+CALLBACK_S = 0.05  # until a callback that waits has been served
 log = structlog.get_logger(__name__)
 
 
@@ -45,6 +47,7 @@ class Subscription:
         *,
         inputs: InputTopics,
         assignment: Assignment,
+        membership: Membership,
         rewinds: Rewinds,
         metrics: Metrics,
         announce: Callable[[Change], None],
@@ -56,6 +59,7 @@ class Subscription:
         self._turn_s = settings.limits.poll_wait / 1000
         self._is_transactional = settings.delivery == "exactly_once"
         self._assignment = assignment
+        self._membership = membership
         self._rewinds = rewinds
         self._count_rewind = metrics.rewinds.inc
         self._announce = announce
@@ -71,12 +75,19 @@ class Subscription:
     # --- callbacks of a rebalance -------------------------------------------------------------------------------------
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._membership.note(consumer)
         self._take(consumer, [self._inputs.at(partition) for partition in partitions])
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if not self._membership.is_kept(consumer):
+            # The client forgets that they were lost when anything is unassigned before it could say so.
+            self.on_lost(consumer, partitions)
+            return
+        self._membership.note(consumer)
         self._release(consumer, self._going(partitions), in_callback=True)
 
     def on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._membership.lose()
         lost = self._assignment.lose(self._going(partitions))
         self._changed(())
         if lost.partitions:
@@ -103,6 +114,10 @@ class Subscription:
         starts = [inputs.place(owned.at, owned.start_offset) for owned in taken.partitions]
         again = [inputs.place(at) for at in partitions if at in self.parked]
         if again:
+            if not self._membership.is_current(consumer):  # any more
+                self._assignment.give_back(partitions)
+                self._unpark_at = time.monotonic() + CALLBACK_S
+                return
             consumer.incremental_unassign(again)
         self.parked.difference_update(partitions)
         self._changed(partitions)
@@ -129,7 +144,15 @@ class Subscription:
     def unpark_when_due(self, consumer: Consumer) -> None:
         """Try again to restore what waits for it."""
         if self.parked and time.monotonic() >= self._unpark_at:
+            self._unpark(consumer)
+
+    def _unpark(self, consumer: Consumer) -> None:
+        """Not before a callback that waits: what is parked may be another's, and to unassign it would answer in its
+        place."""
+        if self._membership.is_current(consumer):
             self._take(consumer, list(self.parked))
+        else:
+            self._unpark_at = time.monotonic() + CALLBACK_S
 
     def rewind(self, consumer: Consumer) -> None:
         """Once the publisher says that no transaction of before can count any more; until then nothing is read."""
@@ -143,7 +166,7 @@ class Subscription:
         self._announce(self._assignment.rewind(number, self._rewinds.reason))
         self.parked.update(places)
         if places:
-            self._take(consumer, list(self.parked))
+            self._unpark(consumer)
 
     # --- letting go ---------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ class PausedConsumer:
 
     def __init__(self) -> None:
         self.paused: set[int] = set()
+        self.unassigned: list[int] = []
+        self.member: str | None = "one"
+        self.generation = 1
 
     def assignment(self) -> list[TopicPartition]:
         return list(PLACES)
@@ -40,6 +43,15 @@ class PausedConsumer:
         self.paused -= {place.partition for place in places}
 
     def incremental_assign(self, places: Sequence[TopicPartition]) -> None: ...
+
+    def incremental_unassign(self, places: Sequence[TopicPartition]) -> None:
+        self.unassigned += [place.partition for place in places]
+
+    def memberid(self) -> str | None:
+        return self.member
+
+    def consumer_group_metadata(self) -> bytes:
+        return f"generation {self.generation} of {self.member}".encode()
 
     def consume(self, count: int, timeout_s: float) -> list[Any]:
         return []
