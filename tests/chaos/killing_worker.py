@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
@@ -84,15 +85,15 @@ def wrap(method: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]
     setattr(owner, name, functools.wraps(inner)(around(inner)))
 
 
-def strike(place: Place, nth: int, what: str) -> None:
-    """At the n-th call from now."""
+def strike(place: Place, nth: int, what: str, once: Path | None) -> None:
+    """At the n-th call from now; or, with `once`, from when that file is there."""
     calls = 0
 
     def around(inner: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any, **named: Any) -> Any:
             nonlocal calls
             its_turn = False
-            if place.counts(*arguments, **named):
+            if place.counts(*arguments, **named) and (once is None or once.exists()):
                 calls += 1
                 its_turn = calls == nth
             if its_turn and place.when == "before":
@@ -198,11 +199,13 @@ CONTROLS = {
 }
 
 
-def command(at: str | None = None, nth: int = 1, do: str = "kill", without: tuple[str, ...] = ()) -> tuple[str, ...]:
+def command(
+    at: str | None = None, nth: int = 1, do: str = "kill", without: tuple[str, ...] = (), once: Path | None = None
+) -> tuple[str, ...]:
     """For World.start."""
     words = [sys.executable, "-m", "tests.chaos.killing_worker"]
     if at is not None:
-        words += ["--at", at, "--nth", str(nth), "--do", do]
+        words += ["--at", at, "--nth", str(nth), "--do", do, *([] if once is None else ["--once", str(once)])]
     for name in without:
         words += ["--without", name]
     return tuple(words)
@@ -216,12 +219,13 @@ def main() -> None:
     parser.add_argument("--at")
     parser.add_argument("--nth", type=int, default=1)
     parser.add_argument("--do", choices=SIGNALS, default="kill")
+    parser.add_argument("--once", type=Path)
     parser.add_argument("--without", choices=CONTROLS, action="append", default=[])
     chosen, rest = parser.parse_known_args()
     for name in chosen.without:
         CONTROLS[name]()
     if chosen.at is not None:
-        strike((PLACES | CONTROL_PLACES)[chosen.at], chosen.nth, chosen.do)
+        strike((PLACES | CONTROL_PLACES)[chosen.at], chosen.nth, chosen.do, chosen.once)
     from stream_app.cli import main as tidecast
 
     tidecast(["worker", *rest])

@@ -22,12 +22,15 @@ Prove = Callable[[str, list[dict[str, Any]]], None]
 def wakes_too_late(world: World, seed: int, step: str, turns: int) -> Disturbed:
     """Each turn: one is suspended in the step, another takes over, the first wakes and finds its place or ends."""
     run = Disturbed(world, seed=seed)
-    sleeper = run.start("w0", at=step, nth=12, do="stop")
+    tired = [world.folder / f"tired-{turn}" for turn in range(turns)]
+    sleeper = run.start("w0", at=step, nth=12, do="stop", once=tired[0])
     sleeper.wait_for("assigned")
     for turn in range(1, turns + 1):
-        # long enough that it has taken over all, not a share, before it is its turn: nobody is awake otherwise
-        follows = {"at": step, "nth": 300, "do": "stop"} if turn < turns else {}
+        # It falls asleep when it is told to, after all have come to it: nobody would be awake otherwise.
+        follows = {"at": step, "nth": 12, "do": "stop", "once": tired[turn]} if turn < turns else {}
         heir = run.start(f"w{turn}", **follows)
+        heir.wait_for("subscribed")
+        tired[turn - 1].touch()
         wait_until(lambda asleep=sleeper: suspended(asleep), PATIENT_S, f"suspended in {step}")
         run.recovered(time.monotonic())
         time.sleep(1)
