@@ -177,7 +177,8 @@ class WorkerProcess:
         self.process = (begin if forked else begin_anew)([*command, "--config", str(config)], self.log_path)
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
+        whole = self.log_path.read_text().rpartition("\n")[0]  # the last one may still be written
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def wait_for(self, event: str, timeout_s: float = 40) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
