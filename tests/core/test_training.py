@@ -302,10 +302,10 @@ def test_training_twice_gives_the_same_bytes(rng):
 def test_a_better_champion_stays_and_a_worse_one_goes(rng):
     """Neither has seen the waves that decide; one has learned from waves before, the other from noise."""
     spec = make_spec(freq="1d", context_length=28, horizon=3)
-    waves = daily_waves(rng, ticks=800, period=7)
+    waves = daily_waves(rng, ticks=1600, period=7)  # of half as many, chance takes the coverage of 2 in 60 away
     noise = rng.normal(waves.mean(), 3.0, waves.shape)
-    of_waves, of_noise = (train(make_history(cells), spec, **MADE).bundle for cells in (waves[:400], noise[:400]))
-    came = {"waves": waves[400:], "noise": np.concatenate([noise[400:670], waves[670:]])}
+    of_waves, of_noise = (train(make_history(cells), spec, **MADE).bundle for cells in (waves[:800], noise[:800]))
+    came = {"waves": waves[800:], "noise": np.concatenate([noise[800:1340], waves[1340:]])}
     stays = train(make_history(came["noise"]), spec, version="v2", created_at="", champion=of_waves).verdict
     assert not stays.passed
     assert stays.champion_version == "v1"
