@@ -7,6 +7,7 @@ due, once.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -38,7 +39,10 @@ class Crew:
     went: int = 0
 
     def come(self) -> Worker:
-        self.workers.append(Worker(self.deployment.config(f"w{self.came}")))
+        config = self.deployment.config(f"w{self.came}")
+        # No instance_id, as where replicas come and go: a static member that leaves is waited for.
+        config.write_text(re.sub(r"^instance_id = .*\n", "", config.read_text(), flags=re.MULTILINE))
+        self.workers.append(Worker(config))
         self.came += 1
         return self.workers[-1]
 
