@@ -33,6 +33,14 @@ static const char *read_text(const char *p, Text *text) {
     return p + 1;
 }
 
+// The name of a member; where its value begins.
+static const char *read_name(const char *p, Text *name) {
+    p = read_text(p, name);
+    if (!p) return NULL;
+    p = skip(p);
+    return *p == ':' ? skip(p + 1) : NULL;
+}
+
 // A finite number: exactly from 19 digits and a small power of ten, otherwise by the C library, which rounds correctly.
 static const char *read_number(const char *p, double *value) {
     static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
@@ -96,11 +104,8 @@ static const char *skip_value(const char *p, int depth) {
     if (*p == close) return p + 1;
     for (;;) {
         if (open == '{') {
-            p = read_text(p, &text);
+            p = read_name(p, &text);
             if (!p) return NULL;
-            p = skip(p);
-            if (*p++ != ':') return NULL;
-            p = skip(p);
         }
         p = skip_value(p, depth + 1);
         if (!p) return NULL;

@@ -79,11 +79,8 @@ static const char *read_object(const char *p, int64_t count, const Member *membe
     if (*p++ != '{') return NULL;
     for (;;) {
         Text name;
-        p = read_text(skip(p), &name);
+        p = read_name(skip(p), &name);
         if (!p) return NULL;
-        p = skip(p);
-        if (*p++ != ':') return NULL;
-        p = skip(p);
         int64_t member = member_of(count, members, name);
         if (member != NOTHING && found & 1u << member) return NULL;
         if (member != NOTHING) found |= 1u << member;

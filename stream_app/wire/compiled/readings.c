@@ -73,11 +73,9 @@ static const char *read_pack(const char *p, const Shape *shape, Text entity, Col
     for (int64_t position = 0;; position++) {
         Text variable;
         double value;
-        p = read_text(skip(p), &variable);
+        p = read_name(skip(p), &variable);
         if (!p || !variable.bytes || before + variable.bytes > ID_BYTES_MAX) return NULL;
-        p = skip(p);
-        if (*p++ != ':') return NULL;
-        p = read_number(skip(p), &value);
+        p = read_number(p, &value);
         if (!p) return NULL;
         if (entity.at) {
             memcpy(whole + before, variable.at, (size_t)variable.bytes);
@@ -112,11 +110,8 @@ static const char *read_message(const char *p, const Shape *shape, Columns *colu
     if (*p++ != '{') return NULL;
     for (;;) {
         Text name;
-        p = read_text(skip(p), &name);
+        p = read_name(skip(p), &name);
         if (!p) return NULL;
-        p = skip(p);
-        if (*p++ != ':') return NULL;
-        p = skip(p);
         int field = field_of(shape, name);
         if (field < FIELDS && found & 1u << field) return NULL;
         if (field == ENTITY && found & 1u << VALUES) return NULL;
