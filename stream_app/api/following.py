@@ -27,7 +27,6 @@ from stream_app.schema_registry.client import schemas_of
 from stream_app.wire import decoder
 from stream_app.wire.framing import Schemas
 from stream_app.wire.message_columns import MessageColumns
-from stream_app.wire.published import as_json
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -61,6 +60,7 @@ class Following(threading.Thread):
             self._feeds[view.spec.topic] = Feed(view, "readings", schemas)
             for output in OUTPUTS:
                 self._feeds[view.spec.outputs.topic(output, name)] = Feed(view, output, schemas)
+        self._inputs = {view.spec.topic for view in views.values()}
         readiness.block("start", "The topics have not been read yet.")
 
     def run(self) -> None:
@@ -115,7 +115,7 @@ class Following(threading.Thread):
 
     def _give_way(self, follower: TopicFollower, came: Iterable[str], pace: Pace) -> None:
         """Outputs that come while workers are behind may wait. Where none come nobody is at work."""
-        inputs = [topic for topic, feed in self._feeds.items() if feed.kind == "readings"]
+        inputs = self._inputs
         ends = {(topic, each): follower.end(topic, each) for topic in inputs for each in follower.partitions(topic)}
         begun = "start" not in self._readiness.reasons
         are_catching_up = begun and self._workers.are_catching_up(ends, time.monotonic())
@@ -178,19 +178,11 @@ class Feed:
         elif self.kind == "accuracy":
             view.feed_accuracy(messages)
         elif self.kind == "drift":
-            view.feed_drift([_json(value) for value in messages.values if value is not None])
+            view.feed_drift([value for value in messages.values if value is not None])
         else:
             view.feed_forecasts(messages)
             if len(gone := np.flatnonzero(messages.value_bytes < 0)):  # the series were deleted
                 view.delete(_names(messages.take(gone).keys))
-
-
-def _json(drift: bytes) -> bytes:
-    """As JSON; of what is neither that nor Avro, nothing, which is counted as unreadable."""
-    try:
-        return as_json("drift", drift) or b""
-    except (ValueError, LookupError, EOFError, TypeError, OverflowError):
-        return b""
 
 
 def _names(keys: Sequence[bytes | None]) -> list[str]:

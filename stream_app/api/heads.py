@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -140,7 +140,7 @@ class HeadReader:
         texts = {name: table.known for name, table in self._members.texts.items()}
         more: dict[str, list[str]] = {name: [] for name in texts}  # that are not in the tables of C
         for row in np.flatnonzero(has_value & ~is_known).tolist():
-            head = self._one(messages[row].value() or b"")
+            head = _plainly(self._output, self._decode, messages[row].value() or b"")
             if head is not None:
                 is_known[row] = True
                 self._put(head, row, columns, more)
@@ -149,12 +149,6 @@ class HeadReader:
         columns = {name: column[rows] for name, column in columns.items()}
         found = {name: Texts(_joined(texts[name], more[name]), columns.pop(name)) for name in texts}
         return Heads(rows, found, columns, int(has_value.sum()) - len(rows))
-
-    def _one(self, value: bytes) -> Any:
-        try:
-            return self._decode(as_json(self._output, value) or b"")
-        except (ValueError, LookupError, EOFError, TypeError, OverflowError):  # msgspec's errors are ValueErrors
-            return None
 
     def _put(self, head: Any, row: int, columns: dict[str, AnyArray], more: dict[str, list[str]]) -> None:
         """As C would have read it; its texts stand behind those of the tables."""
@@ -177,15 +171,18 @@ def _joined(texts: AnyArray, more: list[str]) -> AnyArray:
     return np.append(texts, np.array(more, object)) if more else texts
 
 
-Head = TypeVar("Head")
+def _plainly(output: str, decode: Callable[[bytes], Any], value: bytes) -> Any:
+    """Of a message in JSON or Avro; None of what is no such message."""
+    try:
+        return decode(as_json(output, value) or b"")
+    except (ValueError, LookupError, EOFError, TypeError, OverflowError):  # msgspec's errors are ValueErrors
+        return None
 
 
-def decode(kind: type[Head], values: Sequence[bytes]) -> list[Head | None]:
-    """[n]; None for what is no such message."""
-    decoded: list[Head | None] = []
-    for value in values:
-        try:
-            decoded.append(msgspec.json.decode(value, type=kind))
-        except (ValueError, UnicodeDecodeError):
-            decoded.append(None)
-    return decoded
+_DRIFT = msgspec.json.Decoder(Drift)
+
+
+def drift(value: bytes) -> Drift | None:
+    """None for what is no such message."""
+    found: Drift | None = _plainly("drift", _DRIFT.decode, value)
+    return found

@@ -151,7 +151,7 @@ class StreamView:
             self.version += 1
 
     def feed_drift(self, values: Sequence[bytes]) -> None:
-        found = heads.decode(heads.Drift, values)
+        found = [heads.drift(value) for value in values]
         with self.lock:
             for each in found:
                 if each is None or each.state not in DRIFT:
