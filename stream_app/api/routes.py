@@ -55,8 +55,12 @@ class Known:
             version=self.version,
             streams=list(self.views),
             passed_over=self.following.passed_over if self.following else 0,
-            gives_way=self.following is not None and self.following.gives_way,
+            gives_way=self.gives_way,
         )
+
+    @property
+    def gives_way(self) -> bool:
+        return self.following is not None and self.following.gives_way
 
 
 def router(known: Known) -> APIRouter:

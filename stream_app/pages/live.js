@@ -267,9 +267,12 @@ function say(light, text) {
   if (element("said").textContent !== text) element("said").textContent = text;
 }
 
+const LATE = "Workers catch up with a backlog, and have the machine: this page reads less until they are through, so what it shows is late.";
+
 function told(state) {
-  const reasons = Object.values(state.reasons);
-  say(reasons.length ? "waiting" : "live", reasons.length ? "not current" : "live");
+  const reasons = Object.values(state.reasons), isLate = state.gives_way && !reasons.length;
+  say(reasons.length || isLate ? "waiting" : "live", reasons.length ? "not current" : isLate ? "late" : "live");
+  if (isLate !== Boolean(element("late").firstChild)) element("late").replaceChildren(...isLate ? [make("p", LATE, {className: "panel"})] : []);
   element("banner").hidden = !reasons.length;
   const text = reasons.join(" ");
   if (element("banner").textContent !== text) element("banner").replaceChildren(make("p", text));

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from confluent_kafka import Consumer, Producer, TopicPartition
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
+from stream_app.api.workers import CATCHING_UP
 from stream_app.pages.page import Document, Section, page
 from stream_app.pages.plots import coverage_figure
 from tests.api.chromium import find_chromium
 from tests.api.conftest import DRIFTING, SERIES, TICKS, TOKEN, Plant, start_api
-from tests.app.running_worker import World
+from tests.app.published import forecast
+from tests.app.running_worker import START_MS, STEP_MS, World, readings
 
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
 # View → what is there once it is drawn.
@@ -259,6 +265,59 @@ def test_without_data_it_says_what_is_missing(chromium: Browser, world: World, t
     expect(seen.page.locator("#said")).to_have_text("not connected; trying again", timeout=20_000)
     is_accessible_and_fits(seen.page)
     seen.page.close()
+
+
+def test_while_workers_catch_up_it_says_that_what_it_shows_is_late(
+    chromium: Browser, world: World, request: pytest.FixtureRequest
+) -> None:
+    """To the page workers are a group that has committed little, and outputs that come."""
+    api = start_api(world, world.deployment("behind"))
+    seen = Watched(chromium.new_page, api.url)
+    seen.page.goto(api.url)
+    said, late = seen.page.locator("#said"), seen.page.locator("#late")
+    expect(said).to_have_text("live", timeout=20_000)
+    expect(late).to_be_empty()
+    expect(late).to_have_role("status")  # there before it says something, or a screen reader would miss that
+    sent = world.send(readings([[1.0] * 5] * (CATCHING_UP // 5 + 1)))
+    with forecasts_that_come(world, f"{world.topic}.behind.forecasts"):
+        expect(late).to_contain_text("Workers catch up with a backlog", timeout=30_000)
+        expect(said).to_have_text("late")
+        assert api.get("/api/v1/status")["gives_way"] is True
+        for name, size, scheme in (("laptop", LAPTOP, "light"), ("phone", PHONE, "dark")):
+            seen.page.set_viewport_size(size)
+            seen.page.emulate_media(color_scheme=scheme)
+            expect(late).to_be_visible()
+            keep(seen.page, f"{name}-{scheme}-late", request)
+            is_accessible_and_fits(seen.page)
+        group = Consumer({"bootstrap.servers": world.bootstrap, "group.id": f"{world.topic}.behind"})
+        places = [TopicPartition(world.topic, each, sent) for each in range(world.partitions)]
+        group.commit(offsets=places, asynchronous=False)
+        group.close()
+        expect(said).to_have_text("live", timeout=30_000)
+        expect(late).to_be_empty()
+    seen.page.close()
+    assert seen.said == []
+
+
+@contextmanager
+def forecasts_that_come(world: World, topic: str) -> Iterator[None]:
+    producer, over = Producer({"bootstrap.servers": world.bootstrap}), threading.Event()
+
+    def come() -> None:
+        for tick in count(START_MS // STEP_MS):
+            key, value = forecast("s0", tick, [[1.0] * 6] * 9)
+            producer.produce(topic, value, key)
+            producer.flush(30)
+            if over.wait(0.1):
+                return
+
+    coming = threading.Thread(target=come)
+    coming.start()
+    try:
+        yield
+    finally:
+        over.set()
+        coming.join()
 
 
 def test_a_page_in_one_file_runs_under_its_own_policy(chromium: Browser, tmp_path: Path) -> None:
