@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +17,19 @@ if TYPE_CHECKING:
 MARKS = {"OK": ("✓", "green"), "WARNING": ("!", "yellow"), "ERROR": ("✗", "red")}
 
 
+class Program(Enum):
+    """The rows of docs/OPERATIONS.md, Security."""
+
+    WORKER = "worker"
+    TRAINER = "trainer"
+    PAGE = "page"
+
+
 def doctor(
     config: Config = DEFAULT_FILE,
+    program: Annotated[
+        Program, typer.Option("--as", help="Whose rights and needs; with a user of its own, by its configuration.")
+    ] = Program.WORKER,
     as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only what is not as it should be.")] = False,
 ) -> None:
@@ -39,7 +51,7 @@ def doctor(
         if finding.remedy:
             console.print(f"    → {finding.remedy}", markup=False)
 
-    found = examine(settings, tell)
+    found = examine(settings, tell, program.value)
     if as_json:
         rows = [
             {

@@ -1,8 +1,7 @@
-"""Looks at Kafka: broker settings, topics, rights, and how far the group is."""
+"""Looks at Kafka: broker settings, topics, and how far the group is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
@@ -10,20 +9,15 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
-    Producer,
-    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AclOperation, ConfigResource, OffsetSpec, ResourceType
 
-from model_core.spec import OUTPUT_KINDS
 from stream_app.doctor.findings import Findings, error, ok, warning
 from stream_app.kafka.admin import Admin
-from stream_app.kafka.clients import describe_error, output_properties
 from stream_app.kafka.topics import TopicAdmin
 
 if TYPE_CHECKING:
-    from model_core.spec import StreamSpec
     from stream_app.settings import Settings
 
 OFFSETS_KEPT_DAYS_MIN = 7
@@ -36,14 +30,14 @@ class Brokers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._timeout_s = settings.limits.kafka_timeout / 1000
+        self.timeout_s = settings.limits.kafka_timeout / 1000
         self.admin = Admin(settings)
         self.address = str(settings.kafka.properties("admin")["bootstrap.servers"])
         self._count = 0
         self._partitions: dict[str, int] = {}
 
     def greet(self) -> str:
-        metadata = self._ask(lambda: self.admin.list_topics(timeout=self._timeout_s))
+        metadata = self._ask(lambda: self.admin.list_topics(timeout=self.timeout_s))
         self._count = len(metadata.brokers)
         self._partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
         answer = "broker answers" if self._count == 1 else "brokers answer"
@@ -51,8 +45,7 @@ class Brokers:
 
     # --- looks --------------------------------------------------------------------------------------------------------
 
-    def settings(self) -> Findings:
-        limits = self._settings.limits
+    def encryption(self) -> Findings:
         protocol = str(self._settings.kafka.properties("admin").get("security.protocol", "PLAINTEXT")).upper()
         if "SSL" not in protocol and not self.address.startswith(LOCAL):
             yield warning(
@@ -61,6 +54,9 @@ class Brokers:
                 f"{protocol} to {self.address}: readings and passwords travel in the clear",
                 'set "security.protocol" in [kafka.client] to SASL_SSL or SSL',
             )
+
+    def settings(self) -> Findings:
+        limits = self._settings.limits
         values = self._broker_settings()
         if values is None:
             yield warning(
@@ -115,20 +111,9 @@ class Brokers:
                 else:
                     yield ok("topic", topic.topic, f"{topic.partitions} partitions, {topic.cleanup}")
 
-    def rights(self) -> Findings:
-        """What the user of this configuration may do, as the brokers say it."""
-        for stream, spec in self._settings.streams.items():
-            yield from self._topic_rights(stream, spec)
-        group = self._settings.application_id
-        described = self._group()
-        if described is not None and described.authorized_operations is not None:
-            yield self._right("group", group, AclOperation.READ, described.authorized_operations)
-        if self._settings.delivery == "exactly_once":
-            yield from self._transactions()
-
     def group(self) -> Findings:
         """Members, and how far behind they are."""
-        described = self._group()
+        described = self.described_group()
         members = len(described.members) if described is not None else 0
         wanted = {spec.topic: self._partitions.get(spec.topic, 0) for spec in self._settings.streams.values()}
         partitions = sum(wanted.values())
@@ -157,73 +142,32 @@ class Brokers:
             raise self.admin.failure(refused) from None
 
     def _broker_settings(self) -> dict[str, str] | None:
-        broker = next(iter(self.admin.list_topics(timeout=self._timeout_s).brokers))
+        broker = next(iter(self.admin.list_topics(timeout=self.timeout_s).brokers))
         resource = ConfigResource(ResourceType.BROKER, str(broker))
-        (future,) = self.admin.describe_configs([resource], request_timeout=self._timeout_s).values()
+        (future,) = self.admin.describe_configs([resource], request_timeout=self.timeout_s).values()
         try:
-            return {name: str(entry.value) for name, entry in future.result(self._timeout_s).items()}
+            return {name: str(entry.value) for name, entry in future.result(self.timeout_s).items()}
         except KafkaException:
             return None
 
-    def _group(self) -> Any:
+    def described_group(self) -> Any:
+        """None where there is none yet."""
         group = self._settings.application_id
         futures = self.admin.describe_consumer_groups(
-            [group], include_authorized_operations=True, request_timeout=self._timeout_s
+            [group], include_authorized_operations=True, request_timeout=self.timeout_s
         )
         try:
-            return futures[group].result(self._timeout_s)
+            return futures[group].result(self.timeout_s)
         except KafkaException as refused:
             if refused.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 return _Forbidden()
-            return None  # it does not exist yet
-
-    def _topic_rights(self, stream: str, spec: StreamSpec) -> Findings:
-        wanted = {spec.topic: AclOperation.READ, spec.outputs.topic("journal", stream): AclOperation.READ}
-        outputs = {spec.outputs.topic(role, stream): AclOperation.WRITE for role in OUTPUT_KINDS}
-        pairs = [*wanted.items(), *outputs.items()]
-        names = sorted({topic for topic, _ in pairs if topic in self._partitions})
-        if not names:
-            return
-        futures = self.admin.describe_topics(
-            TopicCollection(names), include_authorized_operations=True, request_timeout=self._timeout_s
-        )
-        allowed = {name: self._ask(lambda f=future: f.result(self._timeout_s)) for name, future in futures.items()}
-        for topic, operation in pairs:
-            if topic in allowed:
-                yield self._right("topic", topic, operation, allowed[topic].authorized_operations)
-
-    def _right(self, kind: str, name: str, operation: AclOperation, allowed: Iterable[AclOperation]) -> Any:
-        word = operation.name.title()
-        if operation in (allowed or ()):
-            return ok("rights", name, f"{word} on this {kind}")
-        return error(
-            "rights",
-            name,
-            f"the user may not {word} on this {kind}",
-            f"give it {word} on the {kind} {name} (docs/OPERATIONS.md, Security)",
-        )
-
-    def _transactions(self) -> Findings:
-        """A transactional id of its own: it fences no worker."""
-        name = f"{self._settings.application_id}-doctor"
-        producer = Producer(output_properties(self._settings) | {"transactional.id": name})
-        try:
-            producer.init_transactions(self._timeout_s)
-        except KafkaException as refused:
-            yield error(
-                "rights",
-                name,
-                f"no transaction can begin: {describe_error(refused)}",
-                f"give the user Write on the transactional ids that begin with {self._settings.application_id}",
-            )
-        else:
-            yield ok("rights", name, "Write on the transactional id")
+            return None
 
     def _lag(self, topic: str, count: int) -> Findings:
         places = [TopicPartition(topic, partition) for partition in range(count)]
         request = ConsumerGroupTopicPartitions(self._settings.application_id, places)
-        (future,) = self.admin.list_consumer_group_offsets([request], request_timeout=self._timeout_s).values()
-        answer = self._ask(lambda: future.result(self._timeout_s))
+        (future,) = self.admin.list_consumer_group_offsets([request], request_timeout=self.timeout_s).values()
+        answer = self._ask(lambda: future.result(self.timeout_s))
         committed = {each.partition: each.offset for each in answer.topic_partitions if each.offset >= 0}
         if not committed:
             yield ok("lag", topic, "nothing was forecast yet")
@@ -252,10 +196,10 @@ class Brokers:
         futures = self.admin.list_offsets(
             dict.fromkeys(places, spec),
             isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=self._timeout_s,
+            request_timeout=self.timeout_s,
         )
         return {
-            at.partition: self._ask(lambda f=future: f.result(self._timeout_s)).offset for at, future in futures.items()
+            at.partition: self._ask(lambda f=future: f.result(self.timeout_s)).offset for at, future in futures.items()
         }
 
 

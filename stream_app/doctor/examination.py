@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stream_app.doctor.brokers import Brokers
 from stream_app.doctor.findings import Finding, Findings, error, ok, warning
 from stream_app.doctor.models import look_at_models
+from stream_app.doctor.rights import Rights
 from stream_app.doctor.schemas import look_at_schemas
 from stream_app.doctor.store import Store
 from stream_app.errors import TidecastError
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 
-def examine(settings: Settings, tell: Callable[[Finding], None] = lambda finding: None) -> list[Finding]:
-    """All findings, each told as soon as it is there."""
+def examine(
+    settings: Settings, tell: Callable[[Finding], None] = lambda finding: None, program: str = "worker"
+) -> list[Finding]:
+    """All findings, each told as soon as it is there. Of another program than a worker, what that one needs."""
     found: list[Finding] = []
 
     def note(findings: Findings) -> None:
@@ -36,10 +39,22 @@ def examine(settings: Settings, tell: Callable[[Finding], None] = lambda finding
     except TidecastError as reason:
         note(iter([error("kafka", "brokers", str(reason), "mend it first: nothing else of Kafka can be looked at")]))
     else:
-        for look in (brokers.settings, brokers.topics, brokers.rights, brokers.group):
+        rights = Rights(settings, brokers, program).look
+        looks = [brokers.encryption, rights]
+        if program == "worker":
+            looks = [brokers.encryption, brokers.settings, brokers.topics, rights, brokers.group]
+        for look in looks:
             note(_guarded(look, "kafka", brokers.address))
-        with suppress(TidecastError):  # the look at topics has said it
+        with suppress(TidecastError):  # a look at topics has said it
             there = identities(settings, brokers.admin)
+    if program == "worker":  # nobody else speaks to Redis
+        _look_at_redis(settings, there, note)
+    note(look_at_schemas(settings))
+    note(look_at_models(settings))
+    return found
+
+
+def _look_at_redis(settings: Settings, there: dict[str, Identity], note: Callable[[Findings], None]) -> None:
     store = Store(settings)
     try:
         note(iter([ok("redis", "server", store.greet())]))
@@ -49,9 +64,6 @@ def examine(settings: Settings, tell: Callable[[Finding], None] = lambda finding
         for look in (store.durability, store.memory, store.clock):
             note(_guarded(look, "redis", "server"))
         note(_guarded(lambda: store.states(there), "state", "checkpoints"))
-    note(look_at_schemas(settings))
-    note(look_at_models(settings))
-    return found
 
 
 def _guarded(look: Callable[[], Findings], name: str, about: str) -> Findings:

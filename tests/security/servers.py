@@ -65,8 +65,10 @@ class SecuredServers:
         begun = [each for each in found if each.raddr and each.laddr.port not in served]
         return {ports.get(each.raddr.port, str(each.raddr)) for each in begun}
 
-    def add_reader(self, user: str, password: str, *topics: str, describes: Sequence[str] = ()) -> None:
-        """Who may read these topics, may know of those, and nothing else: no group, no other topic."""
+    def add_reader(
+        self, user: str, password: str, *topics: str, describes: Sequence[str] = (), group: str | None = None
+    ) -> None:
+        """Who may read these topics, may know of those, of that group, and nothing else."""
         scram = UserScramCredentialUpsertion(
             user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode()
         )
@@ -77,6 +79,9 @@ class SecuredServers:
             AclBinding(ResourceType.TOPIC, topic, literal, f"User:{user}", "*", operation, allow)
             for topic, operation in given
         ]
+        if group is not None:
+            of = (ResourceType.GROUP, group, literal, f"User:{user}", "*", AclOperation.DESCRIBE, allow)
+            acls.append(AclBinding(*of))
         for made in self.admin.create_acls(acls).values():
             made.result(30)
 
