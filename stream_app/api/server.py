@@ -47,13 +47,7 @@ def run(settings: Settings) -> None:
         raise TidecastError("streams: expected at least one [streams.NAME] to show, found none.")
     require_safe(settings.api)
     give_way(settings.api.nice)
-    try:
-        listening = listen(settings.api.host, settings.api.port)
-    except OSError as error:
-        raise TidecastError(
-            f"api: expected {settings.api.host}:{settings.api.port} to be free, found {error.strerror or error}. "
-            "Set api.port to another one, or to 0 for a free one."
-        ) from error
+    listening = listen(settings.api.host, settings.api.port, "api")
     host, port = settings.api.host, listening.getsockname()[1]
     log.info("started", http=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     asyncio.run(_serve(create(settings), listening))

@@ -4,7 +4,7 @@ series takes. delivery/saver.py is the thread that writes it, when its offset is
 """
 
 from stream_app.checkpoints.client import connect
-from stream_app.checkpoints.commands import BaseMismatch, OwnershipLost, StoreUnavailable
+from stream_app.checkpoints.commands import BaseMismatch, NoSuchDatabase, OwnershipLost, StoreUnavailable
 from stream_app.checkpoints.header import Identity, StateMismatch
 from stream_app.checkpoints.state_copy import StateCopy
 from stream_app.checkpoints.store import CheckpointStore, OwnerToken, Restored, Written
@@ -13,6 +13,7 @@ __all__ = [
     "BaseMismatch",
     "CheckpointStore",
     "Identity",
+    "NoSuchDatabase",
     "OwnerToken",
     "OwnershipLost",
     "Restored",

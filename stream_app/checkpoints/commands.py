@@ -34,6 +34,10 @@ class StoreUnavailable(CheckpointRefused):
     """Redis cannot be reached or does not take writes: the same copy may be written again later."""
 
 
+class NoSuchDatabase(StoreUnavailable):
+    """Redis answers, and has no database of the number in redis.url: waiting does not help."""
+
+
 class OwnershipLost(CheckpointRefused):
     """Another worker owns the partition's state: discard the partition, or acquire it again if it is still ours."""
 
@@ -219,6 +223,7 @@ def _groups(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield keys[start : start + GROUP_KEYS]
 
 
+NO_DATABASE = ("DB index is out of range", "SELECT is not allowed in cluster mode")
 # What a person does about it, by the beginning of Redis's own words.
 REMEDIES = (
     ("OOM", "Redis has reached maxmemory: give it more memory; nothing is lost, the log is in Kafka"),
@@ -230,6 +235,8 @@ REMEDIES = (
     ("WRONGPASS", "check the user and password in redis.url"),
     ("MOVED", "redis.url is a node of a cluster: set redis.cluster = true"),
     ("CLUSTER", "check that its nodes answer; if redis.url is no cluster, set redis.cluster = false"),
+    (NO_DATABASE[0], "end redis.url with a database that this server has: /0 is always there, /15 is usually the last"),
+    (NO_DATABASE[1], "a cluster has one database: end redis.url with /0, and set redis.cluster = true"),
     ("NOPERM", "the Redis user needs ~{application_id:* with +@read +@write +@scripting +@connection +info"),
 )
 TLS_REMEDIES = (
@@ -265,7 +272,7 @@ def reaching(where: str) -> Iterator[None]:
                 "check that Redis runs and answers, and that redis.url begins as it should: rediss:// with TLS, else redis://",
             )
         )
-        raise StoreUnavailable(
+        raise (NoSuchDatabase if code.startswith(NO_DATABASE) else StoreUnavailable)(
             f"Expected an answer from Redis ({where}), found {type(error).__name__}: {str(error).rstrip('.')}. "
             f"Remedy: {remedy}."
         ) from error

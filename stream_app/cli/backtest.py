@@ -41,13 +41,14 @@ def backtest(
 ) -> None:
     """Play a log as a worker would, with every model in turn: one trained on what had arrived before, those of the
     registry, and the naive forecasts."""
-    require_torch()
-    from stream_app.pages.backtest_page import backtest_page
     from stream_app.settings import Settings
-    from stream_app.training import backtest_job
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
+    require_torch()
+    from stream_app.pages.backtest_page import backtest_page
+    from stream_app.training import backtest_job
+
     with progress_bar() as bar:
         task = bar.add_task("reading", total=1.0)
         report = backtest_job.run(

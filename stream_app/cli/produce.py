@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stream_app.cli.interrupts import INTERRUPTED
-from stream_app.cli.options import Layout, with_layout
+from stream_app.cli.options import DEFAULT_FILE, Layout, with_layout
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.producing import (
@@ -22,9 +22,10 @@ from stream_app.kafka.producing import (
     create_topic,
     pack_messages,
     parse_rate,
+    partition_counts,
     single_messages,
-    topic_partitions,
 )
+from stream_app.kafka.topics import meant
 from stream_app.tables import Table
 
 
@@ -35,7 +36,10 @@ def produce(
     rate: Annotated[str, typer.Option(help="Readings a second, or max.")] = "max",
     bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A tidecast.toml: its broker and its client settings.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="A tidecast.toml: its broker and its client settings. Default: that of this folder."
+        ),
     ] = None,
     create: Annotated[bool, typer.Option("--create-topic", help="Create the topic when it is missing.")] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of a created topic.")] = 1,
@@ -50,6 +54,8 @@ def produce(
     """Send a file of readings to an input topic, in event-time order over all series."""
     pace = parse_rate(rate)
     table = layout.of(file).read()
+    if config is None and bootstrap is None and DEFAULT_FILE.is_file():
+        config = DEFAULT_FILE
     client = client_properties(bootstrap, config)
     _require_topic(topic, client, create=create, partitions=partitions)
     chunks = pack_messages(table, separator, file.name.split(".")[0]) if pack else single_messages(table, separator)
@@ -91,8 +97,10 @@ def _progress_bar() -> Progress:
 
 
 def _require_topic(topic: str, client: Mapping[str, Any], *, create: bool, partitions: int) -> None:
-    if topic_partitions(topic, client) is not None:
+    there = partition_counts(client)
+    if topic in there:
         return
     if not create:
-        raise TidecastError(f"There is no topic {topic!r} on {client['bootstrap.servers']}; --create-topic makes it.")
+        broker = client["bootstrap.servers"]
+        raise TidecastError(f"There is no topic {topic!r} on {broker}; --create-topic makes it.{meant(topic, there)}")
     create_topic(topic, partitions, client)

@@ -50,12 +50,13 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Learn a model from history and let it take charge if it is better than the one that is."""
-    require_torch()
     from stream_app.settings import Settings
-    from stream_app.training import train_job
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
+    require_torch()
+    from stream_app.training import train_job
+
     if follow or every:
         if not follow or file or until:
             raise TidecastError("--every goes with --follow, which learns from the topic: no --file, no --until.")

@@ -55,7 +55,7 @@ def watch(
         if spec is not None:
             readings = ends.enter_context(InputTail(spec, client, schemas_of(Settings.load(config))))
         view = View(name, topics, follower, readings, sort)
-        if once and len(view.missing) == len(topics):
+        if once and not topics.keys() - view.missing:
             raise TidecastError(
                 f"None of the topics {', '.join(topics)} is there. Is the prefix right? "
                 "`tidecast topics create` makes them."
@@ -92,7 +92,11 @@ class View:
         self._sort = sort
         self._model = WatchModel()
         self._console = Console()
-        self.missing = follower.refresh()
+        self.missing = self._look()
+
+    def _look(self) -> list[str]:
+        """For what is new; the topics that are not there."""
+        return [*(self._readings.refresh() if self._readings else ()), *self._follower.refresh()]
 
     def read_newest(self) -> None:
         """So that the first frame is not empty."""
@@ -121,7 +125,7 @@ class View:
                 if self._readings is not None:
                     self._feed_readings()
                 if self.missing and time.monotonic() - looked > LOOK_INTERVAL_S:
-                    self.missing, looked = self._follower.refresh(), time.monotonic()
+                    self.missing, looked = self._look(), time.monotonic()
 
     def _feed(self, timeout_s: float) -> None:
         for topic, messages in self._follower.poll(timeout_s).items():

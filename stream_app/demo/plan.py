@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_core.arrays import IntArray
 from model_core.durations import format_duration, parse_duration_ms
 from model_core.grid import DAY_MS
 from model_core.spec import StreamSpec
@@ -61,7 +62,18 @@ def make_plan(data: TableFile | None, freq: str | None) -> Plan:
             f"{data.path}: expected at least {4 * spec.horizon} steps of {freq}, found {int(ticks[1] - ticks[0]) + 1}: "
             "too little to learn from one half and forecast the other. Is --freq right?"
         )
+    _require_readings(data.path, freq, spec.grid.ticks(table.timestamps_ms))
     return Plan(name, table, spec, split, packaged)
+
+
+def _require_readings(path: Path, freq: str, ticks: IntArray) -> None:
+    """A grid finer than the readings has nothing in most of its steps: nothing could be learned, in two minutes."""
+    apart = int(np.median(np.diff(np.unique(ticks))))
+    if apart > 1:
+        raise TidecastError(
+            f"{path}: expected a reading in most steps of {freq}, found them {apart} steps apart: set --freq to the "
+            "step of the readings."
+        )
 
 
 def stream_spec(name: str, freq: str) -> StreamSpec:

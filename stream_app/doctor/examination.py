@@ -55,8 +55,8 @@ def examine(
 
 
 def _look_at_redis(settings: Settings, there: dict[str, Identity], note: Callable[[Findings], None]) -> None:
-    store = Store(settings)
     try:
+        store = Store(settings)
         note(iter([ok("redis", "server", store.greet())]))
     except TidecastError as reason:
         note(iter([error("redis", "server", str(reason), "mend it first: nothing else of Redis can be looked at")]))

@@ -35,6 +35,10 @@ class InputTail:
             starts = grid.starts_ms(grid.ticks(readings.timestamps_ms))
             yield from zip(readings.series_ids, starts.tolist(), readings.values.tolist(), strict=True)
 
+    def refresh(self) -> list[str]:
+        """Looks for a topic or partitions that are new; the topic, if it is not there."""
+        return self._follower.refresh()
+
     def caught_up(self) -> bool:
         """Whether it has read what was the newest when it began."""
         return self._follower.caught_up()

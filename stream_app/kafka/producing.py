@@ -198,6 +198,11 @@ class ReadingsProducer:
 
 def topic_partitions(topic: str, client: Mapping[str, Any]) -> int | None:
     """How many partitions the topic has; None when there is no such topic. TidecastError when no broker answers."""
+    return partition_counts(client).get(topic)
+
+
+def partition_counts(client: Mapping[str, Any]) -> dict[str, int]:
+    """How many partitions each topic has. TidecastError when no broker answers."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
@@ -211,7 +216,7 @@ def topic_partitions(topic: str, client: Mapping[str, Any]) -> int | None:
             f"({error.args[0].str()}). Start one (tidecast services up), or name the right address: "
             "--bootstrap, or kafka.bootstrap_servers in the file of --config."
         ) from error
-    return len(topics[topic].partitions) if topic in topics else None
+    return {name: len(each.partitions) for name, each in topics.items()}
 
 
 def create_topic(

@@ -52,6 +52,7 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
     from stream_app.kafka.admin import Admin
     from stream_app.kafka.clients import describe_error, reader_properties
     from stream_app.kafka.consumer_errors import is_forbidden
+    from stream_app.kafka.topics import meant
 
     decode = decoder(spec, schemas_of(settings))
     properties = reader_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
@@ -66,8 +67,9 @@ def read_topic(settings: Settings, spec: StreamSpec, since: Mapping[int, int] | 
             if is_forbidden(consumer, spec.topic, QUESTION_TIMEOUT_S):
                 raise may_not_read(spec.topic)
             raise TidecastError(
-                f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. "
-                "Produce readings first (tidecast produce), or train from a file (--file)."
+                f"There is no topic {spec.topic!r} on {settings.kafka.properties('admin')['bootstrap.servers']}. Mend "
+                "the stream's topic, produce readings first (tidecast produce), or read a file instead (--file)."
+                f"{meant(spec.topic, known)}"
             )
         places, ends = _spans(consumer, spec.topic, known[spec.topic].partitions, since or {})
         started = dict(places)

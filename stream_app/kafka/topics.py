@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 FOREVER = -1
+NEARLY = 0.75  # how alike two names are of which one may be the other, misspelt
+
+
+def meant(topic: str, there: Iterable[str]) -> str:
+    """The end of a sentence that there is no such topic: nothing where none is called nearly so."""
+    close = get_close_matches(topic, list(there), 1, NEARLY)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ journals name old versions, and attempts at taking charge count for as long as t
 """
 
 import json
+import os
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from model_core.bundle import MANIFEST_FILE, TENSORS_FILE, Bundle, Manifest
@@ -167,6 +169,23 @@ class ModelRegistry:
             return Listed(version, aliases, None, {}, f"unreadable: {str(error).splitlines()[0]}")
 
     # --- writing ----------------------------------------------------------------------------------------------------
+
+    def require_writable(self, stream: str) -> None:
+        """Of a folder, before the work of minutes whose result goes there. TidecastError."""
+        if not self._local:
+            return
+        wanted = Path(self._root) / _checked(stream, "stream")
+        try:
+            there = next(each for each in (wanted, *wanted.parents) if each.exists())
+            found = None if os.access(there, os.W_OK | os.X_OK) else f"no right to write to {there}"
+            found = found if there.is_dir() else f"{there}, which is a file"
+        except OSError as error:
+            found = f"{error.filename}: {error.strerror}"
+        if found is not None:
+            raise TidecastError(
+                f"models.registry = {self.address!r}: expected a folder that this user may write, found {found}. Give "
+                "it the right, or name another folder."
+            )
 
     def publish(self, stream: str, bundle: Bundle, report: Mapping[str, Any]) -> str:
         """Write a new version and name it the candidate. A version that exists is never written again."""

@@ -6,7 +6,9 @@ reasons why no readings flow. Reasons are set from any thread, read from the loo
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 import threading
 from collections.abc import Mapping
@@ -162,13 +164,7 @@ class HealthServer(mode.Service):
         application.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=STOP_WAIT_S)
         await self._runner.setup()
-        try:
-            listening = listen(self.host, self.port)
-        except OSError as error:
-            raise TidecastError(
-                f"http: expected {self.host}:{self.port} to be free, found {error.strerror or error}. "
-                "Set http.port to another one, or to 0 for a free one."
-            ) from error
+        listening = listen(self.host, self.port, "http")
         self.port = listening.getsockname()[1]
         await web.SockSite(self._runner, listening).start()
 
@@ -188,6 +184,27 @@ class HealthServer(mode.Service):
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def listen(host: str, port: int) -> socket.socket:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, port), family=family, backlog=64)
+def listen(host: str, port: int, table: str) -> socket.socket:
+    """TidecastError that names the setting of that table, http or api."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except OSError as error:
+        raise _no_address(host, table, error) from None
+    try:
+        return socket.create_server((host, port), family=family, backlog=64)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _no_address(host, table, error) from None
+        reason = "another program there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+        raise TidecastError(
+            f"{table}: expected {host}:{port} to be free, found {reason}. Set {table}.port to another one, or to 0 for "
+            "a free one."
+        ) from None
+
+
+def _no_address(host: str, table: str, error: OSError) -> TidecastError:
+    reason = (error.strerror or str(error)).partition(" (")[0]
+    return TidecastError(
+        f"{table}: expected an address of this machine, found {host} ({reason}). "
+        f"Set {table}.host to 127.0.0.1, or to 0.0.0.0 for all of its addresses."
+    )

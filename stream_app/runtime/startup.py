@@ -16,10 +16,11 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from model_core.spec import OUTPUT_KINDS, StreamSpec
-from stream_app.checkpoints import CheckpointStore, Identity, StoreUnavailable
+from stream_app.checkpoints import CheckpointStore, Identity, NoSuchDatabase, StoreUnavailable
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import Admin, unreachable
 from stream_app.kafka.clients import describe_error
+from stream_app.kafka.topics import meant
 from stream_app.schema_registry.client import RegistryAway
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def wait_until_usable(
     stopping: threading.Event,
     find_schemas: Callable[[], None] = lambda: None,
 ) -> dict[str, Identity]:
-    """Each stream's identity of log and group. TidecastError with the last reason after `limits.start_deadline`."""
+    """Each stream's identity of log and group. TidecastError with the last reason after `limits.start_deadline`, and at
+    once with one that no waiting mends."""
     deadline = time.monotonic() + settings.limits.start_deadline / 1000
     said: str | None = None
     admin = Admin(settings)
@@ -53,6 +55,8 @@ def wait_until_usable(
             find_schemas()
         except NotThereYet as error:
             reason, needed = str(error), "kafka"
+        except NoSuchDatabase:
+            raise
         except StoreUnavailable as error:
             reason, needed = str(error), "store"
         except RegistryAway as error:
@@ -100,7 +104,7 @@ def _check_topics(stream: str, spec: StreamSpec, counts: Mapping[str, int]) -> N
     if spec.topic not in counts:
         raise NotThereYet(
             f"Expected the topic {spec.topic} (streams.{stream}.topic), found none. Create it (tidecast topics "
-            "create), mend its name, or let the worker's user read it."
+            f"create), mend its name, or let the worker's user read it.{meant(spec.topic, counts)}"
         )
     missing = [topic for topic in (spec.outputs.topic(kind, stream) for kind in OUTPUT_KINDS) if topic not in counts]
     if missing:

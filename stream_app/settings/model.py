@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -22,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model_core.durations import DurationMs
 from model_core.spec import OUTPUT_KINDS, StreamSpec, Strict, setting
 from stream_app.errors import TidecastError
+from stream_app.settings.addresses import brokers, redis_address
 from stream_app.settings.kafka_properties import Properties, read_properties_file, refused
 from stream_app.settings.problems import configuration_error, unknown_stream
 from stream_app.settings.secrets import remember
@@ -50,7 +50,9 @@ class Http(Strict):
 class Kafka(Strict):
     """The broker."""
 
-    bootstrap_servers: str = setting("127.0.0.1:9092", "restart", "HOST:PORT of brokers, separated by commas.")
+    bootstrap_servers: Annotated[str, AfterValidator(brokers)] = setting(
+        "127.0.0.1:9092", "restart", "HOST:PORT of brokers, separated by commas."
+    )
     auto_offset_reset: Literal["earliest", "latest"] = setting(
         "earliest", "restart", "Where a new application_id begins to read its input."
     )
@@ -74,29 +76,10 @@ class Kafka(Strict):
         return self._from_file | self.client | own | {"bootstrap.servers": servers}
 
 
-def _redis_address(url: str) -> str:
-    """What redis-py would stumble over, and say with the password in it."""
-    expected = "expected redis://, rediss:// or unix://, USER:PASSWORD@HOST:PORT/DATABASE"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(
-            f"{expected}; characters such as / # ? @ in a password are written as %2F %23 %3F %40"
-        ) from None
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"{expected}, found another scheme")
-    if parts.scheme != "unix" and not parts.hostname:
-        raise ValueError(f"{expected}, found no host")
-    if parts.scheme != "unix" and port is None and parts.netloc.endswith(":"):
-        raise ValueError(f"{expected}, found no port")
-    return url
-
-
 class Redis(Strict):
     """The store of checkpoints: Redis 7 or newer, or Valkey."""
 
-    url: Annotated[str, AfterValidator(_redis_address)] = setting(
+    url: Annotated[str, AfterValidator(redis_address)] = setting(
         "redis://127.0.0.1:6379/0", "restart", "redis://, rediss:// (TLS) or unix:// address, user and password inside."
     )
     cluster: bool = setting(False, "restart", "The address is that of a node of a Redis Cluster.")

@@ -94,6 +94,7 @@ def run(
     """
     spec = settings.streams[stream]
     registry = ModelRegistry(settings.models.registry)
+    registry.require_writable(stream)
     now = datetime.now(UTC)  # what asks for training from here on is not answered by this one
     read = followed(on_progress) if followed else read_history(settings, spec, file, until_ms, on_progress)
     champion, note = _champion(registry, stream, spec)

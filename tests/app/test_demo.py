@@ -166,6 +166,7 @@ BAD = {
     "no step": ("often", "--freq: expected a duration"),
     "too fine": ("10ms", "between 1s and 1d"),
     "too coarse": ("1d", "too little to learn from"),
+    "finer than the readings": ("20min", "found them 3 steps apart: set --freq"),
 }
 
 

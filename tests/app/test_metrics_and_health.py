@@ -218,6 +218,14 @@ async def test_a_port_that_is_taken_is_named() -> None:
         await second.on_stop()
 
 
+async def test_an_address_that_is_not_of_this_machine_is_named() -> None:
+    for host in ("192.0.2.1", "nowhere.invalid"):  # one of documents, which nobody has, and a name that nobody knows
+        server = HealthServer(host, 0, Metrics().registry, Readiness())
+        with pytest.raises(TidecastError, match=rf"an address of this machine, found {host} .*http\.host"):
+            await server.on_start()
+        await server.on_stop()
+
+
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 

@@ -152,12 +152,13 @@ def test_ctrl_c_flushes_and_says_how_many_were_sent(kafka_bootstrap, topic_prefi
 @pytest.mark.usefixtures("services")
 def test_a_missing_topic_is_one_clear_sentence(kafka_bootstrap, topic_prefix, tmp_path):
     (tmp_path / "file.csv").write_text("ts,a\n2026-03-01,1\n")
-    arguments = ["produce", str(tmp_path / "file.csv"), "-t", topic_prefix, "--bootstrap", kafka_bootstrap]
+    there, misspelt = f"{topic_prefix}.meters", f"{topic_prefix}.metres"
+    create_topic(there, 1, {"bootstrap.servers": kafka_bootstrap})
+    arguments = ["produce", str(tmp_path / "file.csv"), "-t", misspelt, "--bootstrap", kafka_bootstrap]
     done = subprocess.run([*TIDECAST, *arguments], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert done.stderr == (
-        f"tidecast: There is no topic {topic_prefix!r} on {kafka_bootstrap}; --create-topic makes it.\n"
-    )
+    said = f"tidecast: There is no topic {misspelt!r} on {kafka_bootstrap}; --create-topic makes it."
+    assert done.stderr == f"{said} Did you mean {there}?\n"
 
 
 def test_a_wrong_address_is_one_clear_sentence(monkeypatch):

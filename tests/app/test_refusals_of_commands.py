@@ -203,6 +203,34 @@ def test_an_exported_model_is_no_folder(capfd: pytest.CaptureFixture[str], tmp_p
     assert "has no champion yet" in refused(capfd, tmp_path, TEXT, "models", "export", f"--out={tmp_path}/new/a.onnx")
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?ssl_ca_cert=a.pem", "found ssl_ca_cert. Did you mean ssl_ca_certs?"),
+        ("?nobody=1", "found nobody. Remove it."),
+        ("?db=first", "Invalid value for 'db'"),
+    ],
+)
+def test_an_option_of_redis_that_nobody_knows(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, query: str, said: str
+) -> None:
+    assert said in refused(
+        capfd, tmp_path, TEXT.replace(f"redis://{NOBODY}/0", f"rediss://{NOBODY}/0{query}"), "worker"
+    )
+
+
+@pytest.mark.parametrize("words", [("train", f"--file={DATA}"), ("train",)])
+def test_a_registry_that_cannot_be_written_is_said_before_the_work(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    in_its_way = tmp_path / "models"
+    in_its_way.write_text("")
+    text = TEXT.replace("[streams", f"[models]\nregistry = '{in_its_way}/of/tides'\n[streams")
+    said = refused(capfd, tmp_path, text, *words)
+    assert f"models.registry = '{in_its_way}/of/tides'" in said
+    assert "expected a folder that this user may write" in said
+
+
 def test_what_the_system_refuses_is_no_traceback(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     in_its_way = tmp_path / "schemas"
     in_its_way.write_text("")

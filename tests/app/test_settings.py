@@ -89,6 +89,11 @@ def test_the_environment_goes_before_the_file(write: Write) -> None:
     assert settings.streams["Pump-room"].quantile_levels == (0.25, 0.5, 0.75)
 
 
+@pytest.mark.parametrize("servers", ["a", "a:1, [::1]:9092 ,c:3", "SASL_SSL://a:9092", "[::1]", "a-b.c.svc:65535"])
+def test_an_address_as_librdkafka_takes_it_is_taken(write: Write, servers: str) -> None:
+    assert Settings.load(write(f"[kafka]\nbootstrap_servers = '{servers}'"), {}).kafka.bootstrap_servers == servers
+
+
 def test_without_a_file_the_environment_is_enough() -> None:
     assert Settings.load(None, {"TIDECAST__REDIS__URL": "redis://there:1/0"}).redis.url == "redis://there:1/0"
 
@@ -120,6 +125,13 @@ def test_without_a_file_the_environment_is_enough() -> None:
          "outputs: expected a topic of its own for forecasts of b, found 'pumps.forecasts', which is forecasts of"),
         (SMALLEST + "[streams.pumps.outputs]\nforecasts = 'pumps'", "which is the input of pumps"),
         ("delivery = 'twice'", "delivery: "),
+        ("[kafka]\nbootstrap_servers = 'kafka://b:9092'", "kafka.bootstrap_servers: expected HOST:PORT, several "
+         "separated by commas, found 'kafka://b:9092'"),
+        ("[kafka]\nbootstrap_servers = 'a:9092,b:0'", "found 'b:0'"),
+        ("[kafka]\nbootstrap_servers = 'a:9092/0'", "found 'a:9092/0'"),
+        ("[redis]\nurl = 'http://r:6379/0'", "redis.url: expected redis://, rediss:// or unix://"),
+        ("[redis]\nurl = 'redis://r:6379/cache'", "found a database that is no number"),
+        ("[redis]\nurl = 'redis://r:70000/0'", "found a port above 65535"),
         ("application_id = 'a b'", "application_id: expected"),
         ("[kafka", "expected TOML"),
         ("[kafka.client]\n'group.id' = 'x'", "kafka.client: group.id cannot be set here: it is the application_id."),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from stream_app.cli import main
 from stream_app.kafka.producing import create_topic
 from stream_app.kafka.topic_follower import TopicFollower
 from stream_app.watch import WatchModel
@@ -196,3 +197,19 @@ def test_following_begins_with_the_newest_and_sees_topics_that_come_later(kafka_
         while later not in came:
             came = follower.poll(0.1)
         assert [(message.key(), message.value()) for message in came[later]] == [(b"a", b"x")]
+
+
+@pytest.mark.services
+def test_an_input_that_is_not_there_is_waited_for_by_name(kafka_bootstrap, topic_prefix, tmp_path, capsys):
+    client = {"bootstrap.servers": kafka_bootstrap}
+    for kind in ("forecasts", "accuracy", "drift"):
+        create_topic(f"{topic_prefix}.{kind}", 1, client)
+    path = tmp_path / "tidecast.toml"
+    path.write_text(
+        f'[kafka]\nbootstrap_servers = "{kafka_bootstrap}"\n[streams.tides]\ntopic = "{topic_prefix}.in"\n'
+        f'freq = "10min"\n[streams.tides.outputs]\nprefix = "{topic_prefix}"\n'
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", "--once", "--config", str(path)])
+    assert not ended.value.code
+    assert f"0 forecasts · waiting for {topic_prefix[:20]}" in capsys.readouterr().out

@@ -124,6 +124,18 @@ def test_a_port_that_is_taken_is_named(world: World) -> None:
     assert "Traceback" not in worker.log_path.read_text()
 
 
+def test_a_database_that_redis_does_not_have_is_not_waited_for(world: World) -> None:
+    """Within the five minutes that it would wait for one that may come."""
+    config = world.deployment("a")
+    config.write_text(config.read_text().replace(world.redis_url, f"{world.redis_url.rpartition('/')[0]}/9999"))
+    worker = world.start(config)
+    assert worker.process.wait(60) == 1
+    error = worker.wait_for("worker ends")["error"]
+    assert "DB index is out of range" in error
+    assert "end redis.url with a database that this server has" in error
+    assert "Traceback" not in worker.log_path.read_text()
+
+
 def test_a_missing_topic_is_waited_for(world: World) -> None:
     config = world.deployment("a")
     config.write_text(config.read_text().replace(f'topic = "{world.topic}"', f'topic = "{world.topic}.later"'))

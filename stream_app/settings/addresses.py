@@ -1,0 +1,46 @@
+"""Addresses as a person writes them: what a client would stumble over much later, or pass over in silence."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+PORT_MAX = 65_535
+# What librdkafka takes before HOST:PORT.
+PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+OF_REDIS = "expected redis://, rediss:// or unix://, USER:PASSWORD@HOST:PORT/DATABASE"
+
+
+def brokers(text: str) -> str:
+    """HOST:PORT, several separated by commas; librdkafka would wait for what it does not understand. ValueError."""
+    for each in text.split(","):
+        protocol, has_one, place = each.strip().rpartition("://")
+        host, _, port = place.rpartition(":") if ":" in place.rpartition("]")[2] else (place, "", "9092")
+        fine = bool(host) and "/" not in place and port.isdecimal() and 0 < int(port) <= PORT_MAX
+        if not fine or (has_one and protocol.lower() not in PROTOCOLS):
+            raise ValueError(f"expected HOST:PORT, several separated by commas, found {each.strip()!r}")
+    return text
+
+
+def redis_address(url: str) -> str:
+    """What redis-py would stumble over, and say with the password in it. ValueError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        if "out of range" in str(error):
+            raise ValueError(f"{OF_REDIS}, found a port above {PORT_MAX}") from None
+        raise ValueError(
+            f"{OF_REDIS}; characters such as / # ? @ in a password are written as %2F %23 %3F %40"
+        ) from None
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"{OF_REDIS}, found another scheme")
+    if parts.scheme == "unix":
+        return url
+    if not parts.hostname:
+        raise ValueError(f"{OF_REDIS}, found no host")
+    if port is None and parts.netloc.endswith(":"):
+        raise ValueError(f"{OF_REDIS}, found no port")
+    database = parts.path.strip("/")
+    if database and not database.isdecimal():  # redis-py would take database 0
+        raise ValueError(f"{OF_REDIS}, found a database that is no number")
+    return url
