@@ -12,6 +12,7 @@ next copy is a full snapshot under new key names. state_copy.py says what goes w
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -95,6 +96,7 @@ class CheckpointStore:
         self._chunk_bytes = chunk_bytes
         self._chunk_pieces = chunk_pieces
         self._lineages: dict[tuple[str, int], _Lineage] = {}
+        self._changing = threading.Lock()  # them: by the poll thread and the saver's
 
     def check_server(self) -> None:
         """Refuses a server that would throw state away, and one that takes no writes now.
@@ -129,26 +131,33 @@ class CheckpointStore:
         counter, tag = keys.acquire(nonce)
         token = OwnerToken(stream, partition, counter, nonce)
         following = int(tag.partition("-")[0]) + 1 if tag else 1
-        self._lineages[stream, partition] = _Lineage(token, keys, spec.fingerprint(), identity, following)
+        with self._changing:
+            self._lineages[stream, partition] = _Lineage(token, keys, spec.fingerprint(), identity, following)
         return token
 
     def acquire_again(self, token: OwnerToken) -> OwnerToken:
-        """Become the owner of the same state once more, after Redis forgot it; the next copy is a full snapshot."""
+        """Become the owner of the same state once more, after Redis forgot it; the next copy is a full snapshot.
+
+        OwnershipLost: this process has taken it anew meanwhile. That owner is to do so, when Redis refuses it.
+        """
         before = self._lineage(token)
         keys, nonce = self._keys(token.stream, token.partition), secrets.token_hex(4)
         counter, tag = keys.acquire(nonce)
         renewed = OwnerToken(token.stream, token.partition, counter, nonce)
         following = max(before.next_checkpoint, int(tag.partition("-")[0]) + 1 if tag else 1)
-        self._lineages[token.stream, token.partition] = _Lineage(
-            renewed, keys, before.fingerprint, before.identity, following
-        )
+        with self._changing:
+            self._lineage(token)
+            self._lineages[token.stream, token.partition] = _Lineage(
+                renewed, keys, before.fingerprint, before.identity, following
+            )
         return renewed
 
     def release(self, token: OwnerToken) -> None:
         """Let go of a partition; does nothing where another owner has it."""
         place = (token.stream, token.partition)
-        if place in self._lineages and self._lineages[place].token == token:
-            del self._lineages[place]
+        with self._changing:
+            if place in self._lineages and self._lineages[place].token == token:
+                del self._lineages[place]
         self._keys(token.stream, token.partition).release(str(token))
 
     def forget(self, stream: str, partition: int) -> None:

@@ -98,13 +98,15 @@ class Permit:
         self._metadata: bytes | None = None
         self._gone: list[StreamPartition] = []
 
-    def wait(self) -> bytes | None:
-        """The group's metadata; None is of use to no offsets alone. Raises Aborted: the transaction holds outputs of a
-        partition that is not ours."""
+    def wait(self) -> bytes:
+        """The group's metadata. Raises Aborted: the transaction holds outputs of a partition that is not ours, or may;
+        without offsets nobody but us would refuse it."""
         if not self._answered.wait(self._timeout_s):
             raise Aborted(f"the poll thread did not answer within {self._timeout_s:g} s")
         if self._gone:
             raise Aborted(f"{', '.join(map(str, self._gone))} belong to another worker by now")
+        if self._metadata is None:
+            raise Aborted("this worker is no member of its group any more")
         return self._metadata
 
     def answer(self, owned: Mapping[StreamPartition, Owned], metadata: bytes | None) -> None:

@@ -14,7 +14,7 @@ import structlog
 from model_core.bundle import ModelFacts
 from model_core.shadow_offsets import ShadowOffsets
 from stream_app.models.loaded import LoadedModel
-from stream_app.partitions.journaled import Kind
+from stream_app.partitions.journaled import Decision, Kind
 from stream_app.partitions.owned import Owned
 from stream_app.pipeline.forecast_batches import ForecastBatches
 from stream_app.pipeline.leaving import Leaving
@@ -36,7 +36,10 @@ class Decisions:
         shadows: Shadows,
         leaving: Leaving,
         metrics: Metrics,
+        *,
+        is_transactional: bool,
     ) -> None:
+        self._is_transactional = is_transactional
         self._forecasts = forecasts
         self._offers = offers
         self._shadows = shadows
@@ -61,7 +64,13 @@ class Decisions:
                 learned = decision.detail.get("learned")
                 self._swap(owned, decision.detail["version"], learned and ShadowOffsets.from_json(learned))
             else:
-                self._close(owned, published=decision.next_offset < owned.emit_from)
+                self._close(owned, published=self._was_published(decision, owned))
+
+    def _was_published(self, decision: Decision, owned: Owned) -> bool:
+        """What it led to. At the end of what is committed it is there if the journal has the decision, by the same
+        transaction; without one a crash may have come in between."""
+        first_open = owned.emit_from + self._is_transactional
+        return decision.next_offset < first_open
 
     def close_idle(self, owned: Owned) -> None:
         """At its end, without a reading for idle_timeout: what is open closes."""

@@ -85,7 +85,9 @@ class Pipeline:
         self._leaving = Leaving(metrics, now_ms, {} if writers is None else writers, self._traces)
         self._malformed: dict[StreamPartition, MalformedShare] = {}
         self._shadows = Shadows(forecasts, candidates, self._leaving, metrics, settings.models.shadow_series_max)
-        self._decisions = Decisions(forecasts, offers, self._shadows, self._leaving, metrics)
+        self._decisions = Decisions(
+            forecasts, offers, self._shadows, self._leaving, metrics, is_transactional=publisher.is_transactional
+        )
         self._cuts = Cuts(settings.limits, store, saver)
         self._outbox_bytes_max = settings.limits.outbox_bytes_max
         self._spent = Spent()

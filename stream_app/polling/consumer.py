@@ -100,6 +100,7 @@ class PollThread:
             changed=self._changed_hands,
             serve=self._serve,
             divert=self._intake.divert,
+            drop=self._intake.drop,
         )
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._consumer: Consumer | None = None

@@ -66,6 +66,10 @@ class Intake:
                 raise RuntimeError(f"expected what is fetched of {where} to come by the queue of its own")
             self._said.append(message)
 
+    def drop(self, consumer: Consumer, wait_s: float) -> None:
+        """As `listen`, while messages are of no use any more: they will be read again."""
+        self._said += [message for message in consumer.consume(1, wait_s) if message.error() is not None]
+
     def take(self, most_s: float) -> tuple[ByStream, bool]:
         """What was kept and what is fetched, in so long at most; whether it is as much as a poll batch may have."""
         assert self._fetched is not None
@@ -103,8 +107,9 @@ class Intake:
         return said
 
     def forget(self) -> None:
-        """All of it will be read again."""
-        self._early, self._said = {}, []
+        """All of it will be read again. What else the client said it says once: that another has our name, say."""
+        self._early = {}
+        self._said = [said for said in self._said if not _is_end(said)]
 
     def only_ours(self) -> None:
         """After partitions changed hands: keep only what waits of those that are ours still."""
@@ -114,8 +119,7 @@ class Intake:
             for stream, messages in self._early.items()
         }
         self._early = {stream: messages for stream, messages in kept.items() if messages}
-        ended = KafkaError._PARTITION_EOF
-        self._said = [e for e in self._said if e.error().code() != ended or self.place_of(e) in owned]
+        self._said = [said for said in self._said if not _is_end(said) or self.place_of(said) in owned]
 
     def place_of(self, message: ClientMessage) -> StreamPartition:
         """The partition that the client speaks of; of stream "" where it speaks of none of ours."""
@@ -138,3 +142,7 @@ class Intake:
             if ours.any():
                 kept[stream] = some.where(ours).in_log_order()
         return kept
+
+
+def _is_end(said: ClientMessage) -> bool:
+    return bool(said.error().code() == KafkaError._PARTITION_EOF)

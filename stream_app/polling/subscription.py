@@ -39,7 +39,7 @@ class Serve(Protocol):
 
 class Subscription:
     """`announce` hands a change to the pipeline; `changed` is told of every change of hands, and what is new in it;
-    `divert` of partitions that are about to be assigned."""
+    `divert` of partitions that are about to be assigned. `drop` waits for the client, its messages being of no use."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Subscription:
         changed: Callable[[Sequence[StreamPartition]], None],
         serve: Serve,
         divert: Callable[[Consumer, Sequence[TopicPartition]], None],
+        drop: Callable[[Consumer, float], None],
     ) -> None:
         self._inputs = inputs
         self._turn_s = settings.limits.poll_wait / 1000
@@ -66,6 +67,7 @@ class Subscription:
         self._changed = changed
         self._serve = serve
         self._divert = divert
+        self._drop = drop
         # Until a person has looked, with the reason. Replaced, never changed in place: other threads look.
         self.holding: dict[StreamPartition, str] = {}
         self.parked: set[StreamPartition] = set()  # assigned, paused, not restored yet
@@ -91,8 +93,10 @@ class Subscription:
         lost = self._assignment.lose(self._going(partitions))
         self._changed(())
         if lost.partitions:
-            self._announce(lost)
+            # In this order: once the pipeline has forgotten them it commits no offset of theirs, and by nothing else
+            # would Kafka refuse what it had made of them.
             self._tear("partitions were lost")
+            self._announce(lost)
 
     def _going(self, partitions: list[TopicPartition]) -> list[StreamPartition]:
         """They are not waited for any more, and held by nobody."""
@@ -158,7 +162,7 @@ class Subscription:
         """Once the publisher says that no transaction of before can count any more; until then nothing is read."""
         number = self._rewinds.take()
         if number is None:
-            self._drop(consumer)
+            self._drop(consumer, self._turn_s)
             return
         self._count_rewind()
         places = list(self._assignment.owned)
@@ -189,7 +193,7 @@ class Subscription:
             if in_callback:
                 released.receipt.wait(self._turn_s)
             else:
-                self._drop(consumer)
+                self._drop(consumer, self._turn_s)
         if not self._assignment.released(released):
             self._tear("a revocation missed its deadline")
         self._changed(())
@@ -198,10 +202,6 @@ class Subscription:
         """Partitions went away with outputs in the open transaction: none of it may count."""
         if self._is_transactional:
             self._rewinds.ask(reason)
-
-    def _drop(self, consumer: Consumer) -> None:
-        """Serve the client's callbacks; messages are of no use any more, they will be read again."""
-        consumer.consume(1, self._turn_s)
 
     # --- what is read -------------------------------------------------------------------------------------------------
 

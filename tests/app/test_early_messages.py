@@ -78,3 +78,16 @@ def test_an_error_about_no_partition_survives_a_rebalance_and_the_end_of_one_tha
     said.only_ours()
     assert said.take_said() == [fault, ends[0]]
     assert said.take_said() == []
+
+
+def test_what_the_client_says_once_is_heard_though_all_is_read_again() -> None:
+    """While a rewind is asked for nothing is handed on; what ends the worker must not go with what is read again."""
+    fatal, fault = (ClientError("", -1, KafkaError._FATAL, text) for text in ("fenced", "something else"))
+    end, message_of_no_use = ClientError("in", 0, KafkaError._PARTITION_EOF, ""), message(b"{}")
+    said, assignment = intake(errors=(fatal, end))
+    assignment.owned = ours(0)
+    said.take(1.0)
+    said.forget()
+    spoken = [message_of_no_use, fault]
+    said.drop(SimpleNamespace(consume=lambda count, wait_s: spoken), 0.1)  # type: ignore[arg-type]
+    assert said.take_said() == [fatal, fault]

@@ -30,12 +30,13 @@ def test_a_permit_names_the_generation_of_the_last_callback_and_not_what_the_cli
     assert permit.wait() == b"generation 1 of one"
 
 
+@pytest.mark.parametrize("offsets", [1, 0])
 @pytest.mark.parametrize("member", [None, ""])
-def test_there_is_no_permit_for_who_is_no_member(member: str | None) -> None:
+def test_there_is_no_permit_for_who_is_no_member(member: str | None, offsets: int) -> None:
     consumer, membership, commits, mine = PausedConsumer(), Membership(), OffsetCommits(), SimpleNamespace()
     consumer.member = member
     membership.note(consumer)  # type: ignore[arg-type]
-    permit = commits.ask_permit({AT: (mine, 5)}, 1)  # type: ignore[dict-item]
+    permit = commits.ask_permit({AT: (mine, 5)} if offsets else {}, 1)  # type: ignore[dict-item]
     commits.permit({AT: mine}, membership.metadata)  # type: ignore[dict-item]
     with pytest.raises(Aborted):
         permit.wait()
@@ -95,6 +96,15 @@ def test_what_is_revoked_from_a_member_that_came_back_was_lost() -> None:
     assert len(changes(put, Lost)) == 1
     assert not owners.owned
     assert rewinds.is_asked
+
+
+def test_a_rewind_is_asked_for_before_the_pipeline_forgets_what_was_lost() -> None:
+    """It commits no offsets of theirs from then on: what it had made of them would leave with nothing to fence it."""
+    consumer, rewinds, _, thread, _ = place()
+    asked = list[bool]()
+    thread._subscription._announce = lambda change: asked.append(rewinds.is_asked)
+    thread._subscription.on_lost(consumer, PLACES)
+    assert asked == [True]
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])

@@ -65,6 +65,8 @@ def test_an_idle_partition_closes_and_a_replay_closes_it_at_the_same_place(
     assert len(journal(world, "a")) >= 4
     for key in before:
         assert after[key]["quantiles"] == before[key]["quantiles"]
+    assert again.stop() == 0
+    assert len(world.published("a", "forecasts")) == len(world.forecasts("a")), "none is there twice"
 
 
 def test_a_promoted_model_is_swapped_in_and_a_replay_swaps_at_the_same_place(

@@ -58,6 +58,33 @@ def wait_in_forecasts(path: str) -> None:
     Predictor.raw = waiting  # type: ignore[method-assign]
 
 
+def hold_poll_thread(path: str) -> None:
+    """The poll thread gets no further, once it has handed readings over, while this file is there."""
+    from stream_app.polling.intake import Intake
+
+    handed_over = Intake.handed_over
+
+    def held(self: Intake, messages: Any) -> None:
+        handed_over(self, messages)
+        while messages and Path(path).exists():
+            time.sleep(0.02)
+
+    Intake.handed_over = held  # type: ignore[method-assign]
+
+
+def tear_late(seconds: float) -> None:
+    """Whoever is to ask for a rewind, because partitions went, is kept from it for so long."""
+    from stream_app.polling.subscription import Subscription
+
+    tear = Subscription._tear
+
+    def late(self: Subscription, reason: str) -> None:
+        time.sleep(seconds)
+        tear(self, reason)
+
+    Subscription._tear = late  # type: ignore[method-assign]
+
+
 def fail_in_models(fault: dict[str, Any]) -> None:
     """The model raises `error` in its calls number first … last."""
     from model_core.predictor import Predictor
@@ -84,6 +111,8 @@ FAULTS: dict[str, Callable[[Any], None]] = {
     "clock_ms": shift_clock,
     "slow_forecasts": sleep_in_forecasts,
     "held_forecasts": wait_in_forecasts,
+    "held_poll_thread": hold_poll_thread,
+    "late_to_tear": tear_late,
     "failing_model": fail_in_models,
     "checkpoint_format": read_only_format,
 }

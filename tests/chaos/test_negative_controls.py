@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,6 +10,8 @@ import time
 import psutil
 import pytest
 import redis
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
 
 from tests.app.running_worker import WorkerProcess, World, wait_until
 from tests.chaos.disturbed import Disturbed
@@ -24,6 +27,21 @@ def headers(world: World) -> dict[bytes, bytes | None]:
     """Of the saved states, as Redis has them: another one with each checkpoint."""
     with redis.Redis.from_url(world.redis_url) as client:
         return {key: client.dump(key) for key in client.scan_iter(match=f"*{world.topic}*:header*", count=1000)}
+
+
+def saved(world: World) -> int:
+    """Readings that the saved states contain."""
+    with redis.Redis.from_url(world.redis_url) as client:
+        bodies = [client.hget(key, "body") for key in headers(world)]
+    return sum(json.loads(body)["next_offset"] for body in bodies if body)
+
+
+def committed(world: World) -> int:
+    """Readings that the group has committed, each in a log without gaps."""
+    group = f"{world.topic}.a"
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+    return sum(place.offset for place in asked[group].result(30).topic_partitions)
 
 
 def owns_everything(world: World, worker: WorkerProcess) -> None:
@@ -70,11 +88,13 @@ def test_without_the_fence_of_kafka_a_zombie_doubles(world: World, seed: int) ->
     run = Disturbed(world, seed=seed, limits='transaction_timeout = "60s"')
     zombie = run.start("one", at="transaction full", nth=12, do="stop", without=("producer fence",))
     wait_until(lambda: suspended(zombie), 60, "suspended")
+    made_of = run.feeder.sent  # what the zombie holds is of these readings at most
     heir = run.start("two")
-    owns_everything(world, heir)
-    time.sleep(3)  # it forecasts the same; its commits wait behind the zombie's for readers, not for itself
+    # It forecasts the same; its commits wait behind the zombie's for readers, not for itself.
+    wait_until(lambda: committed(world) >= made_of, 90, lambda: f"the same from its heir: {run.logs()}")
     os.kill(zombie.process.pid, signal.SIGCONT)
-    time.sleep(3)
+    seen = run.arrivals
+    wait_until(lambda: len(seen.seen) > len(seen.cells), 60, lambda: f"a forecast that is there twice: {run.logs()}")
     zombie.kill()
     verdict = run.judge([heir], reference=False)
     assert verdict.doubled > 0, f"{verdict}\n{run.logs()}"
@@ -90,7 +110,7 @@ def test_without_the_fence_of_redis_a_zombie_spoils_the_state(world: World, seed
     run.wait_until_forecasting(time.monotonic())
     run.feeder.stop()
     assert run.arrivals.wait_for(run.feeder.sent, 60), run.logs()
-    time.sleep(1)  # its last checkpoint
+    wait_until(lambda: saved(world) == run.feeder.sent, 60, lambda: f"its last checkpoint: {run.logs()}")
     heir.kill()  # whoever rejoins waits for its session to end, and so mends nothing
     before = headers(world)
     os.kill(zombie.process.pid, signal.SIGCONT)

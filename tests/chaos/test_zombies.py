@@ -12,6 +12,7 @@ import pytest
 
 from tests.app.running_worker import World, wait_until
 from tests.chaos.disturbed import PATIENT_S, Disturbed
+from tests.chaos.killing_worker import PLACES
 from tests.chaos.test_negative_controls import suspended
 
 pytestmark = pytest.mark.timeout(600)
@@ -57,12 +58,51 @@ def rejoined(lines: list[dict[str, Any]]) -> bool:
     return gone is not None and ("assigned" in events[gone:] or "lost" in events[gone:])
 
 
+def meets_its_namesake(world: World, seed: int, steps: list[str]) -> Disturbed:
+    """Each turn: it sleeps in a step, is started anew under its name as a supervisor would, and wakes up."""
+    run = Disturbed(world, seed=seed)
+    tired = [world.folder / f"tired-{turn}" for turn in range(len(steps))]
+    starts = [{"at": step, "nth": 12, "do": "stop", "once": once} for step, once in zip(steps, tired, strict=True)]
+    sleeper = run.start("one", **starts[0])
+    sleeper.wait_for("assigned")
+    for turn, step in enumerate(steps):
+        tired[turn].touch()
+        wait_until(lambda asleep=sleeper: suspended(asleep), PATIENT_S, f"suspended in {step}")
+        heir = run.start("one", **(starts[turn + 1] if turn + 1 < len(steps) else {}))
+        run.recovered(time.monotonic())
+        os.kill(sleeper.process.pid, signal.SIGCONT)
+        assert sleeper.process.wait(PATIENT_S) == 1, sleeper.log_path.read_text()
+        assert "the only worker of its instance_id" in sleeper.wait_for("worker ends")["error"]
+        sleeper = heir
+    run.survivors = [sleeper]
+    return run
+
+
 def test_a_worker_that_slept_through_its_session_does_no_harm(world: World, seed: int, prove: Prove) -> None:
     step = STEPS[seed % len(STEPS)]
     print(f"suspended in {step!r}")
     run = wakes_too_late(world, seed, step, 1)
     verdict = run.judge(run.survivors)
     prove("zombies_short", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+def test_a_worker_that_wakes_when_another_has_its_name_ends_and_does_no_harm(
+    world: World, seed: int, prove: Prove
+) -> None:
+    steps = list(PLACES)
+    run = meets_its_namesake(world, seed, [steps[seed % len(steps)]])
+    verdict = run.judge(run.survivors)
+    prove("namesakes_short", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_namesake_in_each_step_does_no_harm(world: World, seed: int, prove: Prove) -> None:
+    run = meets_its_namesake(world, seed, [step for step in PLACES for _ in range(3)])
+    verdict = run.judge(run.survivors, workers=2)
+    prove("namesakes", [run.numbers(verdict)])
     assert not verdict.problems, f"{verdict}\n{run.logs()}"
 
 

@@ -175,6 +175,40 @@ def test_an_emptied_server_gets_a_full_snapshot_from_an_owner_that_acquires_agai
     assert_reads(start, worker.state.facts())
 
 
+def test_who_takes_a_state_anew_while_it_is_taken_again_can_save_it(start, redis_client):
+    """The saver's thread takes again what Redis forgot, and the poll thread takes the partition as for a rewind."""
+    overtaken = OvertakenClient(redis_client)
+    worker = start(overtaken)
+    worker.state.add("a")
+    before, newer = worker.token, []
+    overtaken.by = lambda: newer.append(worker.store.acquire("s", 0, SPEC, IDENTITY))
+    with pytest.raises(OwnershipLost, match="acquired it again"):
+        worker.store.acquire_again(before)
+    worker.token = newer[0]
+    with pytest.raises(OwnershipLost, match="found owner"):
+        worker.checkpoint()
+    worker.token = worker.store.acquire_again(worker.token)
+    worker.checkpoint()
+    assert_reads(start, worker.state.facts())
+
+
+class OvertakenClient:
+    """Before its next command, somebody else is done with one of his own."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.by: Callable[[], Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def execute_command(self, *command: Any) -> Any:
+        by, self.by = self.by, None
+        if by is not None:
+            by()
+        return self.client.execute_command(*command)
+
+
 def test_an_answer_lost_after_the_flip_is_no_mismatch(start, redis_client, rng):
     mortal = MortalClient(redis_client)
     worker = start(mortal)

@@ -7,11 +7,15 @@ nobody takes the one for the other again.
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_app.polling.membership import Membership
 from tests.app.running_worker import wait_until
+from tests.chaos import faulty_worker
 from tests.chaos.broken_world import PATIENT_S, BrokenWorld
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
@@ -73,6 +77,41 @@ def test_offsets_of_a_member_that_slept_are_refused_before_the_client_says_that_
     assert told[1] == "revoked", "it does not say that they were lost"
     heir.close()
     consumer.close()
+
+
+def test_what_is_made_of_lost_partitions_is_dropped_though_the_pipeline_forgets_them_first(
+    world: BrokenWorld, tmp_path: Path
+) -> None:
+    """Their offsets are what Kafka refuses it by, and the pipeline commits none of what it has forgotten."""
+    interval_s, asleep = 8, tmp_path / "asleep"
+    slow, quick = (impatient(world, limits) for limits in (f'transaction_interval = "{interval_s}s"', ""))
+    worker = faulty_worker.start(world, slow, held_poll_thread=str(asleep), late_to_tear=2)
+    world.send_ticks(1)
+    world.answered()
+    answered_at = time.monotonic()
+    asleep.touch()
+    world.send_ticks(5)
+    wait_until(world.is_given_up, PATIENT_S, "Kafka to have given the worker up")
+    heir = world.start(quick)
+    world.answered()
+    wait_until(lambda: time.monotonic() > answered_at + interval_s, PATIENT_S, "the next cut to be due")
+    asleep.unlink()
+    worker.wait_for("lost", PATIENT_S)
+    worker.wait_for("rewound", PATIENT_S)
+    world.send_ticks(5)
+    world.answered()
+    assert heir.stop(PATIENT_S) == 0, heir.log_path.read_text()
+    world.stop_and_judge(worker, quick)
+
+
+def impatient(world: BrokenWorld, limits: str) -> Path:
+    """A configuration of "a", for any number of workers: who does not poll for 6 s is no member any more."""
+    path = world.deployment("a", limits=limits, checkpoint_interval="1h")
+    interval = '"max.poll.interval.ms" = 6000\n"session.timeout.ms"'
+    text = path.read_text().replace('"session.timeout.ms"', interval)
+    path = path.with_stem(f"a-{len(limits)}")
+    path.write_text(text)
+    return path
 
 
 def member(world: BrokenWorld, address: str) -> Consumer:
