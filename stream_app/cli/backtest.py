@@ -72,6 +72,8 @@ def show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from stream_app.cli.tables import show_table
+
     console, horizons = Console(), report["horizons"]
     title = f"{report['stream']}: scaled pinball, as it would have been served"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -84,7 +86,7 @@ def show(report: dict[str, Any]) -> None:
         losses = [row["scaled_pinball"], *(by_horizon[place] for place in shown)]
         shares = ["–" if share is None else f"{share:.1%}" for share in (row["coverage"], row["seen"])]
         table.add_row(name, *("–" if loss is None else f"{loss:.4f}" for loss in losses), *shares)
-    console.print(table)
+    show_table(console, table)
 
 
 def _fitting(count: int, width: int) -> list[int]:

@@ -7,6 +7,7 @@ confluent_kafka) inside their functions: `tidecast --help` answers at once.
 import importlib
 import importlib.metadata
 import inspect
+import shutil
 import sys
 import threading
 import traceback
@@ -22,6 +23,7 @@ from stream_app.cli.interrupts import INTERRUPTED, in_order
 from stream_app.errors import TidecastError
 
 USER_ERROR = 2
+BOXES_FROM = 100  # columns of a terminal; in a narrower one boxes leave no room for the names of options
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def build_app(chosen: str | None) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if shutil.get_terminal_size().columns >= BOXES_FROM else None,
     )
     app.callback()(_options)
     for name, command in COMMANDS.items():
@@ -86,6 +89,7 @@ def build_app(chosen: str | None) -> typer.Typer:
         if isinstance(target, typer.Typer):
             for sub in target.registered_commands:
                 sub.help = _paragraphs(sub.callback)
+                sub.short_help = sub.help.partition("\n\n")[0]  # whole, where click would cut it to one line
             app.add_typer(target, name=name, help=command.help)
         elif name == chosen:
             app.command(name, help=_paragraphs(target))(target)  # which says more than the line in the list

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.tables import show_table
 
 if TYPE_CHECKING:
     from stream_app.settings.table import Row
@@ -87,7 +88,7 @@ def size(
         table = Table("part", "bytes a series", title=f"{name}: {bytes_each:,.0f} bytes a series", title_justify="left")
         for part, length in parts.items():
             table.add_row(part, f"{length:,.0f}")
-        console.print(table)
+        show_table(console, table)
         console.print(
             f"{series:,} series: {worker_mb:,.0f} MB in one worker ({sizing.WORKER_FACTOR:g} × + {sizing.WORKER_MB} MB "
             f"a process), {redis_mb:,.0f} MB in Redis ({sizing.REDIS_FACTOR:g} ×)."

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_app.cli.options import DEFAULT_FILE, Config, writable
+from stream_app.cli.tables import show_table
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def _print_list(
     table = Table("reason", "partition", "dead letters", "requeued", title=topic, title_justify="left")
     for (why, where), count in sorted(counts.items()):
         table.add_row(Text(why), str(where), f"{count:,}", f"{back[why, where]:,}")
-    console.print(table)
+    show_table(console, table)
     if not newest:
         return
     table = Table("place", "reason", "message", "time", "key", "detail", title="newest", title_justify="left")
@@ -292,7 +293,7 @@ def _print_list(
             Text("" if kept.key is None else printable(kept.key, 60)),
             Text(detail),
         )
-    console.print(table)
+    show_table(console, table)
     if any(is_back for _, is_back in newest):
         console.print("↩ requeued")
 

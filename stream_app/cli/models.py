@@ -32,6 +32,8 @@ def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: A
     from rich.console import Console
     from rich.table import Table
 
+    from stream_app.cli.tables import show_table
+
     registry, name = _open(config, stream)
     listed = registry.versions(name)
     if as_json:
@@ -62,7 +64,7 @@ def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: A
             _number(scores.get("candidate")),
             _number(naive),
         )
-    Console().print(table)
+    show_table(Console(), table)
 
 
 @app.command()

@@ -87,6 +87,8 @@ def _show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from stream_app.cli.tables import show_table
+
     levels = report["quantile_levels"]
     asked = ", ".join(f"{name} = {value:g}" for name, value in report["set"].items())
     table = Table(title=f"{report['stream']}: forecasts of {report['version']} with {asked}", title_justify="left")
@@ -102,4 +104,4 @@ def _show(report: dict[str, Any]) -> None:
             medians = (f"{before[middle][step]:.4g}", f"{after[middle][step]:.4g}", f"{moved[step]:+.4g}")
             ranges = (f"{rows[0][step]:.4g} … {rows[-1][step]:.4g}" for rows in (before, after))
             table.add_row(each["series_id"], f"{step + 1}", *medians, *ranges)
-    Console().print(table)
+    show_table(Console(), table)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from stream_app.cli.tables import show_table
 from stream_app.local_services import LocalServices, ServiceStatus
 
 NOT_RUNNING = 1
@@ -79,7 +80,7 @@ def _print(lines: list[ServiceStatus], *, as_json: bool) -> None:
     table = Table("service", "state", "address", "pid", "log")
     for line in lines:
         table.add_row(line.name, line.state, line.address or "", str(line.pid or ""), _short(line.log))
-    Console().print(table)
+    show_table(Console(), table)
 
 
 def _short(path: str) -> str:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from stream_app.cli.tables import show_table
+
 if TYPE_CHECKING:
     from stream_app.pages.speed_page import Records
 
@@ -78,6 +80,6 @@ def _show(records: Records) -> None:
         shown.add_column(head, justify="right" if number else "left")
     for line in table(records):
         shown.add_row(*line)
-    console.print(shown)
+    show_table(console, shown)
     for record in records.values():
         console.print(about(record), highlight=False, soft_wrap=True)

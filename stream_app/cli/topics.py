@@ -12,6 +12,7 @@ from rich.table import Table
 
 from model_core.durations import format_duration, parse_duration_ms
 from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.tables import show_table
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def check(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: AsJson 
 
 def _print(found: list[Found]) -> None:
     """A table that fits a terminal, and what is wrong below it, in whole sentences."""
-    table = Table("topic", "role", "partitions", "copies", "kept", "cleanup", "", box=None, pad_edge=False)
+    table = Table("topic", "role", "partitions", "copies", "kept", "cleanup", "state", box=None, pad_edge=False)
     table.columns[0].overflow = "fold"
     for topic in found:
         table.add_row(
@@ -114,7 +115,7 @@ def _print(found: list[Found]) -> None:
             style="red" if topic.problem else None,
         )
     console = Console(highlight=False)
-    console.print(table)
+    show_table(console, table)
     for topic in found:
         if topic.problem:
             console.print(f"{topic.topic}: {topic.problem}", soft_wrap=True, markup=False)

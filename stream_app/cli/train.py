@@ -152,6 +152,8 @@ def _show(stream: str, result: Result) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from stream_app.cli.tables import show_table
+
     console, verdict = Console(), result.trained.verdict
     manifest = result.trained.bundle.manifest
     table = Table(title=f"{stream}: scaled pinball, newest parts", title_justify="left")
@@ -165,7 +167,7 @@ def _show(stream: str, result: Result) -> None:
         table.add_row(f"… and {len(ranked) - SERIES_SHOWN_MAX} more that do better")
     table.add_section()
     table.add_row("mean", *_losses(verdict.candidate, verdict.seasonal_naive, verdict.last_value))
-    console.print(table)
+    show_table(console, table)
     season = f"{manifest.season} steps" if manifest.season_found else "none found"
     console.print(
         f"read {result.read.readings:,} readings ({result.read.unusable:,} unusable) · "

@@ -14,6 +14,7 @@ from stream_app.demo.collecting import Collector
 from stream_app.demo.scoring import SeriesScores
 from stream_app.watch.view import short_number
 
+NARROW = 64  # below it only what says how good the forecasts are
 WIDE = 110  # columns of a terminal from which on the table shows all it has
 COVERAGE_NEAR = 0.03
 DRIFTED_SHOWN = 8
@@ -178,28 +179,30 @@ def _mean(values: list[float | None]) -> float | None:
 
 def render_table(report: Report, width: int) -> RichTable:
     """Narrow terminals get the columns that matter most."""
-    wide = width >= WIDE
+    wide, narrow = width >= WIDE, width < NARROW
     table = RichTable(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("series", no_wrap=True, max_width=26 if wide else 16)
+    table.add_column("series", no_wrap=True, max_width=26 if wide else 12 if narrow else 16)
     if wide:
         table.add_column("readings", justify="right")
-    table.add_column("forecasts", justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("forecasts", justify="right", no_wrap=True)
     table.add_column(f"{report.interval:.0%} cover", justify="right", no_wrap=True)
     table.add_column("skill", justify="right", no_wrap=True)
     if wide:
         table.add_column("pinball", justify="right", no_wrap=True)
     table.add_column("MASE", justify="right", no_wrap=True)
-    for name in ("seasonal", "last") if wide else ("naive",):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("answered by", no_wrap=True, overflow="ellipsis")
+    if not narrow:
+        for name in ("seasonal", "last") if wide else ("naive",):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("answered by", no_wrap=True, overflow="ellipsis")
     for line in report.lines:
-        table.add_row(*_cells(line, report.interval, wide=wide))
+        table.add_row(*_cells(line, report.interval, wide=wide, narrow=narrow))
     table.add_section()
-    table.add_row(*_cells(report.total, report.interval, wide=wide), style="bold")
+    table.add_row(*_cells(report.total, report.interval, wide=wide, narrow=narrow), style="bold")
     return table
 
 
-def _cells(line: Line, interval: float, *, wide: bool) -> list[Text]:
+def _cells(line: Line, interval: float, *, wide: bool, narrow: bool) -> list[Text]:
     naives = [value for value in (line.mase_seasonal_naive, line.mase_last_value) if value is not None]
     best_naive = min(naives, default=None)
     beats = line.mase is not None and best_naive is not None and line.mase < best_naive
@@ -207,15 +210,17 @@ def _cells(line: Line, interval: float, *, wide: bool) -> list[Text]:
     cells = [Text(line.series_id, overflow="ellipsis")]
     if wide:
         cells.append(Text(f"{line.readings:,}"))
-    cells.append(Text(f"{line.forecasts:,}", style="red" if line.missing or line.twice else ""))
+    if not narrow:
+        cells.append(Text(f"{line.forecasts:,}", style="red" if line.missing or line.twice else ""))
     cells.append(Text(_percent(line.coverage), style="green" if near else "yellow"))
     cells.append(Text(_percent(line.skill, signed=True), style="green" if (line.skill or 0) > 0 else "yellow"))
     if wide:
         cells.append(Text(short_number(line.pinball)))
     cells.append(Text(_decimal(line.mase), style="green" if beats else "yellow"))
-    naive = (line.mase_seasonal_naive, line.mase_last_value) if wide else (best_naive,)
-    cells += [Text(_decimal(value), style="dim") for value in naive]
-    cells.append(Text(answered(line.rungs, all_of_them=wide)))
+    if not narrow:
+        naive = (line.mase_seasonal_naive, line.mase_last_value) if wide else (best_naive,)
+        cells += [Text(_decimal(value), style="dim") for value in naive]
+        cells.append(Text(answered(line.rungs, all_of_them=wide)))
     return cells
 
 

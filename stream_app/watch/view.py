@@ -28,8 +28,10 @@ ENDS = "color(38)"
 FADING = ("bold color(51)", "color(45)", "color(38)", "color(31)", "color(24)")
 DRIFT_MARKS = {"drift": ("▲", "bold red"), "warning": ("△", "yellow"), "ok": ("·", "dim")}
 FRAME_ROWS = 4  # title, column heads, the line under them, the footer
+INTERVAL_WIDTH = 15
 FIXED_COLUMNS = 42  # last, interval, cover, skill, drift, and a gap after each column
 CHART_MIN, CHART_MAX = 14, 72
+CHART_LEAST = 6  # where even model and interval have gone for it
 WIDE = 110  # from here on models and reasons have their full names
 NAME_MIN, NAME_MAX = 8, 28
 GOOD_COVERAGE = 0.05  # within so much of the nominal share
@@ -51,24 +53,41 @@ def render(lines: list[SeriesView], frame: Frame, *, width: int, height: int) ->
     shown = lines[: room // 2 if tall else room]
     name_width = max([NAME_MIN, *(len(line.series_id) for line in shown)])
     name_width = min(name_width, NAME_MAX, max(NAME_MIN, width // 5))
-    chart_width = width - name_width - FIXED_COLUMNS - _model_width(width)
-    chart_width = int(np.clip(chart_width, CHART_MIN, CHART_MAX))
+    columns = _columns(width, name_width)
     table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, expand=False, header_style="dim")
     table.add_column("series", width=name_width, no_wrap=True)
     table.add_column("last", justify="right", width=8, no_wrap=True)
-    table.add_column("forecast", width=chart_width, no_wrap=True)
-    table.add_column(_interval_title(shown), width=15, justify="center", no_wrap=True)
-    table.add_column("model", width=_model_width(width), no_wrap=True)
+    table.add_column("forecast" if columns.chart >= len("forecast") else "next", width=columns.chart, no_wrap=True)
+    if columns.interval:
+        table.add_column(_interval_title(shown), width=columns.interval, justify="center", no_wrap=True)
+    if columns.model:
+        table.add_column("model", width=columns.model, no_wrap=True)
     table.add_column("cover", justify="right", width=5, no_wrap=True)
     table.add_column("skill", justify="right", width=5, no_wrap=True)
     table.add_column("", width=1, no_wrap=True)
     for line in shown:
-        table.add_row(*_cells(line, chart_width, tall=tall, wide=width >= WIDE))
+        table.add_row(*_cells(line, columns, tall=tall, wide=width >= WIDE))
     return Group(_title(frame, width), table, _footer(lines, shown, frame, width))
 
 
-def _model_width(width: int) -> int:
-    return 8 if width < WIDE else 14
+@dataclass(frozen=True)
+class Columns:
+    """How wide those are that depend on the terminal; 0: left out."""
+
+    chart: int
+    interval: int
+    model: int
+
+
+def _columns(width: int, name_width: int) -> Columns:
+    """Where a chart has no room the model goes first, then the ends of the interval."""
+    model, interval = 8 if width < WIDE else 14, INTERVAL_WIDTH
+    chart = width - name_width - FIXED_COLUMNS - model
+    if chart < CHART_MIN:
+        chart, model = chart + model + 1, 0
+    if chart < CHART_MIN:
+        chart, interval = chart + interval + 1, 0
+    return Columns(int(np.clip(chart, CHART_LEAST, CHART_MAX)), interval, model)
 
 
 def _title(frame: Frame, width: int) -> Text:
@@ -88,15 +107,15 @@ def _footer(lines: list[SeriesView], shown: list[SeriesView], frame: Frame, widt
     return footer
 
 
-def _cells(line: SeriesView, chart_width: int, *, tall: bool, wide: bool) -> list[Text]:
+def _cells(line: SeriesView, columns: Columns, *, tall: bool, wide: bool) -> list[Text]:
     forecast = line.forecast
     mark, mark_style = DRIFT_MARKS.get(line.drift or "", (" ", ""))
     return [
         Text(line.series_id, overflow="ellipsis"),
         Text(short_number(line.last_value)),
-        _chart(line, chart_width, rows=2 if tall else 1),
-        _interval(forecast, tall=tall),
-        _model(forecast, tall=tall, wide=wide),
+        _chart(line, columns.chart, rows=2 if tall else 1),
+        *([_interval(forecast, tall=tall)] if columns.interval else []),
+        *([_model(forecast, tall=tall, wide=wide)] if columns.model else []),
         _coverage(line.coverage, forecast),
         _skill(line.skill),
         Text(mark, style=mark_style),

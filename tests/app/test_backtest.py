@@ -100,7 +100,7 @@ def test_a_grid_finer_than_the_readings_is_asked_about(tmp_path, rng):
         backtest_job.run(configured(tmp_path, freq="1min"), "ovens", file=file)
 
 
-@pytest.mark.parametrize(("width", "horizons"), [(80, "1 ahead"), (200, "2 ahead")])
+@pytest.mark.parametrize(("width", "horizons"), [(40, "1 ahead"), (80, "1 ahead"), (200, "2 ahead")])
 def test_the_table_fits_the_terminal(tmp_path, rng, monkeypatch, capsys, width, horizons):
     monkeypatch.setenv("COLUMNS", str(width))
     settings = configured(tmp_path, horizon=12)
@@ -108,6 +108,7 @@ def test_the_table_fits_the_terminal(tmp_path, rng, monkeypatch, capsys, width, 
     show(report)
     printed = capsys.readouterr().out
     assert "…" not in printed
+    assert all(name in printed for name in report["models"])
     assert {"all", "1 ahead", horizons, "12 ahead", "coverage", "learned from"} <= {
         each.strip() for each in re.split(r"  +|\n", printed)
     }

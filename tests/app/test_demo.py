@@ -127,6 +127,17 @@ def test_the_table_fits_and_names_who_answered(collector, width):
     assert all("ridge" in row for row in rows[1:])
 
 
+def test_a_narrow_table_says_how_good_the_forecasts_are(collector):
+    publish_second_half(collector)
+    report = make_report(collector, collector.scorer.finish(), 1.0)
+    console = Console(width=40, record=True, file=io.StringIO())
+    console.print(render_table(report, 40))
+    head, *rows = console.export_text().splitlines()
+    assert head.split() == ["series", "80%", "cover", "skill", "MASE"]
+    assert "…" not in "".join(rows)
+    assert all(len(row.split()) == 4 for row in rows)
+
+
 def test_the_page_has_everything_in_it_and_asks_nobody(collector, tmp_path):
     publish_second_half(collector)
     report = make_report(collector, collector.scorer.finish(), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -266,6 +267,27 @@ def test_the_help_of_each_command_begins_with_what_it_does(capfd: pytest.Capture
     assert f"Usage: tidecast {command}" in lines[0]
     assert lines[1].strip(" ─╭╮│")
     assert "--help" in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("words", [("train",), ("produce",), ("demo",), ("models", "export"), ("dead-letters", "list")])
+def test_the_help_of_a_command_names_all_its_options_whole(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    options = set(re.findall(r"--[a-z-]+", helped(capfd, words)))
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = helped(capfd, words)
+    assert set(re.findall(r"--[a-z-]+", said)) >= options
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= max(width, 50)  # what options are called is never broken
+
+
+def helped(capfd: pytest.CaptureFixture[str], words: tuple[str, ...]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    assert ended.value.code == 0
+    return capfd.readouterr().out
 
 
 @pytest.mark.parametrize("words", [("doctor",), ("topics", "check"), ("dead-letters", "list"), ("watch", "--once")])

@@ -117,12 +117,19 @@ def test_the_worst_come_first_when_sorted_by_skill():
     assert [line.series_id for line in model.lines("skill")] == ["bad", "good", "unknown"]
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60), (60, 10)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60), (60, 10), (40, 20)])
 @pytest.mark.parametrize("series", [0, 1, 9, 26, 300])
 def test_a_frame_never_exceeds_the_terminal(width, height, series):
     rows = drawn(filled(series), width, height)
     assert len(rows) <= height
     assert all(len(row) <= width for row in rows)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(40, "cover skill"), (60, "cover skill"), (75, "80% at the end cover")])
+def test_a_narrow_terminal_has_fewer_columns_and_those_whole(width, heads):
+    rows = drawn(filled(3), width, 24)
+    assert heads in " ".join(rows[1].split())
+    assert "…" not in "".join(row[row.index("…") + 1 :] if row.startswith("pump") else row for row in rows[1:-1])
 
 
 def test_the_past_ends_where_the_forecast_begins_however_far_the_readings_are_ahead():
