@@ -9,6 +9,7 @@ away; only inside a rebalance callback, where nothing else may be called, it is 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -131,21 +132,39 @@ class OffsetCommits:
         self._permits: queue.SimpleQueue[Permit] = queue.SimpleQueue()
         self._current: CommitRequest | None = None
         self._sent: Sent | None = None  # what the broker has been asked for and not answered
+        self._has_ended = False
 
     def ask_permit(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float) -> Permit:
         """Publisher's thread: asked before the outputs are flushed, so that nobody waits for the other."""
         permit = Permit(offsets, timeout_s)
         self._permits.put(permit)
+        if self._has_ended:
+            self.permit({}, None)
         return permit
 
     def ask_commit(self, request: CommitRequest) -> None:
         """Publisher's thread: whoever wants to know what became of it waits for the request."""
         self._waiting.put(request)
+        if self._has_ended:
+            self.end()
 
     def permit(self, owned: Mapping[StreamPartition, Owned], metadata: bytes | None) -> None:
         """Poll thread, every turn: answers who asked for a permit."""
         while not self._permits.empty():
-            self._permits.get().answer(owned, metadata)
+            with contextlib.suppress(queue.Empty):  # in the end the other thread does so as well
+                self._permits.get_nowait().answer(owned, metadata)
+
+    def end(self) -> None:
+        """Poll thread, at its end: nobody is kept waiting for it, and nothing is ours any more."""
+        self._has_ended = True
+        self.permit({}, None)
+        if self._current is not None:
+            self._waiting.put(self._current)
+        while not self._waiting.empty():
+            with contextlib.suppress(queue.Empty):
+                request = self._waiting.get_nowait()
+                if not request.done.is_set():
+                    request.fail("the worker has left the group")
 
     def serve(
         self, consumer: Consumer, owned: Mapping[StreamPartition, Owned], topics: Mapping[str, str], *, wait: bool

@@ -39,7 +39,6 @@ from stream_app.delivery.lead import Lead
 from stream_app.delivery.outbox import Outbox
 from stream_app.delivery.parcel import Parcel, TransactionCut
 from stream_app.delivery.saver import CommittedCut, Saver
-from stream_app.partitions.owned import Owned
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.runtime.inbox import Inbox
 
@@ -205,15 +204,15 @@ class Publisher:
             except Aborted as failure:
                 attempts += 1
                 self._abort()
-                if attempts >= SAME_OUTPUTS_MAX or not all(map(self._may_retry, cut.offsets.values())):
+                if attempts >= SAME_OUTPUTS_MAX or not self._may_retry(cut):
                     raise
                 log.warning("transaction aborted, its outputs go again", reason=str(failure), attempt=attempts)
                 time.sleep(0.02 * 2**attempts)  # a rebalance under way ends meanwhile
             else:
                 return committed
 
-    def _may_retry(self, offset: tuple[Owned, int]) -> bool:
-        return self._saver.is_ours(offset[0]) and not self._rewinds.needs_clearing
+    def _may_retry(self, cut: TransactionCut) -> bool:
+        return not self._rewinds.needs_clearing and all(self._saver.is_ours(owned) for owned, _ in cut.offsets.values())
 
     def _begin(self) -> None:
         if not self._transaction.begun:

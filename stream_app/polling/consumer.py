@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
@@ -159,6 +160,8 @@ class PollThread:
             if self._consumer is not None:  # so that others need not wait for the session timeout
                 self._assignment.lose(list(self._assignment.owned))
                 self._close()
+        finally:
+            self._commits.end()
 
     def _close(self) -> None:
         assert self._consumer is not None
@@ -203,16 +206,23 @@ class PollThread:
     def _sorted(self, consumer: Consumer, messages: ByStream) -> PollBatch:
         """With what the client said meanwhile, and where the partitions stand now."""
         ended = frozenset(at for at in map(self._end_of, self._intake.take_said()) if at is not None)
-        next_offsets: dict[StreamPartition, int] = {}
-        if messages:
-            # One call for all partitions, instead of one look at each message.
-            for position in consumer.position(consumer.assignment()):
-                if position.offset >= 0:
-                    next_offsets[self._inputs.at(position)] = position.offset
+        next_offsets = self._positions(consumer, messages) if messages else {}
         moved = self._idleness.note(next_offsets, ended)
         paused = self._subscription.is_paused
         idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._subscription.holding.keys()
         return PollBatch(messages, moved, ended=ended, idle=idle)
+
+    def _positions(self, consumer: Consumer, messages: ByStream) -> dict[StreamPartition, int]:
+        """Where the partitions stand: one call for all of them, instead of one look at each message."""
+        places = consumer.assignment()
+        offsets = {self._inputs.at(place): place.offset for place in consumer.position(places) if place.offset >= 0}
+        if len(places) < len(self._assignment.owned):
+            # The client has let go of them by itself, fenced by a consumer of its name, and has not said so yet.
+            for stream, some in messages.items():
+                for partition in np.unique(some.partitions).tolist():
+                    last = int(some.offsets[some.partitions == partition].max())
+                    offsets.setdefault(StreamPartition(stream, partition), last + 1)
+        return offsets
 
     def _end_of(self, message: ClientMessage) -> StreamPartition | None:
         """The partition that ended. Errors the client recovers from by itself are logged, others end the worker."""

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from stream_app.delivery.commits import OffsetCommits
+from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
 from stream_app.delivery.failures import Aborted
 from stream_app.partitions.names import StreamPartition
 from stream_app.polling.membership import Membership
 from stream_app.polling.poll_batch import Assigned, Lost, PollBatch, Released
 from stream_app.recovery.rewinds import Rewinds
+from stream_app.wire.message_columns import MessageColumns
+from tests.app.polls import message
 from tests.app.test_backpressure import PLACES, Owners, PausedConsumer, poll_thread
 
 AT = StreamPartition("tides", 0)
@@ -40,6 +42,33 @@ def test_there_is_no_permit_for_who_is_no_member(member: str | None, offsets: in
     commits.permit({AT: mine}, membership.metadata)  # type: ignore[dict-item]
     with pytest.raises(Aborted):
         permit.wait()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_nobody_waits_for_a_permit_of_a_poll_thread_that_has_ended(when: str) -> None:
+    """A worker that is stopped in the midst of a rewind exits in time."""
+    commits, mine = OffsetCommits(), SimpleNamespace()
+    if when == "before":
+        commits.end()
+    permit = commits.ask_permit({AT: (mine, 5)}, 60)  # type: ignore[dict-item]
+    request = CommitRequest({AT: (mine, 5)}, 60)  # type: ignore[dict-item]
+    commits.ask_commit(request)
+    if when == "after":
+        commits.end()
+    with pytest.raises(Aborted):
+        permit.wait()
+    with pytest.raises(CommitFailed):
+        request.wait()
+
+
+def test_readings_in_hand_have_their_place_though_the_client_has_let_go_of_their_partition() -> None:
+    """As one does that is fenced by a consumer of its name, some time before it says so."""
+    consumer, _, _, thread, _ = place()
+    consumer.assignment = list  # type: ignore[method-assign]
+    consumer.position = lambda places: []  # type: ignore[attr-defined]
+    some = MessageColumns.of([message(b"{}", partition=1, offset=offset) for offset in (4, 6)])
+    poll_batch = thread._sorted(consumer, {"tides": some})
+    assert poll_batch.next_offsets == {StreamPartition("tides", 1): 7}
 
 
 def test_a_place_that_changes_while_it_is_read_counts_as_none() -> None:
