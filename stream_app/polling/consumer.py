@@ -214,14 +214,15 @@ class PollThread:
 
     def _positions(self, consumer: Consumer, messages: ByStream) -> dict[StreamPartition, int]:
         """Where the partitions stand: one call for all of them, instead of one look at each message."""
-        places = consumer.assignment()
-        offsets = {self._inputs.at(place): place.offset for place in consumer.position(places) if place.offset >= 0}
-        if len(places) < len(self._assignment.owned):
-            # The client has let go of them by itself, fenced by a consumer of its name, and has not said so yet.
+        places = consumer.position(consumer.assignment())
+        offsets = {self._inputs.at(place): place.offset for place in places if place.offset >= 0}
+        if len(offsets) < len(self._assignment.owned):
+            # Nothing was read of some yet; or the client has let go of them by itself, fenced by a consumer of its name,
+            # and has not said so.
             for stream, some in messages.items():
-                for partition in np.unique(some.partitions).tolist():
-                    last = int(some.offsets[some.partitions == partition].max())
-                    offsets.setdefault(StreamPartition(stream, partition), last + 1)
+                for partition in np.flatnonzero(np.bincount(some.partitions)).tolist():
+                    if (at := StreamPartition(stream, partition)) not in offsets:
+                        offsets[at] = int(some.offsets[some.partitions == partition].max()) + 1
         return offsets
 
     def _end_of(self, message: ClientMessage) -> StreamPartition | None:
