@@ -217,8 +217,8 @@ class PollThread:
         places = consumer.position(consumer.assignment())
         offsets = {self._inputs.at(place): place.offset for place in places if place.offset >= 0}
         if len(offsets) < len(self._assignment.owned):
-            # Nothing was read of some yet; or the client has let go of them by itself, fenced by a consumer of its name,
-            # and has not said so.
+            # Nothing was read of some yet. Or the client has let go of them, fenced by a consumer of its name, and has
+            # not said so.
             for stream, some in messages.items():
                 for partition in np.flatnonzero(np.bincount(some.partitions)).tolist():
                     if (at := StreamPartition(stream, partition)) not in offsets:

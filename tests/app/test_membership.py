@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 
 from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
 from stream_app.delivery.failures import Aborted
@@ -64,11 +65,11 @@ def test_nobody_waits_for_a_permit_of_a_poll_thread_that_has_ended(when: str) ->
 def test_readings_in_hand_have_their_place_though_the_client_has_let_go_of_their_partition() -> None:
     """As one does that is fenced by a consumer of its name, some time before it says so."""
     consumer, _, _, thread, _ = place()
-    consumer.assignment = list  # type: ignore[method-assign]
-    consumer.position = lambda places: []  # type: ignore[attr-defined]
+    known = [TopicPartition("in", 0, 3), TopicPartition("in", 1, OFFSET_INVALID)]
+    consumer.position = lambda places: known  # type: ignore[attr-defined]
     some = MessageColumns.of([message(b"{}", partition=1, offset=offset) for offset in (4, 6)])
     poll_batch = thread._sorted(consumer, {"tides": some})
-    assert poll_batch.next_offsets == {StreamPartition("tides", 1): 7}
+    assert poll_batch.next_offsets == {StreamPartition("tides", 0): 3, StreamPartition("tides", 1): 7}
 
 
 def test_a_place_that_changes_while_it_is_read_counts_as_none() -> None:
