@@ -35,9 +35,10 @@ function make(name, content = "", properties = {}) {
   return made;
 }
 
-function table(columns, rows) {
+/* `toLeft`: of which columns; numbers stand to the right. */
+function table(columns, rows, toLeft = columns.map(() => true)) {
   if (!rows.length) return make("p", "None.");
-  const head = make("tr", columns.map(each => make("th", each, {scope: "col", className: "left"})));
+  const head = make("tr", columns.map((each, at) => make("th", each, {scope: "col", className: toLeft[at] ? "left" : ""})));
   return make("table", [make("thead", head), make("tbody", rows.map(cells => make("tr", cells)))]);
 }
 
@@ -50,7 +51,10 @@ const percent = (value, signed) => {
 };
 const number = value => value == null ? "–" : Number(value.toPrecision(5)).toLocaleString("en", {maximumSignificantDigits: 5});
 const count = value => value.toLocaleString("en");
+const whole = text => make("span", text, {className: "whole"});
 const when = text => text ? text.replace("T", " ").replace(/(:\d\d)(:00)?(\.\d+)?(Z|\+00:00)$/, "$1") + " UTC" : "–";
+/* The same in a cell of a table: it breaks between day and clock alone. */
+const moment = text => { const [day, ...clock] = when(text).split(" "); return left([whole(day), " ", whole(clock.join(" "))]); };
 
 /* --- the whole stream --- */
 
@@ -65,7 +69,7 @@ async function drawStream() {
     [percent(found.fallback_share), "answered by no model"],
     [count(found.drifting), "series in drift"],
     [count(letters), "dead letters"],
-    [day === "–" ? day : clock, "newest reading" + (clock ? `, ${day} UTC` : "")],
+    [day === "–" ? day : clock, ["newest reading", ...(clock ? [", ", whole(`${day} UTC`)] : [])]],
   ];
   element("cards").replaceChildren(...cards.map(([value, what]) => make("div", [make("b", value), make("span", what)], {className: "card"})));
   document.title = "tidecast · " + shown.stream;
@@ -136,7 +140,8 @@ function sentence(facts, found) {
   if (forecast) {
     const middle = forecast.quantile_levels.reduce((best, level, at, all) => Math.abs(level - .5) < Math.abs(all[best] - .5) ? at : best, 0);
     const ends = [forecast.quantiles[0][0], forecast.quantiles.at(-1)[0]];
-    parts.push(`next step ${number(forecast.quantiles[middle][0])} (${number(ends[0])} to ${number(ends[1])}) by ${forecast.model}`);
+    const by = forecast.model ? " by " + forecast.model.replaceAll("_", " ") : "";
+    parts.push(`next step ${number(forecast.quantiles[middle][0])} (${number(ends[0])} to ${number(ends[1])})${by}`);
     if (forecast.reason) parts.push("because: " + forecast.reason.replaceAll("_", " "));
   } else if (!found.trouble) parts.push("no forecast yet");
   if (found.earlier_origin) parts.push(`grey: the forecast of ${when(found.earlier_origin)}`);
@@ -164,8 +169,8 @@ function plot(id, figure, there) {
 function driftTable(events, named) {
   const columns = ["at", ...(named ? ["of"] : []), "state", "detector", "statistic", "threshold", "errors", "since"];
   return table(columns, events.map(each => [
-    left(when(each.at)), ...(named ? [left(each.series_id ?? each.group ?? "")] : []), left(badge(each.state)), left(each.detector),
-    left(number(each.statistic)), left(number(each.threshold)), left(errors(each)), left(when(each.since)),
+    moment(each.at), ...(named ? [left(each.series_id ?? each.group ?? "")] : []), left(badge(each.state)), left(each.detector),
+    left(number(each.statistic)), left(number(each.threshold)), left(errors(each)), moment(each.since),
   ]));
 }
 
@@ -204,8 +209,9 @@ async function drawReport() {
     const inside = [make("h2", section.heading)];
     if (section.note) inside.push(make("p", section.note));
     if (section.rows.length) {
-      const rows = section.rows.map(row => row.map(cell => left(cell, "long")));
-      const scrolled = make("div", table(section.columns, rows), {className: "scroll", tabIndex: 0, ariaLabel: section.heading});
+      const said = section.columns.map(column => section.sentences.includes(column));
+      const rows = section.rows.map(row => row.map((cell, at) => said[at] ? left(cell, "long") : make("td", cell)));
+      const scrolled = make("div", table(section.columns, rows, said), {className: "scroll", tabIndex: 0, ariaLabel: section.heading});
       scrolled.setAttribute("role", "region");
       inside.push(scrolled);
     }
@@ -225,7 +231,7 @@ async function drawReport() {
 async function drawLetters() {
   const found = await get(api("/dead-letters"));
   element("letters").replaceChildren(table(["at", "reason", "detail", "key", "value", "from"], found.map(each => [
-    left(when(each.at)), left(each.reason), left(each.detail, "long"), left(each.key ?? "–", "mono"), left(each.value ?? "–", "long mono"),
+    moment(each.at), left(each.reason), left(each.detail, "long"), left(each.key ?? "–", "mono"), left(each.value ?? "–", "long mono"),
     left(each.topic ? `${each.topic}[${each.partition}] ${each.offset}` : "–"),
   ])));
 }
