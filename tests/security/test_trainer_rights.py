@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from stream_app.cli import main
+from stream_app.doctor import examine
+from stream_app.settings import Settings
 from tests.app.forks import TIDECAST
-from tests.app.running_worker import World, readings
+from tests.app.running_worker import World, readings, wait_until
 from tests.security.servers import SecuredServers
 from tests.security.test_refusals import SCRAM, configure
 
@@ -89,3 +91,18 @@ def test_who_follows_needs_to_read_what_workers_ask(
     assert secured.connected(trainer.process.pid) == {"kafka"}  # as the network policies have it
     assert trainer.stop() == 0
     assert "canary" not in trainer.log_path.read_text()
+
+
+def test_the_doctor_says_what_the_user_of_the_trainer_lacks(secured: SecuredServers, tmp_path: Path) -> None:
+    """`.control` is wanted by --follow alone."""
+    world, config = made(secured, tmp_path, reads=("in",))
+
+    def found() -> dict[str, tuple[str, str]]:
+        told = examine(Settings.load(config, {}), program="trainer")
+        return {each.about: (each.severity.name, each.found + each.remedy) for each in told if each.look == "rights"}
+
+    wait_until(lambda: found()[world.topic] == ("OK", "Read on this topic"), 30, "what was granted")
+    severity, said = found()[f"{world.topic}.control"]
+    assert (severity, f"give it Read on the topic {world.topic}.control" in said) == ("WARNING", True)
+    assert "--follow" in said
+    assert len(found()) == 2
