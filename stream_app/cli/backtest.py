@@ -45,6 +45,7 @@ def backtest(
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
+    start_ms = time_ms(start, "--from") if start else None
     require_torch()
     from stream_app.pages.backtest_page import backtest_page
     from stream_app.training import backtest_job
@@ -55,7 +56,7 @@ def backtest(
             settings,
             name,
             file=layout.of(file) if file else None,
-            start_ms=time_ms(start, "--from") if start else None,
+            start_ms=start_ms,
             versions=model or (),
             on_progress=lambda what, share: bar.update(task, description=what, completed=share),
         )

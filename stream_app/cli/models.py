@@ -90,6 +90,7 @@ def report(
     found = registry.resolve(name, version)
     told = registry.report(name, found)
     if "gate" not in told:
+        _checked_load(registry, name, found)  # of one that is not there it says so
         raise TidecastError(f"Model {found} of stream {name} has no report of how it was judged; see `models show`")
     out.write_text(training_page(name, told), encoding="utf-8")
     typer.echo(f"{out}: how {found} was judged")

@@ -54,6 +54,7 @@ def train(
 
     settings = Settings.load(config)
     name, _ = settings.stream(stream)
+    until_ms = time_ms(until, "--until") if until else None
     require_torch()
     from stream_app.training import train_job
 
@@ -69,7 +70,7 @@ def train(
                 settings,
                 name,
                 file=layout.of(file) if file else None,
-                until_ms=time_ms(until, "--until") if until else None,
+                until_ms=until_ms,
                 promote=promote,
                 false_alarms_per_million=false_alarms,
                 on_progress=lambda what, share: bar.update(task, description=what, completed=share),

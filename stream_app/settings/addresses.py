@@ -21,6 +21,15 @@ def brokers(text: str) -> str:
     return text
 
 
+def registries(text: str | None) -> str | None:
+    """http:// or https:// addresses, several separated by commas. ValueError."""
+    for each in [] if text is None else text.split(","):
+        if not each.strip().startswith(("http://", "https://")):
+            shown = "another" if "@" in each else repr(each.strip())  # a password may stand there
+            raise ValueError(f"expected http:// or https:// addresses, separated by commas, found {shown}")
+    return text
+
+
 def redis_address(url: str) -> str:
     """What redis-py would stumble over, and say with the password in it. ValueError."""
     try:

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model_core.durations import DurationMs
 from model_core.spec import OUTPUT_KINDS, StreamSpec, Strict, setting
 from stream_app.errors import TidecastError
-from stream_app.settings.addresses import brokers, redis_address
+from stream_app.settings.addresses import brokers, redis_address, registries
 from stream_app.settings.kafka_properties import Properties, read_properties_file, refused
 from stream_app.settings.problems import configuration_error, unknown_stream
 from stream_app.settings.secrets import remember
@@ -88,7 +88,9 @@ class Redis(Strict):
 class SchemaRegistry(Strict):
     """Where schemas of Avro and JSON Schema are: a registry with Confluent's API."""
 
-    url: str | None = setting(None, "restart", "http:// or https:// address, several separated by commas.")
+    url: Annotated[str | None, AfterValidator(registries)] = setting(
+        None, "restart", "http:// or https:// address, several separated by commas."
+    )
     user: str | None = setting(None, "restart", "User name, or the key of an API key.")
     password: str | None = setting(None, "restart", "Its password; better SCHEMA_REGISTRY__PASSWORD_FILE.")
     client: Properties = setting(

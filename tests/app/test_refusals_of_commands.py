@@ -145,6 +145,19 @@ def test_a_stream_that_is_not_configured(
     assert "tides" in said
 
 
+@pytest.mark.parametrize("words", [("train", "--until"), ("backtest", "--from")])
+def test_a_time_that_is_none(capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]) -> None:
+    said = refused(capfd, tmp_path, TEXT, *words, "yesterday")
+    assert f"{words[1]}: expected a time such as 2026-03-01T00:00:00Z, found 'yesterday'" in said
+
+
+@pytest.mark.parametrize("words", [("report",), ("show",), ("promote",), ("export", "--out=m.onnx")])
+def test_a_model_that_is_not_there(capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]) -> None:
+    said = refused(capfd, tmp_path, TEXT, "models", *words, "nobody")
+    assert "no model nobody of stream tides" in said
+    assert "see `tidecast models list`" in said
+
+
 def test_a_file_of_readings_that_is_not_there_or_is_none(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "no such file" in refused(capfd, tmp_path, TEXT, "produce", "nowhere.csv", "--topic=tides")
     assert "no such file" in refused(capfd, tmp_path, TEXT, "train", "--file=nowhere.csv")

@@ -129,6 +129,7 @@ def test_without_a_file_the_environment_is_enough() -> None:
          "separated by commas, found 'kafka://b:9092'"),
         ("[kafka]\nbootstrap_servers = 'a:9092,b:0'", "found 'b:0'"),
         ("[kafka]\nbootstrap_servers = 'a:9092/0'", "found 'a:9092/0'"),
+        ("[schema_registry]\nurl = 'registry:8081'", "schema_registry.url: expected http:// or https:// addresses"),
         ("[redis]\nurl = 'http://r:6379/0'", "redis.url: expected redis://, rediss:// or unix://"),
         ("[redis]\nurl = 'redis://r:6379/cache'", "found a database that is no number"),
         ("[redis]\nurl = 'redis://r:70000/0'", "found a port above 65535"),
