@@ -100,6 +100,7 @@ def test_the_build_has_what_the_build_backend_asks_for() -> None:
 
 
 def test_training_without_torch_says_which_image_has_it(tmp_path: Path) -> None:
+    (tmp_path / "tidecast.toml").write_text('[streams.tides]\ntopic = "tides"\nfreq = "10min"\n')
     program = "import sys; sys.modules['torch'] = None; from stream_app.cli import main; main(['train'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
