@@ -1,6 +1,7 @@
 """Windows → the sums that ridge is solved from, a chunk at a time; and the choice of penalty and prior."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from model_core.calendar_features import calendar_features, calendar_of
 from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.libraries import CPU
 from model_core.models.ridge import target_features, window_features
-from model_core.models.ridge_fit import PRIORS, Design, Sums, Weights, design
+from model_core.models.ridge_fit import PRIORS, Design, Sums, design
 from model_core.past import Past
 from model_core.preparation import prepare
 from model_core.sight import CONTEXT_SHARE_MIN
@@ -46,6 +47,11 @@ class _Rows:
     origins: IntArray  # int64 [n], rows of the history
     weight: FloatArray  # float64 [n], scale of the window / spread of its series: errors count in units of the series
     units: FloatArray  # float64 [n], scale of the window / typical step of its series: units of the score
+
+    def as_served(self) -> "_Rows":
+        """The same in float32."""
+        parts = {name: getattr(self, name).astype(np.float32) for name in ("pooled", "targets", "weight", "units")}
+        return replace(self, **parts)
 
 
 class RidgeTraining:
@@ -137,19 +143,18 @@ class RidgeTraining:
         """The penalty, prior and lags whose weights, solved from `total`, err least in rows [first, last)."""
         stride = max(1, (last - first) * len(self._windows) // VALIDATION_ROWS)
         chunks = origin_chunks(len(self._windows), first, last, stride, self._chunk_rows)
-        every = [rows for series, origins in chunks if (rows := self._rows(series, origins)) is not None]
+        found = (self._rows(series, origins) for series, origins in chunks)
+        judged = [rows.as_served() for rows in found if rows is not None]
         horizon = self._windows.spec.horizon
         losses: dict[tuple[float, str, str], float] = {}
         for lags, layout in self.designs.items():
             candidate = _Candidate(total, self.design.coarser(layout), layout, horizon)
-            tried = {
-                (penalty, name): candidate.loss(penalty, name, every, self._squared)
-                for penalty in PENALTIES
-                for name in candidate.priors
-            }
+            tried: dict[tuple[float, str], float] = {}
+            for penalty in PENALTIES:
+                tried |= candidate.losses(penalty, candidate.priors, judged, self._squared)
             best, name = min(tried, key=lambda key: tried[key])
             for penalty in (best / BESIDE, best * BESIDE):
-                tried[penalty, name] = candidate.loss(penalty, name, every, self._squared)
+                tried |= candidate.losses(penalty, (name,), judged, self._squared)
             losses |= {(*key, lags): value for key, value in tried.items()}
         return Choice(*min(losses, key=lambda key: losses[key]), losses)
 
@@ -209,19 +214,20 @@ class _Candidate:
         self._into = into
         self.priors = {name: prior for name in PRIORS if (prior := layout.prior(name, horizon)) is not None}
 
-    def loss(self, penalty: float, name: str, every: list[_Rows], squared: bool) -> float:
-        return _loss(self._sums.solve(penalty, self.priors[name]).finer(self._into), every, squared)
-
-
-def _loss(weights: Weights, every: list[_Rows], squared: bool) -> float:
-    """Mean error, each row in units of its series."""
-    total, count = 0.0, 0
-    for rows in every:
-        error = np.abs(rows.targets - weights.apply(rows.pooled, rows.target_features))
-        error *= (rows.weight if squared else rows.units)[:, None]
-        total += float(np.nansum(error**2 if squared else error))
-        count += int(np.isfinite(error).sum())
-    return total / max(count, 1)
+    def losses(
+        self, penalty: float, names: Collection[str], judged: list[_Rows], squared: bool
+    ) -> dict[tuple[float, str], float]:
+        """Of each prior the mean error, each row in units of its series."""
+        solved = self._sums.solve_each(penalty, [self.priors[name] for name in names])
+        every = [weights.finer(self._into).as_served() for weights in solved]
+        total, count = np.zeros(len(every)), 0
+        for rows in judged:
+            unit = (rows.weight if squared else rows.units)[:, None]
+            for number, weights in enumerate(every):
+                error = np.abs(rows.targets - weights.apply(rows.pooled, rows.target_features)) * unit
+                total[number] += np.nansum(error**2 if squared else error, dtype=np.float64)
+            count += int(np.isfinite(rows.targets * unit).sum())
+        return {(penalty, name): float(loss) for name, loss in zip(names, total / max(count, 1), strict=True)}
 
 
 def typical_steps(windows: TrainingWindows, season: int) -> FloatArray:
