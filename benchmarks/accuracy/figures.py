@@ -96,6 +96,20 @@ def long_horizon(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def both_forms(data: Ett, horizon: int, folder: Path) -> dict[str, Any]:
+    """Half of ridge without constants and half of ridge with them, refitted weekly: nobody chooses between the two."""
+    cell = f"{data.name}-{horizon}-both"
+    sealed = Sealed(data)
+    each = [ours.fit(sealed, horizon, constants=constants) for constants in (False, True)]
+    named = {"with constants" if fitted.constants else "without": fitted.method for fitted in each}
+    method = {"model": "the mean of two ridges", "weights": [0.5, 0.5], **named}
+    rows = sealed.open(save_method(folder, cell, method), cell)
+    return {
+        "method": method,
+        "scores": {"refit weekly": _scores(ours.refit_weekly_together(sealed, each, rows, horizon))},
+    }
+
+
 def _shuffled(sealed: Sealed, fitted: ours.Fitted, rows: FloatArray, horizon: int, means: Errors) -> dict[str, float]:
     """The same fit on shuffled targets. Skill: 1 − MSE / MSE of each window's mean."""
     windows = ours.ShuffledTargets(stream(horizon), sealed.history(sealed.train))

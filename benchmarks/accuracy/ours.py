@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -235,6 +236,25 @@ def refit_weekly(
         ahead = sealed.windows(rows[: min(now + WEEK, last) + horizon], horizon)
         parts.append(serve(ahead, tensors, now, min(now + WEEK, last)).model)
     return Errors.joined(parts), spent / len(weeks)
+
+
+def refit_weekly_together(sealed: Sealed, each: Sequence[Fitted], rows: FloatArray, horizon: int) -> Errors:
+    """Weekly refits through the test part of several ridges, whose weights are averaged: served as one."""
+    sums, known = [fitted.sums for fitted in each], TRAIN_END - horizon
+    first, last = judged_origins(horizon)
+    parts = []
+    for now in range(first, last, WEEK):
+        complete = max(known, now + 1 - horizon)
+        windows, solved = sealed.windows(rows[: now + 1], horizon), []
+        for number, fitted in enumerate(each):
+            ridge = trainer(windows, constants=fitted.constants)
+            sums[number] = ridge.grown(sums[number], known, complete)
+            solved.append(ridge.solve(sums[number], fitted.choice))
+        known = complete
+        mean = {name: np.mean([tensors[name] for tensors in solved], axis=0) for name in solved[0]}
+        ahead = sealed.windows(rows[: min(now + WEEK, last) + horizon], horizon)
+        parts.append(serve(ahead, mean, now, min(now + WEEK, last)).model)
+    return Errors.joined(parts)
 
 
 class ShuffledTargets(TrainingWindows):

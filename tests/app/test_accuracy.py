@@ -1,6 +1,7 @@
 """The accuracy benchmark: its protocol against plain arithmetic, and that the test part has no say before it may."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,25 @@ def test_the_fit_is_of_the_training_part_alone(known):
     assert int(sums.rows[0]) == 12 * DAYS_30 - CONTEXT - HORIZON + 1
     np.testing.assert_array_equal(sums.gram.numpy(), fitted.sums.gram.numpy())
     np.testing.assert_array_equal(sums.window_y.numpy(), fitted.sums.window_y.numpy())
+
+
+def test_the_mean_of_two_ridges_is_one_ridge(known, tmp_path, monkeypatch):
+    """Of one and itself it is that one; of two that differ its squared error is below the mean of theirs."""
+    data, fitted = known
+    first, _ = judged_origins(HORIZON)
+    monkeypatch.setattr(ours, "judged_origins", lambda _horizon: (first, first + 200))
+    sealed = Sealed(data)
+    rows = sealed.open(save_method(tmp_path, "made", fitted.method), "made")
+    other = replace(fitted, choice=replace(fitted.choice, penalty=30.0))
+    alone = [ours.refit_weekly(sealed, each, rows, HORIZON)[0] for each in (fitted, other)]
+    same, mean = (
+        ours.refit_weekly_together(sealed, each, rows, HORIZON) for each in ([fitted, fitted], [fitted, other])
+    )
+    np.testing.assert_allclose(same.squared, alone[0].squared, rtol=1e-6)
+    np.testing.assert_array_equal(mean.origins, np.arange(first, first + 200))
+    assert abs(alone[0].mse - alone[1].mse) > 1e-4 * alone[0].mse
+    assert (mean.squared <= (alone[0].squared + alone[1].squared) / 2 * (1 + 1e-6)).all()
+    assert (mean.squared > np.minimum(alone[0].squared, alone[1].squared) / 4).all()
 
 
 def test_shuffled_targets_leave_no_skill(known, tmp_path):
