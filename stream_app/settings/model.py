@@ -8,6 +8,7 @@ nearest valid one. Each field carries its explanation and what changing it means
 
 import os
 import re
+import secrets
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -253,7 +254,7 @@ class Settings(BaseSettings):
     instance_id: str | None = setting(
         None,
         "restart",
-        "Name of this worker, unique in the deployment, stable over a restart; default host name and process.",
+        "Name of this worker, unique in the deployment, stable over a restart; else host name, process, a drawn part.",
         pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$",
     )
     delivery: Literal["exactly_once", "at_least_once"] = setting(
@@ -334,8 +335,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def instance_name(self) -> str:
-        """The instance_id, or host name and process id when none is set."""
-        return self.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+        """The instance_id. When none is set, host name and process id, and a part that is drawn: two containers on the
+        network of one host are the same process of it, and a producer of the same name fences the other for ever."""
+        return self.instance_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     def stream(self, name: str | None = None) -> tuple[str, StreamSpec]:
         """The stream of that name, or the only one."""

@@ -1,6 +1,7 @@
 """The configuration: one file, the environment over it, and one clear sentence for each thing that is wrong."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "found none. Name one with --config" in problem(tmp_path / "nowhere.toml")
     said = problem(tmp_path, {})
     assert "expected a readable UTF-8 file" in said
+
+
+def test_workers_without_a_name_never_share_one(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 1 of two containers on the network of one host. By the name the brokers tell their producers apart."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    one, two = (Settings.load(write(SMALLEST), {}) for _ in range(2))
+    assert one.instance_name == one.instance_name
+    assert one.instance_name != two.instance_name
 
 
 def test_a_missing_secret_is_named(write: Write) -> None:
