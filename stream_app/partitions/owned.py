@@ -55,15 +55,20 @@ class Owned:
     def has_changed(self) -> bool:
         return self.copied != self.version
 
-    def take_uncommitted(self) -> bool:
-        """Whether there is a newer offset to commit. Never one below what is committed: a replay takes nothing back."""
-        newer = self.state.next_offset > self.offered_to
-        self.offered_to = max(self.offered_to, self.state.next_offset)
-        return newer
+    @property
+    def _newest(self) -> int:
+        """Never an offset below what is committed: a replay takes nothing back."""
+        return max(self.state.next_offset, self.emit_from)
+
+    def take_uncommitted(self) -> int | None:
+        """The offset to commit, if there is a newer one."""
+        newest, offered_to = self._newest, self.offered_to
+        self.offered_to = max(offered_to, newest)
+        return newest if newest > offered_to else None
 
     def commit_again(self) -> None:
         """What leaves without a new reading must be fenced as well: its offset is committed once more."""
-        self.offered_to = min(self.offered_to, self.state.next_offset - 1)
+        self.offered_to = min(self.offered_to, self._newest - 1)
 
     @property
     def is_live(self) -> bool:

@@ -66,7 +66,8 @@ class Cuts:
         return TransactionCut(self._offsets(owned), self._copied(gone.values()), tuple(gone.values()), receipt)
 
     def _offsets(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, tuple[Owned, int]]:
-        return {at: (each, each.state.next_offset) for at, each in owned.items() if each.take_uncommitted()}
+        newest = ((at, each, each.take_uncommitted()) for at, each in owned.items())
+        return {at: (each, offset) for at, each, offset in newest if offset is not None}
 
     def _copies(self, owned: Mapping[StreamPartition, Owned], now: float) -> tuple[tuple[Owned, StateCopy], ...]:
         """Of those whose turn it is: none of their transactions has to wait until all of them are saved."""

@@ -65,6 +65,16 @@ def test_a_partition_is_live_only_when_all_was_published_and_every_decision_take
     assert not owned(next_offset=5, journaled=Journaled.after([Decision(1, 6, "model")], 0)).is_live
 
 
+@pytest.mark.parametrize("next_offset", [3, 5, 8])
+def test_what_is_committed_again_takes_nothing_back(next_offset: int) -> None:
+    """In a replay, too: between the state and what is committed lies what was published."""
+    one = owned(next_offset=next_offset, emit_from=5)
+    one.take_uncommitted()
+    assert one.take_uncommitted() is None
+    one.commit_again()
+    assert one.take_uncommitted() == max(next_offset, 5)
+
+
 def test_verdicts_of_the_clock_count_until_replay_is_over() -> None:
     journaled = Journaled.after([Decision(1, 4, "clock", {"rejected": [[3, 0]]})], contained=1)
     verdicts = clock_verdicts([owned(next_offset=0, emit_from=10, journaled=journaled)])

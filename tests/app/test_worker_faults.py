@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+import redis
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app import forks
-from tests.app.running_worker import World, readings, wait_until
+from tests.app.running_worker import WorkerProcess, World, readings, wait_until
 from tests.app.saved_states import same_state, saved_state
+from tests.chaos import faulty_worker
 
 if TYPE_CHECKING:
     from stream_app.local_services import LocalServices
@@ -67,6 +70,39 @@ def test_an_idle_partition_closes_and_a_replay_closes_it_at_the_same_place(
         assert after[key]["quantiles"] == before[key]["quantiles"]
     assert again.stop() == 0
     assert len(world.published("a", "forecasts")) == len(world.forecasts("a")), "none is there twice"
+
+
+def test_an_owner_that_the_store_forgets_during_a_replay_takes_no_offset_back(
+    world: World, rng: np.random.Generator
+) -> None:
+    """It commits once more, to be sure that it owns the partition; a crash must not make it publish again."""
+    config = world.deployment("a", instance="one", checkpoint_interval="1h")
+    worker = world.start(config)
+    world.send(readings(values(rng, 200)))
+    world.wait_for_forecasts("a", 200 * 3)
+    worker.kill()
+    before = committed(world)
+    often = world.deployment("a", instance="two")
+    again = faulty_worker.start(world, often, slow_answers=[0.5] * 8)
+    assert sum(again.wait_for("assigned")["to_replay"].values()) > 400
+    with redis.Redis.from_url(world.redis_url) as client:
+        assert client.delete(*client.scan_iter(f"*{world.topic}.a:tides:*:owner", count=1000))
+    found = []
+    wait_until(lambda: [found.append(committed(world))] and is_live(again), 60, "the replay's end")
+    again.wait_for("ownership taken again")
+    assert min(found) == before
+
+
+def is_live(worker: WorkerProcess) -> bool:
+    return 'tidecast_replaying{partition="0",stream="tides"} 0.0' in worker.metrics()
+
+
+def committed(world: World) -> int:
+    """Readings that the group of "a" has committed."""
+    group = f"{world.topic}.a"
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+    return sum(place.offset for place in asked[group].result(30).topic_partitions)
 
 
 def test_a_promoted_model_is_swapped_in_and_a_replay_swaps_at_the_same_place(
@@ -177,7 +213,6 @@ def promote(world: World, config: Path, version: str, *, weight: float = 0.1) ->
 
 
 def forget_offsets(world: World, config: Path) -> None:
-    from confluent_kafka.admin import AdminClient
 
     admin = AdminClient({"bootstrap.servers": world.bootstrap})
     group = Settings.load(config, {}).application_id

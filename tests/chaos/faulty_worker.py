@@ -44,6 +44,19 @@ def sleep_in_forecasts(seconds: list[float]) -> None:
     Predictor.raw = slow  # type: ignore[method-assign]
 
 
+def sleep_in_answers(seconds: list[float]) -> None:
+    """As sleep_in_forecasts, also where no model is asked."""
+    from stream_app.pipeline.forecast_batches import ForecastBatches
+
+    answer, pauses = ForecastBatches.answer, iter(seconds)
+
+    def slow(self: ForecastBatches, *arguments: Any) -> Any:
+        time.sleep(next(pauses, 0.0))
+        return answer(self, *arguments)
+
+    ForecastBatches.answer = slow  # type: ignore[method-assign]
+
+
 def wait_in_forecasts(path: str) -> None:
     """No forecast batch gets on while this file is there."""
     from model_core.predictor import Predictor
@@ -110,6 +123,7 @@ def read_only_format(known: int) -> None:
 FAULTS: dict[str, Callable[[Any], None]] = {
     "clock_ms": shift_clock,
     "slow_forecasts": sleep_in_forecasts,
+    "slow_answers": sleep_in_answers,
     "held_forecasts": wait_in_forecasts,
     "held_poll_thread": hold_poll_thread,
     "late_to_tear": tear_late,
