@@ -19,3 +19,7 @@ class MissingBundle(CorruptBundle):
 
 class ModelFailed(CoreError):
     """A model raised or answered with the wrong shape: the next rung of the ladder answers."""
+
+
+class NoDevice(CoreError):
+    """A device was asked for by name that is not there: nothing else is taken in its place."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from model_core.arrays import AnyArray
+from model_core.errors import NoDevice
 
 Array = Any  # of the library in question: numpy's, or a torch tensor
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")
@@ -22,6 +23,9 @@ class Library(Protocol):
 
     @property
     def is_cpu(self) -> bool: ...
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Whether it is the device that failed, not what was asked of it: it may answer nothing more in this process."""
 
     def array(self, array: AnyArray) -> Array:
         """On the device, contiguous."""
@@ -48,6 +52,9 @@ class NumpyLibrary:
     xp: Any = np
     out_of_memory: type[BaseException] = MemoryError
     is_cpu = True
+
+    def is_lost(self, error: BaseException) -> bool:
+        return False
 
     def array(self, array: AnyArray) -> AnyArray:
         return np.ascontiguousarray(array)
@@ -77,12 +84,25 @@ CPU = NumpyLibrary()
 
 
 def library_of(device: str) -> Library:
-    """auto | cpu | cuda → the library; auto takes CUDA where there is one."""
-    if device == "cpu" or (device == "auto" and not _has_driver()):
+    """auto | cpu | cuda → the library; auto takes CUDA where there is one. NoDevice where cuda was asked for and is not
+    there: whoever names a device has sized a deployment for it."""
+    if device == "cpu":
         return CPU
-    from model_core.torch_library import TorchLibrary, has_cuda
-
-    return CPU if device == "auto" and not has_cuda() else TorchLibrary(device if device != "auto" else "cuda")
+    why_not = "it has no CUDA driver" if not _has_driver() else None
+    if why_not is None:
+        try:
+            from model_core.torch_library import TorchLibrary, why_no_cuda
+        except ModuleNotFoundError as missing:
+            why_not = f"no module {missing.name}; the `cuda` image has it"
+        else:
+            why_not = why_no_cuda()
+            if why_not is None:
+                return TorchLibrary("cuda")
+    if device == "cuda":
+        raise NoDevice(
+            f'device = "cuda": expected a GPU on this machine, found none ({why_not}). Or take device = "auto".'
+        )
+    return CPU
 
 
 def _has_driver() -> bool:

@@ -38,8 +38,15 @@ class _Answers:
     own: FloatArray | None  # float64 [n, H, G]: of intermittent demand; None where the model has none of any
 
 
+class _DeviceFailed(Exception):
+    """A pass could not be made where it was asked for; the model has said nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class Predictor:
-    """The raw part of a forecast. `fallbacks` counts falls to a smaller bucket or to the CPU: whoever runs it tells."""
+    """The raw part of a forecast. Whoever runs it tells of what has become of the device (`take_fallbacks`)."""
 
     def __init__(
         self,
@@ -50,7 +57,8 @@ class Predictor:
         strict: bool = False,
         gone: bool = False,
     ) -> None:
-        """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable.
+        """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable,
+        NoDevice when the device is not there.
 
         `gone`: there is a model in charge, and nobody has its files: all rows say that it failed.
         """
@@ -58,7 +66,7 @@ class Predictor:
         self.name = bundle.manifest.model if bundle else None
         self.version = bundle.manifest.version if bundle else None
         self._library = library_of(device)
-        self.fallbacks = 0
+        self._fallbacks: list[str] = []
         self._buckets: tuple[int, ...] = STRICT_BUCKETS if strict else BUCKETS
         self._block = STRICT_ROWS if strict else None
         self._bundle = bundle
@@ -70,7 +78,17 @@ class Predictor:
             if misfit:
                 raise LayoutMismatch(misfit)
             self._calendar = calendar_of(spec.grid, bundle.manifest.calendar, bundle.manifest.holidays)
-            self._build(bundle)
+            try:
+                self._build(bundle)
+            except Exception as error:
+                if not self._is_of_device(error):
+                    raise
+                self._to_the_cpu(error)
+
+    def take_fallbacks(self) -> list[str]:
+        """Falls to a smaller bucket or to the CPU since they were taken last, each a sentence."""
+        taken, self._fallbacks = self._fallbacks, []
+        return taken
 
     def _build(self, bundle: Bundle) -> None:
         self._model = build_model(bundle.manifest.model, bundle.tensors, self._library)
@@ -117,8 +135,8 @@ class Predictor:
             try:
                 cut = self._cut(sight.asked)
                 parts = [self._pass(part, size, sight.prepared, number) for number, (part, size) in enumerate(cut)]
-            except self._library.out_of_memory:
-                self._shrink()
+            except _DeviceFailed as failed:
+                self._fall_back(failed.error)
             else:
                 if len(parts) == 1:
                     return _Answers(*parts[0])
@@ -152,9 +170,12 @@ class Predictor:
                 if self._demand is None:
                     return answers, suspicious, None
                 return self._with_demand(self._demand, padded, rows, located, suspicious)
-        except (self._library.out_of_memory, ModelFailed):
+        except ModelFailed:
             raise
-        except Exception as error:  # whatever a model does wrong, the next rung of the ladder answers
+        except Exception as error:
+            if self._is_of_device(error):
+                raise _DeviceFailed(error) from error
+            # whatever a model does wrong, the next rung of the ladder answers
             raise ModelFailed(f"model {self.version} failed on {rows} windows: {error}") from error
 
     def _prepared(self, padded: WindowBatch, kept: list[Prepared] | None, number: int) -> Prepared:
@@ -189,14 +210,24 @@ class Predictor:
             np.where(often[:, :, None], own, np.nan),
         )
 
-    def _shrink(self) -> None:
+    def _is_of_device(self, error: Exception) -> bool:
+        return isinstance(error, self._library.out_of_memory) or self._library.is_lost(error)
+
+    def _fall_back(self, error: Exception) -> None:
         """Halve the work of a pass; on the CPU there is nothing left to give up, the failure is the model's."""
         if self._library.is_cpu or self._bundle is None:
             raise ModelFailed(f"model {self.version}: out of memory on the CPU")
-        self.fallbacks += 1
-        if len(self._buckets) > 1:
-            self._buckets = self._buckets[1:]
+        if self._library.is_lost(error) or len(self._buckets) == 1:
+            self._to_the_cpu(error)
             return
+        self._buckets = self._buckets[1:]
+        self._fallbacks.append(f"the device has no room: batches of at most {self._buckets[0]} now")
+
+    def _to_the_cpu(self, error: Exception) -> None:
+        """For good: a device that failed once answers nothing more in this process, or at its next failure less."""
+        assert self._bundle is not None
+        what = "failed" if self._library.is_lost(error) else "has no room"
+        self._fallbacks.append(f"the device {what}: the CPU answers now ({str(error).splitlines()[0]})")
         self._library = CPU
         self._build(self._bundle)
 

@@ -41,7 +41,8 @@ def prepare_on(
 ) -> Prepared:
     """Windows with at least one observed cell each → inputs on the device. `dates` and `rows`: calendar and
     calendar_row of ModelInputs."""
-    raw: Array = library.array(batch.windows[:, :, 0])
+    windows = library.array(batch.windows)
+    raw: Array = windows[:, :, 0]
     found: Array = library.xp.isfinite(raw)
     observed = None if bool(found.all()) else found
     scaled = scaled_targets(library, raw, observed, library.array(batch.fill))
@@ -51,7 +52,7 @@ def prepare_on(
         library,
         scaled.target,
         scaled.roughness,
-        scaled_covariates(library, library.array(batch.windows[:, :, 1:]), center[:, 1:], scale[:, 1:]),
+        scaled_covariates(library, windows[:, :, 1:], center[:, 1:], scale[:, 1:]),
         scaled_covariates(library, library.array(batch.known), center[:, first:], scale[:, first:]),
         library.array(dates),
         library.array(rows),

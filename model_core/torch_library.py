@@ -9,8 +9,19 @@ from torch import Tensor
 from model_core.arrays import AnyArray
 
 
-def has_cuda() -> bool:
-    return torch.cuda.is_available()
+# How torch begins what it says of a device that failed; of its own error for it, which is newer than 2.6, all derive.
+_OF_DEVICE = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS", "cuBLAS", "cuDNN error")
+
+
+def why_no_cuda() -> str | None:
+    """None: there is a CUDA device that answers."""
+    if torch.cuda.is_available():
+        return None
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        return str(error).splitlines()[0]
+    return "none is visible"
 
 
 class TorchLibrary:
@@ -25,6 +36,9 @@ class TorchLibrary:
     @property
     def is_cpu(self) -> bool:
         return self._device.type == "cpu"
+
+    def is_lost(self, error: BaseException) -> bool:
+        return isinstance(error, RuntimeError) and str(error).startswith(_OF_DEVICE)
 
     def array(self, array: AnyArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import faust
 import structlog
 
+from model_core.errors import NoDevice
+from model_core.libraries import library_of
 from stream_app.app import create_app
 from stream_app.errors import TidecastError
 from stream_app.observability.logs import configure_logs
@@ -29,6 +31,10 @@ def run(settings: Settings) -> None:
     if not settings.streams:
         raise TidecastError("streams: expected at least one [streams.NAME] with topic and freq, found none.")
     settings.require_properties()
+    try:
+        library_of(settings.device)
+    except NoDevice as error:
+        raise TidecastError(str(error)) from None
     configure_logs(settings.log_level, json=settings.log_format == "json")
     faulthandler.enable()  # a crash in a library says where, instead of nothing
     for name in ("faust", "mode", "aiokafka"):

@@ -149,13 +149,12 @@ class ForecastBatches:
 
     @contextmanager
     def _measured(self, stream: str, predictor: Predictor, windows: int) -> Iterator[None]:
-        fallbacks = predictor.fallbacks
         with self._metrics.forecast_seconds.time():
             yield
         self._metrics.forecast_batch_windows.observe(windows)
-        if predictor.fallbacks > fallbacks:
-            self._metrics.count("device_fallbacks", stream, by=predictor.fallbacks - fallbacks)
-            log.error("out of memory on the device: smaller batches, in the end the CPU", stream=stream)
+        for fallback in predictor.take_fallbacks():
+            self._metrics.count("device_fallbacks", stream)
+            log.error(fallback, stream=stream, version=predictor.version)
 
 
 def _by_partition(parts: list[RawForecast], counts: Mapping[Owned, int]) -> dict[Owned, RawForecast]:

@@ -13,14 +13,21 @@ from model_core.model_inputs import ModelInputs, Prepared
 from model_core.models.ridge import Ridge, window_width
 from model_core.preparation import prepare
 from model_core.torch_library import TorchLibrary
+from tests.core.devices import TORCH_DEVICES
 from tests.core.test_predictor import LENGTH, make_batch, make_spec
 
 SPEC = make_spec(holidays="DE")
 CALENDAR = calendar_of(SPEC.grid, calendar_features(SPEC), "DE")
-TORCH = TorchLibrary("cpu")
 
 
-def prepared(rng: np.random.Generator, rows: int, **shape) -> tuple[Prepared, Prepared]:
+@pytest.fixture(params=TORCH_DEVICES)
+def theirs(request: pytest.FixtureRequest) -> TorchLibrary:
+    return TorchLibrary(request.param)
+
+
+def prepared(
+    rng: np.random.Generator, rows: int, library: TorchLibrary | None = None, **shape
+) -> tuple[Prepared, Prepared]:
     batch = make_batch(rng, rows, **shape)
     batch.windows[: rows // 4, :, 0] += np.float32(1e5)
     batch.fill[: rows // 4] = FILL_CODES["interpolate"]  # zeros far below would cost either its digits
@@ -29,31 +36,31 @@ def prepared(rng: np.random.Generator, rows: int, **shape) -> tuple[Prepared, Pr
     batch.windows[-6:-4, LENGTH // 2 :, 0] = np.nan
     batch.center[...] = rng.normal(400, 50, batch.center.shape)
     batch.scale[...] = rng.choice([0.0, 1.0, 250.0], batch.scale.shape)
-    return prepare(batch, CALENDAR, CPU), prepare(batch, CALENDAR, TORCH)
+    return prepare(batch, CALENDAR, CPU), prepare(batch, CALENDAR, library or CPU)
 
 
 SHAPES = [{}, {"holes": 0.2}, {"covariates": 2, "known": 1, "holes": 0.1}, {"covariates": 1, "known": 1}]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_windows_are_prepared_as_torch_prepares_them(rng: np.random.Generator, shape) -> None:
-    found, expected = prepared(rng, 300, **shape)
+def test_windows_are_prepared_as_torch_prepares_them(rng: np.random.Generator, theirs: TorchLibrary, shape) -> None:
+    found, expected = prepared(rng, 300, theirs, **shape)
     for name in ("center", "scale"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-6, err_msg=name)
+        np.testing.assert_allclose(getattr(found, name), theirs.numpy(getattr(expected, name)), rtol=2e-6, err_msg=name)
     for name in ("constant", "suspicious"):
         assert getattr(found, name).tolist() == getattr(expected, name).tolist(), name
     assert found.suspicious.any()
     assert not found.suspicious.all()
     for name in ("target", "roughness", "covariates", "known", "calendar"):
-        ours, theirs = getattr(found.inputs, name), getattr(expected.inputs, name).numpy()
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), name
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5, err_msg=name)
+        ours, torchs = getattr(found.inputs, name), theirs.numpy(getattr(expected.inputs, name))
+        assert (ours.dtype, ours.shape) == (torchs.dtype, torchs.shape), name
+        np.testing.assert_allclose(ours, torchs, rtol=1e-5, atol=2e-5, err_msg=name)
     assert found.inputs.calendar_row.tolist() == expected.inputs.calendar_row.tolist()
 
 
 @pytest.mark.parametrize("horizon", [1, 5, 8, 12, 24])
 @pytest.mark.parametrize("shape", SHAPES[:3])
-def test_ridge_answers_as_torch_does(rng: np.random.Generator, shape, horizon: int) -> None:
+def test_ridge_answers_as_torch_does(rng: np.random.Generator, theirs: TorchLibrary, shape, horizon: int) -> None:
     inputs = prepared(rng, 101, **shape)[0].inputs
     known = inputs.known.shape[2]
     width = window_width(LENGTH, inputs.covariates.shape[2], known * horizon)
@@ -61,8 +68,8 @@ def test_ridge_answers_as_torch_does(rng: np.random.Generator, shape, horizon: i
     ahead, calendar, window, target = (rng.normal(0, 0.3, shape).astype(np.float32) for shape in shapes)
     arrays = (inputs.target, inputs.roughness, inputs.covariates, ahead, calendar, rng.integers(0, 3, 101))
     found = Ridge(window, target)(ModelInputs(CPU, *arrays))
-    theirs = Ridge(TORCH.array(window), TORCH.array(target))
-    np.testing.assert_allclose(found, theirs(ModelInputs(TORCH, *map(TORCH.array, arrays))), rtol=1e-5, atol=1e-5)
+    torchs = Ridge(theirs.array(window), theirs.array(target))(ModelInputs(theirs, *map(theirs.array, arrays)))
+    np.testing.assert_allclose(found, theirs.numpy(torchs), rtol=1e-5, atol=1e-5)
 
 
 def test_weights_of_another_shape_are_refused(rng: np.random.Generator) -> None:

@@ -22,6 +22,7 @@ from model_core.season_search import SeasonSearch
 from model_core.spec import StreamSpec
 from model_core.torch_library import TorchLibrary
 from model_core.training import train
+from tests.core.devices import TORCH_DEVICES
 
 DAY_MS, FIRST = 86_400_000, 18_000
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -117,14 +118,15 @@ def test_steps_beside_intermittent_ones_have_the_sizes_of_the_window_around_the_
     np.testing.assert_array_equal(other.mean, location)
 
 
-def test_torch_says_the_same_and_a_row_depends_on_itself_alone(rng):
-    raw, torch = windows_of(rng), TorchLibrary("cpu")
+@pytest.mark.parametrize("device", TORCH_DEVICES)
+def test_torch_says_the_same_and_a_row_depends_on_itself_alone(rng, device):
+    raw, torch = windows_of(rng), TorchLibrary(device)
     phase = rng.integers(0, 3, len(raw))
     model, other = (Intermittent(TENSORS | SEASON, LEVELS, library, whole=True) for library in (CPU, torch))
     together = model(raw, phase, 7)
     theirs = other(torch.array(raw), torch.array(phase), 7)
     for name in ("intermittent", "mean", "quantiles"):
-        np.testing.assert_allclose(getattr(together, name), getattr(theirs, name).numpy(), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(getattr(together, name), torch.numpy(getattr(theirs, name)), rtol=1e-9, atol=1e-12)
     for row in range(len(raw)):
         alone = model(raw[row : row + 1], phase[row : row + 1], 7)
         assert alone.quantiles.tobytes() == together.quantiles[row : row + 1].tobytes()

@@ -16,10 +16,10 @@ from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.predictor import Predictor
 from model_core.torch_library import TorchLibrary
 from model_core.training import train
+from tests.core.devices import TORCH_DEVICES
 from tests.core.test_training import MADE, make_history, make_spec
 
 LENGTH, HORIZON, DATES = 50, 10, 3
-TORCH = TorchLibrary("cpu")
 
 
 def make_inputs(rng: np.random.Generator, rows: int, size: float = 1.0) -> ModelInputs:
@@ -60,13 +60,15 @@ def test_the_kernel_answers_as_a_plain_network_in_float64(rng: np.random.Generat
     np.testing.assert_allclose(found, ridge + x, rtol=1e-5, atol=1e-5)
 
 
-def test_it_answers_as_torch_does_and_each_row_alike_in_any_company(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("device", TORCH_DEVICES)
+def test_it_answers_as_torch_does_and_each_row_alike_in_any_company(rng: np.random.Generator, device: str) -> None:
     inputs, tensors = make_inputs(rng, 30), make_tensors(rng)
     found = build_model("patch_mixer", tensors, CPU)(inputs)
-    arrays = vars(inputs) | {"library": TORCH, "block": None}
-    moved = {name: TORCH.array(each) if isinstance(each, np.ndarray) else each for name, each in arrays.items()}
-    theirs = build_model("patch_mixer", tensors, TORCH)(ModelInputs(**moved))
-    np.testing.assert_allclose(found, theirs.numpy(), rtol=1e-5, atol=1e-5)
+    library = TorchLibrary(device)
+    arrays = vars(inputs) | {"library": library, "block": None}
+    moved = {name: library.array(each) if isinstance(each, np.ndarray) else each for name, each in arrays.items()}
+    theirs = build_model("patch_mixer", tensors, library)(ModelInputs(**moved))
+    np.testing.assert_allclose(found, library.numpy(theirs), rtol=1e-5, atol=1e-5)
     for row in (0, 7, 29):
         one = slice(row, row + 1)
         alone = {name: getattr(inputs, name)[one] for name in ("target", "roughness", "covariates", "known")}

@@ -18,6 +18,7 @@ from model_core.predictor import STRICT_ROWS, Predictor
 from model_core.preparation import prepare
 from model_core.spec import StreamSpec
 from model_core.torch_library import TorchLibrary
+from tests.core.devices import TORCH_DEVICES
 
 LENGTH, HORIZON, SEASON = 40, 5, 12
 
@@ -290,15 +291,16 @@ def test_without_strict_rows_agree_closely(rng):
 # --- the libraries --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("device", TORCH_DEVICES)
 @pytest.mark.parametrize("holes", [0.0, 0.15])
-def test_torch_says_what_numpy_says(rng, holes):
+def test_torch_says_what_numpy_says(rng, holes, device):
     spec = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE")
     bundle, batch = make_bundle(rng, spec), make_batch(rng, 300, covariates=2, known=1, holes=holes)
     batch.windows[0, -6:, 0] += 1e4
     batch.scale[1] = 0.0
     calendar = calendar_of(spec.grid, bundle.manifest.calendar, "DE")
     found = {}
-    for library in (CPU, TorchLibrary("cpu")):
+    for library in (CPU, TorchLibrary(device)):
         prepared = prepare(batch, calendar, library, block=100)
         answers = build_model("ridge", bundle.tensors, library)(prepared.inputs)
         inputs = (prepared.inputs.target, prepared.inputs.roughness, answers, prepared.suspicious, prepared.constant)
