@@ -23,3 +23,7 @@ class ModelFailed(CoreError):
 
 class NoDevice(CoreError):
     """A device was asked for by name that is not there: nothing else is taken in its place."""
+
+
+class DeviceFailed(CoreError):
+    """A GPU has no room at all or answers nothing more, the model has said nothing yet: the CPU answers."""

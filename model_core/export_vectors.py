@@ -50,6 +50,10 @@ class WorkerPath:
         raw = replace(raw, suspicious=np.zeros(len(self._batch), np.bool_))  # the ladder's; it is not exported
         return self._state.settle_and_issue(self._observed, raw).forecasts
 
+    def take_fallbacks(self) -> list[str]:
+        """Of its predictor."""
+        return self._predictor.take_fallbacks()
+
     def inputs(self) -> dict[str, AnyArray]:
         """The same, as an exported model takes it. Once something was published: units are floored then."""
         spec, batch = self._state.spec, self._batch

@@ -19,16 +19,12 @@ class Library(Protocol):
     """`xp`: functions that both know, called as both take them (`axis`, `keepdims`)."""
 
     xp: Any
-    out_of_memory: type[BaseException]
-
-    @property
-    def is_cpu(self) -> bool: ...
-
-    def is_lost(self, error: BaseException) -> bool:
-        """Whether it is the device that failed, not what was asked of it: it may answer nothing more in this process."""
 
     def array(self, array: AnyArray) -> Array:
         """On the device, contiguous."""
+
+    def constant(self, array: AnyArray) -> Array:
+        """The same of a few numbers that are asked for again and again: they are brought there once."""
 
     def numpy(self, array: Array) -> AnyArray: ...
 
@@ -50,14 +46,12 @@ class NumpyLibrary:
     """The CPU."""
 
     xp: Any = np
-    out_of_memory: type[BaseException] = MemoryError
-    is_cpu = True
-
-    def is_lost(self, error: BaseException) -> bool:
-        return False
 
     def array(self, array: AnyArray) -> AnyArray:
         return np.ascontiguousarray(array)
+
+    def constant(self, array: AnyArray) -> AnyArray:
+        return array
 
     def numpy(self, array: AnyArray) -> AnyArray:
         return array

@@ -16,14 +16,6 @@ class ModelInputs:
     known: Array  # float32 [B, H, F], future covariates of the target ticks, likewise
     calendar: Array  # float32 [U, H, K], calendar of the targets of each of U distinct origins
     calendar_row: Array  # int64 [B], which of them a window has
-    block: int | None = None  # rows a matrix product has, of which B is a multiple; None: all at once
-
-    def product(self, rows: Array, weights: Array) -> Array:
-        """[B, N] @ [N, H]; in blocks, since libraries choose their order of summing by the shape of a product."""
-        if self.block is None or len(rows) == self.block:
-            return rows @ weights
-        parts = [rows[i : i + self.block] @ weights for i in range(0, len(rows), self.block)]
-        return self.library.xp.concatenate(parts)
 
 
 @dataclass(frozen=True)

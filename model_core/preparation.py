@@ -27,11 +27,12 @@ _targets = Kernel("prepare_targets", [INT, INT, *[ARRAY] * 11])
 _covariates = Kernel("prepare_covariates", [INT, INT, INT, INT, ARRAY, ARRAY, ARRAY, ARRAY])
 
 
-def prepare(batch: WindowBatch, calendar: Calendar, library: Library, *, block: int | None = None) -> Prepared:
-    """Windows with at least one observed cell each → inputs on the device; `block` as in ModelInputs."""
+def prepare(batch: WindowBatch, calendar: Calendar, library: Library) -> Prepared:
+    """Windows with at least one observed cell each → inputs on the device."""
     dates, row = dates_of(batch, calendar)
     if library is not CPU:
-        return prepare_on(cast("TorchLibrary", library), batch, dates, row, block)
+        arrays = batch.windows, batch.known, batch.center, batch.scale, batch.fill, dates, row
+        return prepare_on(cast("TorchLibrary", library), *map(library.array, arrays))
     batch = batch.contiguous()
     rows, length, width = batch.windows.shape
     target, roughness = np.empty((rows, length), np.float32), np.empty(rows, np.float32)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_core.arrays import AnyArray, IntArray
-from model_core.batches import FILL_CODES, WindowBatch
+from model_core.batches import FILL_CODES
 from model_core.libraries import Array
 from model_core.model_inputs import ModelInputs, Prepared
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from model_core.torch_library import TorchLibrary
 
 # A window that varies less than this share of its level (plus a trace) is constant: float32 resolves no more.
@@ -37,45 +38,45 @@ class Scaled:
 
 
 def prepare_on(
-    library: TorchLibrary, batch: WindowBatch, dates: AnyArray, rows: IntArray, block: int | None
+    library: TorchLibrary,
+    windows: Tensor,
+    known: Tensor,
+    center: Tensor,
+    scale: Tensor,
+    fill: Tensor,
+    dates: Tensor,
+    row: Tensor,
 ) -> Prepared:
-    """Windows with at least one observed cell each → inputs on the device. `dates` and `rows`: calendar and
-    calendar_row of ModelInputs."""
-    windows = library.array(batch.windows)
-    raw: Array = windows[:, :, 0]
-    found: Array = library.xp.isfinite(raw)
-    observed = None if bool(found.all()) else found
-    scaled = scaled_targets(library, raw, observed, library.array(batch.fill))
-    first = batch.windows.shape[2] - batch.known.shape[2]
-    center, scale = library.array(batch.center), library.array(batch.scale)
+    """Windows with at least one observed cell each → inputs on the device. `windows` to `fill` as in WindowBatch,
+    `dates` and `row` calendar and calendar_row of ModelInputs."""
+    raw, observed = windows[:, :, 0], library.xp.isfinite(windows[:, :, 0])
+    scaled = scaled_targets(library, raw, observed, fill)
+    first = windows.shape[2] - known.shape[2]
     inputs = ModelInputs(
         library,
         scaled.target,
         scaled.roughness,
         scaled_covariates(library, windows[:, :, 1:], center[:, 1:], scale[:, 1:]),
-        scaled_covariates(library, library.array(batch.known), center[:, first:], scale[:, first:]),
-        library.array(dates),
-        library.array(rows),
-        block,
+        scaled_covariates(library, known, center[:, first:], scale[:, first:]),
+        dates,
+        row,
     )
     suspicious = _suspicious(library, raw, observed, library.float64(scaled.spread), center[:, 0], scale[:, 0])
     constant = scaled.spread <= scaled.floor
     return Prepared(inputs, scaled.center, library.float64(scaled.scale), constant, suspicious)
 
 
-def scaled_targets(library: TorchLibrary, raw: Array, observed: Array | None, fill: Array) -> Scaled:
-    """Raw targets float32 [B, L], bool [B, L] which of them are observed (None: all), fill codes int [B]."""
+def scaled_targets(library: TorchLibrary, raw: Array, observed: Array, fill: Array) -> Scaled:
+    """Raw targets float32 [B, L], bool [B, L] which of them are observed, fill codes int [B]."""
     xp = library.xp
-    filled = raw if observed is None else _fill(library, raw, observed, fill)
+    filled = _fill(library, raw, observed, fill)
     # Shifted by one of its own values, a window keeps its digits: float32 would lose them on a high level.
     anchor = filled[:, -1:]
     shifted = filled - anchor
-    seen = shifted if observed is None else xp.where(observed, shifted, 0.0)
-    count = raw.shape[1] if observed is None else library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
-    mean = seen.sum(axis=1, keepdims=True) / count
+    count = library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
+    mean = xp.where(observed, shifted, 0.0).sum(axis=1, keepdims=True) / count
     deviation = shifted - mean
-    squares = xp.square(deviation) if observed is None else xp.where(observed, xp.square(deviation), 0.0)
-    spread = xp.sqrt(squares.sum(axis=1, keepdims=True) / count)
+    spread = xp.sqrt(xp.where(observed, xp.square(deviation), 0.0).sum(axis=1, keepdims=True) / count)
     floor = SCALE_FLOOR_SHARE * xp.abs(anchor + mean) + SCALE_FLOOR
     scale = xp.maximum(spread, floor)
     target = deviation / scale
@@ -97,7 +98,7 @@ def scaled_covariates(library: TorchLibrary, values: Array, center: Array, scale
 def _fill(library: TorchLibrary, raw: Array, observed: Array, codes: Array) -> Array:
     """Holes of each row by its code; leading ones take the first observed value (zero: all take 0)."""
     xp, length = library.xp, raw.shape[1]
-    position = library.array(np.arange(length))
+    position = library.constant(np.arange(length))
     before = library.running_max(xp.where(observed, position, -1))
     after = -xp.flip(library.running_max(xp.flip(xp.where(observed, -position, -length), (1,))), (1,))
     left, right = before.clip(min=0), after.clip(max=length - 1)
@@ -110,31 +111,26 @@ def _fill(library: TorchLibrary, raw: Array, observed: Array, codes: Array) -> A
     return xp.where(observed, raw, filled)
 
 
-def _roughness(library: TorchLibrary, target: Array, observed: Array | None) -> Array:
-    """How much a window moves from step to step for its spread; steps across holes do not count. None: no holes."""
+def _roughness(library: TorchLibrary, target: Array, observed: Array) -> Array:
+    """How much a window moves from step to step for its spread; steps across holes do not count."""
     xp = library.xp
-    steps = xp.square(target[:, 1:] - target[:, :-1])
-    if observed is None:
-        ratio = steps.sum(axis=1) / max(steps.shape[1], 1)
-    else:
-        both = observed[:, 1:] & observed[:, :-1]
-        ratio = xp.where(both, steps, 0.0).sum(axis=1) / library.float32(both.sum(axis=1).clip(min=1))
+    steps, both = xp.square(target[:, 1:] - target[:, :-1]), observed[:, 1:] & observed[:, :-1]
+    ratio = xp.where(both, steps, 0.0).sum(axis=1) / library.float32(both.sum(axis=1).clip(min=1))
     rough = (0.5 * xp.log(ratio + 1e-12)).clip(ROUGHNESS_MIN, ROUGHNESS_MAX)
     return (rough + ROUGHNESS_MIDDLE) / ROUGHNESS_MIDDLE
 
 
 def _suspicious(
-    library: TorchLibrary, raw: Array, observed: Array | None, spread: Array, center: Array, scale: Array
+    library: TorchLibrary, raw: Array, observed: Array, spread: Array, center: Array, scale: Array
 ) -> Array:
     """Rows whose newest cells lie far outside the running scaler, or whose spread is not at all the running one."""
     xp = library.xp
     known = scale > 0  # an unknown scale says nothing
     safe = xp.where(known, scale, 1.0)
-    newest, enough = raw[:, -RECENT:], xp.ones_like(known)
-    if observed is not None:
-        recent: Array = library.largest(xp.where(observed, library.array(np.arange(raw.shape[1])), -1), RECENT)
-        newest, enough = library.take(raw, recent.clip(min=0)), (recent >= 0).all(axis=1)
-    outside = (xp.abs(library.float64(newest) - center[:, None]) / safe[:, None] > OUTLIER_SCALES).all(axis=1) & enough
+    count = xp.cumsum(observed, axis=1)
+    older = ~observed | (count[:, -1:] - count >= RECENT)
+    outlier = xp.abs(library.float64(raw) - center[:, None]) / safe[:, None] > OUTLIER_SCALES
+    outside = (older | outlier).all(axis=1) & (count[:, -1] >= RECENT)
     ratio = spread / safe
     strange = (ratio > SPREAD_RATIO_MAX) | (ratio < SPREAD_RATIO_MIN)
     return known & (outside | strange)

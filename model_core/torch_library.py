@@ -8,9 +8,8 @@ from torch import Tensor
 
 from model_core.arrays import AnyArray
 
-
 # How torch begins what it says of a device that failed; of its own error for it, which is newer than 2.6, all derive.
-_OF_DEVICE = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS", "cuBLAS", "cuDNN error")
+_OF_DEVICE = ("CUDA out of memory", "CUDA error", "CUDA driver error", "CUBLAS_STATUS", "cuBLAS", "cuDNN error")
 
 
 def why_no_cuda() -> str | None:
@@ -18,7 +17,7 @@ def why_no_cuda() -> str | None:
     if torch.cuda.is_available():
         return None
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
         return str(error).splitlines()[0]
     return "none is visible"
@@ -28,20 +27,31 @@ class TorchLibrary:
     """`device` as torch names it; the tests take "cpu", to hold it against the kernels."""
 
     xp: Any = torch
-    out_of_memory: type[BaseException] = torch.OutOfMemoryError
 
     def __init__(self, device: str) -> None:
         self._device = torch.device(device)
+        self._constants: dict[tuple[str, bytes], Tensor] = {}
 
     @property
-    def is_cpu(self) -> bool:
-        return self._device.type == "cpu"
+    def records(self) -> bool:
+        """Whether its kernels can be recorded and replayed."""
+        return self._device.type == "cuda"
 
-    def is_lost(self, error: BaseException) -> bool:
+    def is_at_fault(self, error: Exception) -> bool:
+        """Whether an error is the device's and not that of what was asked of it."""
         return isinstance(error, RuntimeError) and str(error).startswith(_OF_DEVICE)
+
+    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=self._device)
 
     def array(self, array: AnyArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def constant(self, array: AnyArray) -> Tensor:
+        key = array.dtype.str, array.tobytes()
+        if key not in self._constants:
+            self._constants[key] = self.array(array)
+        return self._constants[key]
 
     def numpy(self, array: Tensor) -> AnyArray:
         found: AnyArray = array.cpu().numpy()
@@ -66,7 +76,3 @@ class TorchLibrary:
     def take(self, array: Tensor, index: Tensor) -> Tensor:
         """array[b, index[b, i]] for int64 [B, N]."""
         return array.gather(1, index)
-
-    def largest(self, array: Tensor, count: int) -> Tensor:
-        """[B, count], the largest values of each row, in any order."""
-        return array.topk(count, dim=1).values

@@ -69,8 +69,10 @@ class Intermittent:
         value = xp.where(seen, library.float64(raw), 0.0)
         sold = value > 0
         count = library.float64(sold).sum(axis=1)  # [B]
-        back = library.array(np.arange(1 - length, 1))
-        ahead = library.array(np.arange(1, min(horizon, self.season) + 1))  # the same phases come again after a season
+        back = library.constant(np.arange(1 - length, 1))
+        ahead = library.constant(
+            np.arange(1, min(horizon, self.season) + 1)
+        )  # the same phases come again after a season
         before, after = ((phase[:, None] + steps) % self.season for steps in (back, ahead))
         rate = self._rate(library.float64(seen), library.float64(sold), self._occurrence[before])
         level = self._level(value, library.float64(sold), self._size[before])
@@ -79,7 +81,7 @@ class Intermittent:
         usual = value.sum(axis=1) / count.clip(1.0, None)
         grown = size / xp.where(usual > 0, usual, 1.0)[:, None]
         quantiles = self._quantiles(self._spread_out(value, sold), count, share, grown)
-        again = library.array(np.arange(horizon) % self.season)
+        again = library.constant(np.arange(horizon) % self.season)
         zeros = library.float64(seen & ~sold).sum(axis=1)
         often = zeros > ZERO_SHARE * library.float64(seen).sum(axis=1)
         # Nothing is sold at night, however much is sold by day: errors of both in one table would fit neither.
@@ -105,14 +107,14 @@ class Intermittent:
 
     def _rate(self, seen: Array, sold: Array, usual: Array) -> Array:
         """float64 [B]: how often something is sold, as a multiple of the usual."""
-        weight = self._library.array((1.0 - self._of_sale) ** np.arange(seen.shape[1] - 1, -1, -1))
+        weight = self._library.constant((1.0 - self._of_sale) ** np.arange(seen.shape[1] - 1, -1, -1))
         return (weight * sold).sum(axis=1) / (weight * usual * seen).sum(axis=1).clip(_TINY, None)
 
     def _level(self, value: Array, sold: Array, usual: Array) -> Array:
         """float64 [B]: size of a sale, for a usual step of the season; 0 where nothing was sold."""
         library, xp = self._library, self._library.xp
         later = sold.sum(axis=1)[:, None] - xp.cumsum(sold, axis=1)  # sales after each step
-        faded = library.array((1.0 - self._of_size) ** np.arange(value.shape[1] + 1))
+        faded = library.constant((1.0 - self._of_size) ** np.arange(value.shape[1] + 1))
         weight = sold * faded[library.int64(later)]
         return (weight * value / usual).sum(axis=1) / weight.sum(axis=1).clip(_TINY, None)
 
@@ -124,7 +126,7 @@ class Intermittent:
         many = library.sort(xp.where(sold, value, float(np.finfo(np.float32).max)))
         if not self._whole:
             return many
-        place = library.array(np.arange(length))
+        place = library.constant(np.arange(length))
         other = many[:, 1:] != many[:, :-1]
         edge = xp.ones_like(other[:, :1])
         first = library.running_max(xp.where(xp.concatenate([edge, other], axis=1), place, 0))
@@ -136,7 +138,7 @@ class Intermittent:
     def _quantiles(self, sizes: Array, count: Array, share: Array, grown: Array) -> Array:
         """sizes [B, L], of which `count` [B] are there; share and grown [B, J] → float64 [B, J, G]."""
         library = self._library
-        xp, levels = library.xp, library.array(self.levels)
+        xp, levels = library.xp, library.constant(self.levels)
         nothing = 1.0 - share[:, :, None]
         among = (levels - nothing) / share[:, :, None].clip(_TINY, None)  # level among the sales
         most = (count - 1.0).clip(0.0, None)[:, None, None]

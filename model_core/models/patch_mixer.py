@@ -109,7 +109,7 @@ def _fit_together(weights: list[AnyArray], biases: list[AnyArray], middle: AnyAr
 def _through(inputs: ModelInputs, rows: Array, layer: _Layer, *, rectified: bool) -> Array:
     """[B, N] → [B, M]."""
     if layer.tiles is None:
-        sums = inputs.product(rows, layer.weight) + layer.bias
+        sums = rows @ layer.weight + layer.bias
         return inputs.library.xp.clip(sums, 0.0, None) if rectified else sums
     count, outputs = layer.weight.shape
     rows = np.ascontiguousarray(rows)

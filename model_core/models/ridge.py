@@ -70,7 +70,7 @@ class Ridge:
         """float32 [B, H]."""
         if inputs.library is CPU:
             return self._compiled(inputs)
-        outputs = inputs.product(window_features(inputs), self.window)
+        outputs = window_features(inputs) @ self.window
         # The calendar is the same for all windows of an origin; adding column by column keeps a row's bytes its own.
         columns = range(inputs.calendar.shape[2])
         dates = [inputs.calendar[:, :, column] * self.target[column] for column in columns]

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from torch import Tensor
 
 from model_core import predictor
-from model_core.arrays import AnyArray
+from model_core.gpu_passes import SIZES
 from model_core.ladder import Reason, Rung
-from model_core.predictor import BUCKETS, Predictor
+from model_core.predictor import Predictor
 from model_core.torch_library import TorchLibrary
 from stream_app.models.loaded import LoadedModel
 from stream_app.observability.metrics import Metrics
@@ -25,26 +25,24 @@ from stream_app.pipeline.forecast_batches import ForecastBatches
 from stream_app.settings import Limits
 from tests.core.test_predictor import make_batch, make_bundle, make_spec
 
-ROWS = BUCKETS[0] + 52
+ROWS = SIZES[1] + 52
 WINDOWS = 3  # dimensions of a batch of them
 
 
 class SmallDevice(TorchLibrary):
     """Torch on the CPU in place of a GPU that has room for so many windows at once."""
 
-    is_cpu = False  # type: ignore[assignment]
-
     def __init__(self, room: int) -> None:
         super().__init__("cpu")
         self._room = room
 
-    def array(self, array: AnyArray) -> Tensor:
-        if array.ndim == WINDOWS and len(array) > self._room:
-            raise torch.OutOfMemoryError(f"no room for {len(array)} windows")
-        return super().array(array)
+    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        if len(shape) == WINDOWS and shape[0] > self._room:
+            raise torch.OutOfMemoryError(f"no room for {shape[0]} windows")
+        return super().zeros(shape, dtype)
 
 
-@pytest.mark.parametrize(("room", "fallbacks"), [(BUCKETS[0], 0), (BUCKETS[1], 1), (BUCKETS[2], 2), (0, 3)])
+@pytest.mark.parametrize(("room", "fallbacks"), [(SIZES[1], 0), (SIZES[2], 1), (SIZES[3], 2), (0, 3)])
 def test_windows_that_a_device_has_no_room_for_are_answered_all_the_same_and_it_is_told(
     monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, room: int, fallbacks: int
 ) -> None:
@@ -67,4 +65,4 @@ def test_windows_that_a_device_has_no_room_for_are_answered_all_the_same_and_it_
     assert (found.reason == Reason.OK).all()
     np.testing.assert_allclose(found.locations[:, Rung.MODEL], expected.locations[:, Rung.MODEL], rtol=1e-5, atol=1e-3)
     assert metrics.registry.get_sample_value("tidecast_device_fallbacks_total", {"stream": "tides"}) == fallbacks
-    assert len([line for line in said if line["event"].startswith("the device has no room")]) == fallbacks
+    assert len([line for line in said if line["log_level"] == "error"]) == fallbacks

@@ -18,7 +18,6 @@ from model_core.models import DEMAND, PATCH_MIXER
 from model_core.models.intermittent import OCCURRENCE, RATES, SIZE, Intermittent
 from model_core.models.patch_mixer import MIDDLE, NEWEST, PATCH, SEASON, SPREAD, bias_name, weight_name
 from model_core.models.patch_mixer_fit import HIDDEN
-from model_core.predictor import BUCKETS
 from model_core.spec import StreamSpec
 from stream_app.cli import main
 from stream_app.errors import TidecastError
@@ -31,6 +30,7 @@ SENSORS = make_spec(past_covariates=("rain",), future_covariates=("price",), hol
 SEALS = {"tensors", "sha256", "model"}  # of a manifest, what another sealed bundle has of its own
 SERIES = ("a", "b", "c")
 OUTPUTS = ["quantiles", "mean"]
+LARGEST = 2_048  # windows at once
 FAR_FROM_NOTHING = [0, 3]  # of seven golden vectors: others are clipped at 0, of seldom sales, or do not vary
 
 
@@ -103,7 +103,7 @@ def exported(request, tmp_path_factory):
     return Exported(file, traced.bundle, runner(file, request.param, OUTPUTS))
 
 
-@pytest.mark.parametrize("rows", [1, 7, BUCKETS[0]])
+@pytest.mark.parametrize("rows", [1, 7, LARGEST])
 def test_it_says_what_the_worker_publishes(exported, rows):
     golden = golden_vectors(SPEC, exported.bundle, rows, seed=rows)
     assert rows == 1 or np.isnan(golden.inputs["window"]).any()
@@ -117,10 +117,10 @@ def test_the_network_says_in_onnx_what_the_worker_publishes(tmp_path):
     assert write(trace(SENSORS, made), file, "onnx").difference <= DIFFERENCE_MAX
     run = runner(file, "onnx", ["quantiles"])
     ridge = Bundle.sealed(made.tensors, **made.manifest.model_dump(exclude=SEALS), model="ridge")
-    for rows in (1, 7, BUCKETS[0]):
+    for rows in (1, 7, LARGEST):
         golden = golden_vectors(SENSORS, made, rows, seed=rows)
         assert_repeats(run(golden.inputs), golden)
-    alone = golden_vectors(SENSORS, ridge, BUCKETS[0], seed=BUCKETS[0])
+    alone = golden_vectors(SENSORS, ridge, LARGEST, seed=LARGEST)
     assert (np.abs(alone.outputs["quantiles"] - golden.outputs["quantiles"]).max(axis=(1, 2)) > 0.01).mean() > 0.9
 
 

@@ -100,17 +100,17 @@ def tear_late(seconds: float) -> None:
 
 def fail_in_models(fault: dict[str, Any]) -> None:
     """The model raises `error` in its calls number first … last."""
-    from model_core.predictor import Predictor
+    from model_core.passes import DeviceModel
 
-    locate, calls = Predictor._locate, itertools.count()
+    called, calls = DeviceModel.__call__, itertools.count()
     errors = {"RuntimeError": RuntimeError, "TypeError": TypeError, "ArithmeticError": ArithmeticError}
 
-    def failing(self: Predictor, *arguments: Any) -> Any:
+    def failing(self: DeviceModel, *arguments: Any) -> Any:
         if fault["first"] <= next(calls) <= fault["last"]:
             raise errors[fault["error"]]("broken on purpose")
-        return locate(self, *arguments)
+        return called(self, *arguments)
 
-    Predictor._locate = failing  # type: ignore[method-assign]
+    DeviceModel.__call__ = failing  # type: ignore[method-assign]
 
 
 def read_only_format(known: int) -> None:

@@ -3,6 +3,7 @@
 Nothing stands in for the device here: memory is really taken, and a kernel really breaks the context.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from model_core.bundle import Bundle
 from model_core.ladder import Reason, Rung
 from model_core.libraries import CPU, library_of
 from model_core.models import build_model
-from model_core.predictor import BUCKETS, Predictor
+from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
 from model_core.torch_library import TorchLibrary
 from tests.conftest import REPOSITORY
@@ -26,7 +27,7 @@ from tests.core.test_predictor import HORIZON, LENGTH, make_batch, make_bundle, 
 pytestmark = [needs_gpu, pytest.mark.timeout(120)]
 LONG = 4096
 MIB = 1 << 20
-LEFT_FOR_SOME = 160 * MIB  # a pass over 256 windows of LONG has temporaries of 4 MiB, one over 2,048 of 32 MiB
+LEFT_FOR_SOME = 512 * MIB  # a pass over 512 windows of LONG has temporaries of 8 MiB, one over 4,096 of 64 MiB
 SIZES = [1, 31, 33, 255, 300, 2047, 2049, 5000]
 
 
@@ -52,7 +53,6 @@ def test_it_answers_what_the_cpu_answers(rng: np.random.Generator, rows: int, st
 
 def test_auto_is_the_gpu_where_there_is_one() -> None:
     assert isinstance(library_of("auto"), TorchLibrary)
-    assert not library_of("auto").is_cpu
     assert library_of("cpu") is CPU
 
 
@@ -102,9 +102,11 @@ class Hog:
         self._taken: list[torch.Tensor] = []
 
     def leave(self, left: int) -> None:
+        """About so many bytes, at 0 really none."""
+        gc.collect()
         torch.cuda.empty_cache()
-        for size in (1 << 30, 64 * MIB, 2 * MIB):
-            while torch.cuda.mem_get_info()[0] > left + size:
+        for size in (1 << 30, 64 * MIB, 2 * MIB, MIB, 4096, 512):  # the last fill what the allocator has in hand
+            while left == 0 or torch.cuda.mem_get_info()[0] > left + size:
                 try:
                     self._taken.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
                 except torch.OutOfMemoryError:
@@ -122,14 +124,14 @@ def long_case(rng: np.random.Generator, rows: int) -> tuple:
 
 
 def test_what_has_no_room_is_answered_in_smaller_batches(rng: np.random.Generator, hog: Hog) -> None:
-    spec, bundle, batch, expected = long_case(rng, BUCKETS[0] + 10)
+    spec, bundle, batch, expected = long_case(rng, 2000)
     predictor = Predictor(spec, bundle, device="cuda")
     predictor.raw(batch.rows(slice(0, 10)))  # the libraries of the device have what they take once
     hog.leave(LEFT_FOR_SOME)
     found = predictor.raw(batch)
     fallbacks = predictor.take_fallbacks()
     assert fallbacks
-    assert all("no room" in each and "CPU" not in each for each in fallbacks), fallbacks
+    assert all("passes of at most" in each for each in fallbacks), fallbacks
     np.testing.assert_allclose(found.locations, expected.locations, rtol=1e-5, atol=1e-3)
     predictor.raw(batch)
     assert predictor.take_fallbacks() == [], "it does not try again what had no room"
@@ -194,7 +196,7 @@ def test_a_device_that_breaks_leaves_the_cpu_to_answer() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "device-side assert" in lines["broken"]
     for name in ("running", "later"):
-        assert "the device failed: the CPU answers now" in lines[name], done.stdout
+        assert "the CPU answers now, the device does not: " in lines[name], done.stdout
 
 
 # --- of other shapes --------------------------------------------------------------------------------------------------

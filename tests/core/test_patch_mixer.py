@@ -65,7 +65,7 @@ def test_it_answers_as_torch_does_and_each_row_alike_in_any_company(rng: np.rand
     inputs, tensors = make_inputs(rng, 30), make_tensors(rng)
     found = build_model("patch_mixer", tensors, CPU)(inputs)
     library = TorchLibrary(device)
-    arrays = vars(inputs) | {"library": library, "block": None}
+    arrays = vars(inputs) | {"library": library}
     moved = {name: library.array(each) if isinstance(each, np.ndarray) else each for name, each in arrays.items()}
     theirs = build_model("patch_mixer", tensors, library)(ModelInputs(**moved))
     np.testing.assert_allclose(found, library.numpy(theirs), rtol=1e-5, atol=1e-5)

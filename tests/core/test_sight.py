@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model_core import predictor as predicting
+from model_core import passes
 from model_core.batches import RawForecast
 from model_core.errors import ModelFailed
 from model_core.export_vectors import golden_vectors
 from model_core.ladder import Reason, Rung
+from model_core.models import MODELS
 from model_core.predictor import Predictor
 from model_core.sight import look
 from tests.core.test_predictor import HORIZON, LENGTH, make_batch, make_bundle, make_spec
@@ -28,13 +29,14 @@ def broken(_inputs: object) -> None:
 
 @pytest.mark.parametrize("first", ["usual", "none", "gone", "failing", "with other dates"])
 def test_the_second_answer_is_what_that_model_says_alone(rng, monkeypatch, first: str) -> None:
-    monkeypatch.setattr(predicting, "PASS_CELLS_MAX", 30 * LENGTH)
+    monkeypatch.setattr(passes, "PASS_CELLS_MAX", 30 * LENGTH)
     batch = make_batch(rng, 100, holes=0.18)
     batch.readings[rng.random(100) < 0.1] = 3
     bundle = None if first in ("none", "gone") else make_bundle(rng, DATED if first == "with other dates" else PLAIN)
-    before = Predictor(PLAIN, bundle, device="cpu", gone=first == "gone")
-    if first == "failing":
-        before._model = broken
+    with monkeypatch.context() as patch:
+        if first == "failing":
+            patch.setitem(MODELS, "ridge", lambda _tensors, _library: broken)
+        before = Predictor(PLAIN, bundle, device="cpu", gone=first == "gone")
     after = Predictor(PLAIN, make_bundle(rng, PLAIN, version="v2"), device="cpu")
     alone = [predictor.raw(batch) for predictor in (before, after)]
     sight = look(batch, HORIZON, again=True)

@@ -17,6 +17,7 @@ import pytest
 from model_core.backtest import steps
 from model_core.bundle import BASE, SERIES_TABLES, Bundle, ModelFacts
 from model_core.ladder import REASON_NAMES, RUNG_NAMES
+from model_core.models import MODELS
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
@@ -148,19 +149,28 @@ def test_values_ten_times_as_large_are_out_of_distribution_until_a_season_after_
     shown.assert_others_keep_their_model()
 
 
-def test_a_model_that_answers_nan_for_one_series_is_replaced_there_and_asked_again(rng: np.random.Generator) -> None:
-    shown = Shown(rng)
-    model = shown.predictor._model
+def test_a_model_that_answers_nan_for_one_series_is_replaced_there_and_asked_again(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, build = Shown(rng), MODELS["ridge"]
 
-    def spoiled(inputs: Any) -> np.ndarray:
-        outputs = model(inputs)
-        outputs[0] = np.nan  # s0 comes first in every batch
-        return outputs
+    def spoiled(*arguments: Any) -> Callable[[Any], np.ndarray]:
+        model = build(*arguments)
+
+        def answer(inputs: Any) -> np.ndarray:
+            outputs = model(inputs)
+            outputs[0] = np.nan  # s0 comes first in every batch
+            return outputs
+
+        return answer
 
     shown.run(0, 100)
-    shown.predictor._model = spoiled
+    sound = shown.predictor
+    with monkeypatch.context() as patch:
+        patch.setitem(MODELS, "ridge", spoiled)
+        shown.predictor = Predictor(SPEC, shown.bundle, device="cpu")
     shown.run(100, 130)
-    shown.predictor._model = model
+    shown.predictor = sound
     shown.run(130)
     nan = [origin for origin, (_, reason) in shown.forecasts["s0"].items() if reason == "non_finite"]
     assert nan

@@ -1,0 +1,45 @@
+"""Every kind of model, from windows to the published quantiles: on a GPU what the CPU publishes, batch after batch."""
+
+import numpy as np
+import pytest
+
+from model_core import predictor
+from model_core.bundle import Bundle
+from model_core.export_vectors import WorkerPath, difference
+from model_core.ladder import Rung
+from model_core.spec import StreamSpec
+from model_core.torch_library import TorchLibrary
+from stream_app.models.export import DIFFERENCE_MAX
+from tests.app.test_model_export import SENSORS, SPEC, bundle_with_tables, demand_bundle, network_bundle
+from tests.core.devices import TORCH_DEVICES
+
+MODELS = {
+    "ridge": lambda: (SPEC, bundle_with_tables(np.random.default_rng(5))),
+    "a network beside ridge": lambda: (SENSORS, network_bundle()),
+    "demand": lambda: (SPEC, demand_bundle()),
+}
+
+
+@pytest.fixture(params=TORCH_DEVICES)
+def on_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for CUDA is given torch, there or on the CPU."""
+    found = predictor.library_of
+    monkeypatch.setattr(
+        predictor, "library_of", lambda name: TorchLibrary(request.param) if name == "cuda" else found(name)
+    )
+
+
+@pytest.mark.usefixtures("on_torch")
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_published_is_what_the_cpu_publishes(model: str, seed: int) -> None:
+    made: tuple[StreamSpec, Bundle] = MODELS[model]()
+    for rows in (1, 7, 700, 65, 3):
+        there, here = (WorkerPath(*made, rows, seed, device=device) for device in ("cuda", "cpu"))
+        found, expected = there.publish(), here.publish()
+        assert there.take_fallbacks() == []
+        assert (expected.rungs == Rung.MODEL).all()
+        assert found.rungs.tolist() == expected.rungs.tolist()
+        whole = made[0].aggregate == "count"
+        assert difference(found.quantiles, expected.quantiles, whole=whole) <= DIFFERENCE_MAX, rows
+        if expected.mean is not None:
+            assert difference(found.mean, expected.mean, whole=False) <= DIFFERENCE_MAX, rows
