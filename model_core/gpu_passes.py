@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -183,7 +184,7 @@ class _Pass:
         return self._outputs
 
     def _record(self) -> None:
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream = _recording_stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
@@ -194,6 +195,12 @@ class _Pass:
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             outputs = self._computed()
         self._graph, self._outputs = graph, outputs
+
+
+@cache
+def _recording_stream() -> torch.cuda.Stream:
+    """One for all: cuBLAS keeps tens of megabytes for each stream that it has seen."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _back(tensor: Tensor, rows: int) -> AnyArray:
