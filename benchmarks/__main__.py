@@ -18,6 +18,7 @@ from benchmarks.api import measure_api
 from benchmarks.backlog import measure_backlog
 from benchmarks.comings_and_goings import measure_comings_and_goings
 from benchmarks.figure import QUICK, Asked, Figure, Measure, Sizes
+from benchmarks.gpu import measure_gpu
 from benchmarks.large import measure_large
 from benchmarks.latency import measure_latency
 from benchmarks.million import measure_million
@@ -39,6 +40,7 @@ FIGURES: dict[str, tuple[str, Measure]] = {
     "latency": ("Latency", measure_latency),
     "large": ("100,000 series × 512: memory and recovery", measure_large),
     "published": ("Forecasts published", measure_published),
+    "gpu": ("On a GPU", measure_gpu),
     "million": ("1,000,000 series", measure_million),
     "scaling": ("How cost grows", measure_scaling),
     "api": ("The live page beside a worker", measure_api),

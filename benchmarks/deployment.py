@@ -1,4 +1,4 @@
-"""One deployment of tidecast: its configuration, its topics, and the ridge model that `tidecast train` makes for it."""
+"""One deployment of tidecast: its configuration, its topics, and the model that `tidecast train` makes for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIGURATION = """
 application_id = "{name}"
 instance_id = "{instance}"
 delivery = "{delivery}"
-device = "cpu"
+device = "{device}"
 [http]
 port = 0
 [kafka]
@@ -47,6 +47,7 @@ timestamp_unit = "s"
 context_length = {context}
 horizon = {horizon}
 forecast_every = {every}
+model = "{model}"
 quantile_levels = [{levels}]
 readings_per_step = 1
 max_out_of_orderness = "{disorder_s}s"
@@ -68,11 +69,13 @@ class Shapes:
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
     forecast_every: int = 12
     min_readings: int = MIN_READINGS
+    device: Literal["cpu", "cuda"] = "cpu"
+    model: str = "ridge"
 
     @property
     def trained_as(self) -> str:
         """What a model is tied to: a registry of its own each."""
-        return f"{self.context}-{self.horizon}x{len(self.levels)}"
+        return f"{self.model}-{self.context}-{self.horizon}x{len(self.levels)}"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class Deployment:
             context=self.shapes.context,
             horizon=self.shapes.horizon,
             every=self.shapes.forecast_every,
+            device=self.shapes.device,
+            model=self.shapes.model,
             levels=", ".join(map(str, self.shapes.levels)),
             disorder_s=LAG_TICKS * STEP_S if self.workload.is_disordered else 0,
             min_readings=self.shapes.min_readings,

@@ -7,7 +7,8 @@ beside the processor time of the worker's threads.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from benchmarks.counting import check_counts
 from benchmarks.deployment import Deployment, Shapes
@@ -25,43 +26,56 @@ ENCODED_SERIES = 1250
 SLOWEST = 500  # forecasts/s below which it is given up
 
 
+@dataclass(frozen=True)
+class Round:
+    """What one round has told. Of the worker's processor time the threads are in µs a forecast."""
+
+    rate: float  # forecasts/s
+    profile: dict[str, float]
+    threads: dict[str, float]
+
+
 def measure_published(stage: Stage, asked: Asked, figure: Figure) -> None:
-    """A first worker reads the past, a second one the part in which each reading has a forecast."""
-    sizes = asked.sizes
-    whole = Workload("published", sizes.published_series, CONTEXT - 1 + sizes.published_ticks, "packed")
-    past = replace(whole, ticks=CONTEXT - 1)
-    new = replace(whole, ticks=sizes.published_ticks, first_tick=CONTEXT - 1)
-    shapes = Shapes(CONTEXT, 24, LEVELS, forecast_every=1, min_readings=CONTEXT)
-    rates, profiles, threads = [], [], []
-    for round_ in range(max(1, sizes.rounds - 1)):
-        name = f"published-{round_}"
-        deployment = Deployment(stage, name, replace(whole, topic=name), "exactly_once", shapes, sizes.interval_ms)
-        create_topics(stage.bootstrap, [name], whole.partitions)
-        deployment.create()
-        progress = GroupProgress(stage.bootstrap, name, name, whole.partitions)
-        try:
-            _run(deployment, replace(past, topic=name), progress, past.messages)  # a worker of its own
-            seconds, profile, by_thread = _run(deployment, replace(new, topic=name), progress, whole.messages)
-            counts = check_counts(deployment)
-        finally:
-            progress.close()
-            deployment.delete()
-            delete_topics(stage.bootstrap, [name])
-        rates.append(new.readings / seconds)
-        profiles.append(profile)
-        threads.append({thread: 1e6 * each / new.readings for thread, each in by_thread.items()})
-        asked.say(f"    round {round_ + 1}: {rates[-1]:,.0f} forecasts/s {counts}")
-    encoding, all_ = _encoding_us(), sum(threads[-1].values())
+    rounds = [published(stage, asked, f"published-{number}") for number in range(max(1, asked.sizes.rounds - 1))]
+    rates, last = [each.rate for each in rounds], rounds[-1]
+    encoding, all_ = _encoding_us(), sum(last.threads.values())
     note = f"with their accuracy records; encoding is {encoding:.1f} of {all_:.1f} µs of processor time"
     must = "the largest part is not encoding"
     figure.rows.append(
         Row.of("forecasts published, 512 → 24 × 9, ridge, exactly once", rates, "forecasts/s", must=must, note=note)
     )
-    lines = [f"{stage_:<12} {us:8.1f} µs a forecast" for stage_, us in profiles[-1].items()]
-    lines += [f"{thread:<20} {us:8.1f} µs of a core a forecast" for thread, us in threads[-1].items() if us >= 0.1]
+    lines = [f"{stage_:<12} {us:8.1f} µs a forecast" for stage_, us in last.profile.items()]
+    lines += [f"{thread:<20} {us:8.1f} µs of a core a forecast" for thread, us in last.threads.items() if us >= 0.1]
     lines.append(f"{'encoding alone':<20} {encoding:8.1f} µs of a core a forecast, with its accuracy record")
     figure.texts.append("\n".join([f"{'wall clock':<12} {1e6 / rates[-1]:8.1f} µs a forecast", *lines]))
-    figure.raw |= {"rates": rates, "profiles": profiles, "threads": threads, "encoding_us": encoding}
+    figure.raw |= {"rates": rates, "profiles": [each.profile for each in rounds]}
+    figure.raw |= {"threads": [each.threads for each in rounds], "encoding_us": encoding}
+
+
+def published(
+    stage: Stage, asked: Asked, name: str, *, device: Literal["cpu", "cuda"] = "cpu", model: str = "ridge"
+) -> Round:
+    """A first worker reads the past, a second one the part in which each reading has a forecast."""
+    sizes = asked.sizes
+    whole = Workload(name, sizes.published_series, CONTEXT - 1 + sizes.published_ticks, "packed")
+    past = replace(whole, ticks=CONTEXT - 1)
+    new = replace(whole, ticks=sizes.published_ticks, first_tick=CONTEXT - 1)
+    shapes = Shapes(CONTEXT, 24, LEVELS, forecast_every=1, min_readings=CONTEXT, device=device, model=model)
+    deployment = Deployment(stage, name, whole, "exactly_once", shapes, sizes.interval_ms)
+    create_topics(stage.bootstrap, [name], whole.partitions)
+    deployment.create()
+    progress = GroupProgress(stage.bootstrap, name, name, whole.partitions)
+    try:
+        _run(deployment, past, progress, past.messages)  # a worker of its own
+        seconds, profile, threads = _run(deployment, new, progress, whole.messages)
+        counts = check_counts(deployment)
+    finally:
+        progress.close()
+        deployment.delete()
+        delete_topics(stage.bootstrap, [name])
+    rate = new.readings / seconds
+    asked.say(f"    {name}: {rate:,.0f} forecasts/s {counts}")
+    return Round(rate, profile, {thread: 1e6 * each / new.readings for thread, each in threads.items()})
 
 
 def _encoding_us() -> float:

@@ -200,7 +200,7 @@ class _Pass:
 @cache
 def _recording_stream() -> torch.cuda.Stream:
     """One for all: cuBLAS keeps tens of megabytes for each stream that it has seen."""
-    return torch.cuda.Stream()  # type: ignore[no-untyped-call, no-any-return]
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def _back(tensor: Tensor, rows: int) -> AnyArray:

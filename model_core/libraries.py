@@ -20,6 +20,10 @@ class Library(Protocol):
 
     xp: Any
 
+    @property
+    def name(self) -> str:
+        """Of the device, as a person knows it."""
+
     def array(self, array: AnyArray) -> Array:
         """On the device, contiguous."""
 
@@ -46,6 +50,7 @@ class NumpyLibrary:
     """The CPU."""
 
     xp: Any = np
+    name = "cpu"
 
     def array(self, array: AnyArray) -> AnyArray:
         return np.ascontiguousarray(array)

@@ -33,6 +33,10 @@ class TorchLibrary:
         self._constants: dict[tuple[str, bytes], Tensor] = {}
 
     @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name(self._device) if self.records else f"torch on {self._device}"
+
+    @property
     def records(self) -> bool:
         """Whether its kernels can be recorded and replayed."""
         return self._device.type == "cuda"

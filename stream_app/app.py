@@ -27,6 +27,7 @@ import faust
 import mode
 import structlog
 
+from model_core.libraries import library_of
 from stream_app.agents import add_agents
 from stream_app.checkpoints import CheckpointStore, Identity, connect
 from stream_app.dead_letters.holds import HoldWatcher
@@ -210,6 +211,7 @@ class DataPlane:
             application_id=self._settings.application_id,
             instance_id=self._settings.instance_name,
             http=self.health_server.url,
+            device=library_of(self._settings.device).name,
             streams={stream: spec.topic for stream, spec in self._settings.streams.items()},
         )
         self._publisher.start()

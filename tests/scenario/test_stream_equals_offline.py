@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from confluent_kafka import Consumer, Producer, TopicPartition
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -51,6 +52,7 @@ CONFIGURATION = (
     """
 application_id = "{prefix}"
 strict = {strict}
+device = "{device}"
 """
     + SURROUNDINGS
     + """[streams.sensors]
@@ -128,9 +130,11 @@ class Offline:
     newest: dict[str, tuple[Key, WindowBatch]]
 
 
-def offline(spec: StreamSpec, log: Log, bundle: Bundle, swaps: dict[int, int], *, strict: bool) -> Offline:
+def offline(
+    spec: StreamSpec, log: Log, bundle: Bundle, swaps: dict[int, int], *, strict: bool, device: str = "auto"
+) -> Offline:
     """`swaps`: partition → first offset that the trained model is in charge of."""
-    before, after = Predictor(spec, None, device="cpu", strict=strict), Predictor(spec, bundle, strict=strict)
+    before, after = (Predictor(spec, each, device=device, strict=strict) for each in (None, bundle))
     made = Offline({}, {})
     for partition, readings in enumerate(log.partitions):
         state, swap = PartitionState(spec, partition), swaps[partition]
@@ -166,7 +170,7 @@ def issued(
 class Deployment:
     """One worker with outputs of its own."""
 
-    def __init__(self, world: World, name: str, *, strict: bool) -> None:
+    def __init__(self, world: World, name: str, *, strict: bool, device: str = "auto") -> None:
         self.world, self.name, self.strict = world, name, strict
         self.prefix = f"{world.topic}.{name}"
         world.create(*(f"{self.prefix}.{kind}" for kind in OUTPUTS))
@@ -175,13 +179,18 @@ class Deployment:
             CONFIGURATION.format(
                 prefix=self.prefix,
                 strict=str(strict).lower(),
+                device=device,
                 bootstrap=world.bootstrap,
                 redis_url=world.redis_url,
                 registry=world.folder / "models",
                 topic=world.topic,
             )
         )
-        self.worker: WorkerProcess = world.start(self.config)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begun by the system: a process that was forked from another one cannot use a GPU."""
+        self.worker: WorkerProcess = self.world.start(self.config, forked=not torch.cuda.is_available())
 
     @property
     def spec(self) -> StreamSpec:
@@ -224,8 +233,9 @@ def test_what_is_published_is_what_is_computed_offline(world: World, rng: np.ran
     deployments = [Deployment(world, "strict", strict=True), Deployment(world, "usual", strict=False)]
     spec = deployments[0].spec
     bundle = trained_on_the_first_part(spec, log)
-    play(world, log, deployments, bundle)
+    log.send(world, play(world, log, deployments, bundle), 1)
     for deployment in deployments:
+        deployment.wait_until_committed(sum(len(readings) for readings in log.partitions))
         published, swaps = deployment.forecasts(), deployment.swaps()
         assert all(0 < swaps[partition] < len(readings) for partition, readings in enumerate(log.partitions))
         made = offline(spec, log, bundle, swaps, strict=deployment.strict)
@@ -276,8 +286,8 @@ def compare_exported(
         np.testing.assert_allclose(quantiles, published[key][0], rtol=RELATIVE, atol=room, err_msg=str(key))
 
 
-def play(world: World, log: Log, deployments: list[Deployment], bundle: Bundle) -> None:
-    """The log as it comes; the model takes charge in the middle of it."""
+def play(world: World, log: Log, deployments: list[Deployment], bundle: Bundle) -> float:
+    """The log as it comes; the model takes charge in the middle of it. The share of it that was sent by then."""
     end = sum(len(readings) for readings in log.partitions)
     log.send(world, 0, 0.5)
     for deployment in deployments:
@@ -291,9 +301,7 @@ def play(world: World, log: Log, deployments: list[Deployment], bundle: Bundle) 
         sent += 0.005
         assert sent < 0.95, "the model took charge too late"
         time.sleep(0.3)
-    log.send(world, sent, 1)
-    for deployment in deployments:
-        deployment.wait_until_committed(end)
+    return sent
 
 
 def compare(published: dict[Key, Forecast], computed: dict[Key, Forecast], *, strict: bool) -> None:
