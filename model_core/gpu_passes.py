@@ -3,11 +3,12 @@
 A pass is some sixty small kernels, and launching them one by one takes longer than they do (measured on an H100: 3 ms,
 whatever the batch). So a pass has one of few sizes, and for each size the launches are recorded once, as a CUDA graph,
 and replayed. A pass that is not full answers old windows beside the new ones: no row looks at another.
+
+One thread at a time: what another one launched meanwhile would be recorded with it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -34,8 +35,6 @@ STRICT_SIZES = (4_096, 512, 64)
 ORIGINS_MAX = 1_024  # distinct ones in a pass, each with a calendar of its own
 WARM_UP = 2  # passes before one is recorded: libraries take their memory when they are called first
 Tell = Callable[[str], None]
-# A model that is tried while another one answers would launch into its recording, from a thread of its own.
-_device_turn = threading.Lock()
 
 
 class _NoRoom(Exception):
@@ -98,7 +97,7 @@ class GpuPasses:
 
     def _pass(self, batch: WindowBatch, size: int) -> Answers:
         try:
-            with _device_turn, torch.no_grad():
+            with torch.no_grad():
                 if size not in self._passes:
                     self._passes[size] = _Pass(self._spec, self._model, self._library, size, self._calendar)
                 return self._passes[size].answers(batch)

@@ -36,6 +36,9 @@ class Library(Protocol):
 
     def int64(self, array: Array) -> Array: ...
 
+    def row_sum(self, array: Array) -> Array:
+        """[B, L] → [B], in an order that does not depend on where a row lies."""
+
     def sort(self, array: Array) -> Array:
         """Each row of [B, L], rising."""
 
@@ -66,6 +69,10 @@ class NumpyLibrary:
 
     def int64(self, array: AnyArray) -> AnyArray:
         return array.astype(np.int64)
+
+    def row_sum(self, array: AnyArray) -> AnyArray:
+        total: AnyArray = array.sum(axis=1)
+        return total
 
     def sort(self, array: AnyArray) -> AnyArray:
         return np.sort(array, axis=1)

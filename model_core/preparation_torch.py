@@ -74,9 +74,9 @@ def scaled_targets(library: TorchLibrary, raw: Array, observed: Array, fill: Arr
     anchor = filled[:, -1:]
     shifted = filled - anchor
     count = library.float32(observed.sum(axis=1, keepdims=True).clip(min=1))
-    mean = xp.where(observed, shifted, 0.0).sum(axis=1, keepdims=True) / count
+    mean = library.row_sum(xp.where(observed, shifted, 0.0))[:, None] / count
     deviation = shifted - mean
-    spread = xp.sqrt(xp.where(observed, xp.square(deviation), 0.0).sum(axis=1, keepdims=True) / count)
+    spread = xp.sqrt(library.row_sum(xp.where(observed, xp.square(deviation), 0.0))[:, None] / count)
     floor = SCALE_FLOOR_SHARE * xp.abs(anchor + mean) + SCALE_FLOOR
     scale = xp.maximum(spread, floor)
     target = deviation / scale
@@ -115,7 +115,7 @@ def _roughness(library: TorchLibrary, target: Array, observed: Array) -> Array:
     """How much a window moves from step to step for its spread; steps across holes do not count."""
     xp = library.xp
     steps, both = xp.square(target[:, 1:] - target[:, :-1]), observed[:, 1:] & observed[:, :-1]
-    ratio = xp.where(both, steps, 0.0).sum(axis=1) / library.float32(both.sum(axis=1).clip(min=1))
+    ratio = library.row_sum(xp.where(both, steps, 0.0)) / library.float32(both.sum(axis=1).clip(min=1))
     rough = (0.5 * xp.log(ratio + 1e-12)).clip(ROUGHNESS_MIN, ROUGHNESS_MAX)
     return (rough + ROUGHNESS_MIDDLE) / ROUGHNESS_MIDDLE
 

@@ -78,7 +78,7 @@ class Intermittent:
         level = self._level(value, library.float64(sold), self._size[before])
         share = (rate[:, None] * self._occurrence[after]).clip(0.0, 1.0)  # [B, J]
         size = level[:, None] * self._size[after]
-        usual = value.sum(axis=1) / count.clip(1.0, None)
+        usual = library.row_sum(value) / count.clip(1.0, None)
         grown = size / xp.where(usual > 0, usual, 1.0)[:, None]
         quantiles = self._quantiles(self._spread_out(value, sold), count, share, grown)
         again = library.constant(np.arange(horizon) % self.season)
@@ -108,7 +108,8 @@ class Intermittent:
     def _rate(self, seen: Array, sold: Array, usual: Array) -> Array:
         """float64 [B]: how often something is sold, as a multiple of the usual."""
         weight = self._library.constant((1.0 - self._of_sale) ** np.arange(seen.shape[1] - 1, -1, -1))
-        return (weight * sold).sum(axis=1) / (weight * usual * seen).sum(axis=1).clip(_TINY, None)
+        total = self._library.row_sum
+        return total(weight * sold) / total(weight * usual * seen).clip(_TINY, None)
 
     def _level(self, value: Array, sold: Array, usual: Array) -> Array:
         """float64 [B]: size of a sale, for a usual step of the season; 0 where nothing was sold."""
@@ -116,7 +117,7 @@ class Intermittent:
         later = sold.sum(axis=1)[:, None] - xp.cumsum(sold, axis=1)  # sales after each step
         faded = library.constant((1.0 - self._of_size) ** np.arange(value.shape[1] + 1))
         weight = sold * faded[library.int64(later)]
-        return (weight * value / usual).sum(axis=1) / weight.sum(axis=1).clip(_TINY, None)
+        return library.row_sum(weight * value / usual) / library.row_sum(weight).clip(_TINY, None)
 
     def _spread_out(self, value: Array, sold: Array) -> Array:
         """float64 [B, L]: the sizes in rising order; counts that are the same lie evenly between themselves and one

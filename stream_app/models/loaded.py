@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from stream_app.models.registry import ModelRegistry
 
 START_TICK = 1_000_000  # any moment
+# Whoever runs a model takes it: a GPU records what any thread launches (model_core/gpu_passes.py).
+device_turn = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,10 @@ def load_and_try(
     bundle = registry.load(stream, version)
     if (misfit := bundle.misfit(spec)) is not None:
         raise TidecastError(misfit)
-    predictor = Predictor(spec, bundle, device=device, strict=strict)
-    answer = predictor.raw(ordinary_window(spec, bundle.facts().season))
+    window = ordinary_window(spec, bundle.facts().season)
+    with device_turn:
+        predictor = Predictor(spec, bundle, device=device, strict=strict)
+        answer = predictor.raw(window)
     if answer.reason[0] != Reason.OK:
         why = REASON_NAMES[answer.reason[0]]
         raise TidecastError(f"model {version}: expected an answer for an ordinary window, found {why}")

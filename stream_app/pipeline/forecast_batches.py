@@ -23,7 +23,7 @@ from model_core.outcomes import Observed
 from model_core.predictor import Predictor
 from model_core.sight import Sight, look
 from model_core.spec import StreamSpec
-from stream_app.models.loaded import LoadedModel
+from stream_app.models.loaded import LoadedModel, device_turn
 from stream_app.partitions.owned import Owned
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class ForecastBatches:
             self._metrics.models_refused.labels(stream).inc()
             facts = replace(ModelFacts.none(spec), version=version)
             return LoadedModel(Predictor(spec, None, gone=True), facts, gone=True)
-        predictor = Predictor(spec, bundle, device=self._device, strict=self._strict)
+        with device_turn:
+            predictor = Predictor(spec, bundle, device=self._device, strict=self._strict)
         return LoadedModel(predictor, bundle.facts() if bundle else ModelFacts.none(spec))
 
     def adopt(self, stream: str, loaded: LoadedModel) -> None:
@@ -149,7 +150,7 @@ class ForecastBatches:
 
     @contextmanager
     def _measured(self, stream: str, predictor: Predictor, windows: int) -> Iterator[None]:
-        with self._metrics.forecast_seconds.time():
+        with self._metrics.forecast_seconds.time(), device_turn:
             yield
         self._metrics.forecast_batch_windows.observe(windows)
         for fallback in predictor.take_fallbacks():

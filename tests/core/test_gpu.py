@@ -8,18 +8,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from model_core.bundle import Bundle
 from model_core.ladder import Reason, Rung
 from model_core.libraries import CPU, library_of
 from model_core.models import build_model
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
 from model_core.torch_library import TorchLibrary
+from stream_app.models.speed import untrained
 from tests.conftest import REPOSITORY
 from tests.core.devices import needs_gpu
 from tests.core.test_predictor import HORIZON, LENGTH, make_batch, make_bundle, make_spec
@@ -56,14 +57,18 @@ def test_auto_is_the_gpu_where_there_is_one() -> None:
     assert library_of("cpu") is CPU
 
 
-@pytest.mark.parametrize("length", [LENGTH, 512])
+@pytest.mark.parametrize("length", [LENGTH, 131, 301, 511, 512])
 def test_strict_rows_do_not_depend_on_their_neighbours(rng: np.random.Generator, length: int) -> None:
     spec = StreamSpec(topic="t", freq="1h", context_length=length, horizon=HORIZON, holidays="DE")
-    predictor = Predictor(spec, bundle_of(rng, spec), device="cuda", strict=True)
+    predictor = Predictor(spec, untrained(spec), device="cuda", strict=True)
     pool = batch_of(rng, 3000, length)
+    pool.windows[...] = rng.normal(20, 3, pool.windows.shape)  # rough ones: their roughness is no bound of it
+    pool.windows[1000:] += (
+        rng.normal(0, 20, (2000, 1, 1)) * np.sin(np.arange(length) / rng.uniform(1, 9, (2000, 1)))[..., None]
+    )
     pool.windows[rng.random(pool.windows.shape) < 0.05] = np.nan
-    pool.windows[rng.random(3000) < 0.5] = np.nan_to_num(pool.windows[0])
     alone = predictor.raw(pool)
+    assert (alone.reason == Reason.OK).mean() > 0.9
     different = []
     for count in [1, 2, 100, 128, 129, 700, 1024, 2048, 2049, *rng.integers(1, 3000, 12).tolist()]:
         rows = rng.integers(0, 3000, count)
@@ -73,6 +78,14 @@ def test_strict_rows_do_not_depend_on_their_neighbours(rng: np.random.Generator,
                 if found[i].tobytes() != expected[row].tobytes():
                     different.append((count, i, row))
     assert not different, f"{len(different)} rows, as {different[:5]}"
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 128, 131, 511])
+def test_the_sum_of_a_row_does_not_depend_on_where_it_lies(rng: np.random.Generator, length: int) -> None:
+    library, row = TorchLibrary("cuda"), rng.normal(size=length).astype(np.float32)
+    sums = library.numpy(library.row_sum(library.array(np.tile(row, (1000, 1)))))
+    assert len(set(sums.tolist())) == 1
+    np.testing.assert_allclose(sums[0], row.astype(np.float64).sum(), rtol=1e-5, atol=1e-5)
 
 
 def test_models_that_are_let_go_leave_no_memory_behind(rng: np.random.Generator) -> None:
@@ -121,7 +134,7 @@ class Hog:
 
 def long_case(rng: np.random.Generator, rows: int) -> tuple:
     spec = StreamSpec(topic="t", freq="1h", context_length=LONG, horizon=HORIZON)
-    bundle, batch = bundle_of(rng, spec), batch_of(rng, rows, LONG)
+    bundle, batch = untrained(spec), batch_of(rng, rows, LONG)
     return spec, bundle, batch, Predictor(spec, bundle, device="cpu").raw(batch)
 
 
@@ -199,16 +212,7 @@ def test_a_device_that_breaks_leaves_the_cpu_to_answer() -> None:
 # --- of other shapes --------------------------------------------------------------------------------------------------
 
 
-def bundle_of(rng: np.random.Generator, spec: StreamSpec) -> Bundle:
-    from stream_app.models.speed import untrained
-
-    del rng
-    return untrained(spec)
-
-
 def batch_of(rng: np.random.Generator, rows: int, length: int):
-    from dataclasses import replace
-
     batch = make_batch(rng, rows)
     windows = rng.normal(20, 3, (rows, length, 1)).cumsum(axis=1).astype(np.float32)
     return replace(batch, windows=windows, season=windows[:, -24:, 0].copy())
