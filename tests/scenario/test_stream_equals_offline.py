@@ -51,6 +51,7 @@ RELATIVE = 1e-5
 CONFIGURATION = (
     """
 application_id = "{prefix}"
+instance_id = "one"
 strict = {strict}
 device = "{device}"
 """
