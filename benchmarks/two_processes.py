@@ -64,7 +64,9 @@ def measure_two_processes(stage: Stage, asked: Asked, figure: Figure) -> None:
     pinned, two_pinned, one, two = cases
     figure.rows.append(Row.of("one process on one core, exactly once", pinned.rates, "readings/s"))
     cores = len(os.sched_getaffinity(0))
-    gain = f"{two_pinned.rate / pinned.rate:.2f} × one process on one core; broker, store and this program share {cores}"
+    gain = (
+        f"{two_pinned.rate / pinned.rate:.2f} × one process on one core; broker, store and this program share {cores}"
+    )
     figure.rows.append(
         Row.of("two processes, a core each, exactly once", two_pinned.rates, "readings/s", must="1.6 × one", note=gain)
     )
