@@ -214,7 +214,8 @@ def partition_counts(client: Mapping[str, Any]) -> dict[str, int]:
         raise TidecastError(
             f"No Kafka broker answered at {client.get('bootstrap.servers')} within {BROKER_TIMEOUT_S:.0f} s "
             f"({error.args[0].str()}). Start one (tidecast services up), or name the right address: "
-            "--bootstrap, or kafka.bootstrap_servers in the file of --config."
+            "--bootstrap, or kafka.bootstrap_servers in the file of --config. A broker with TLS or SASL wants its "
+            "security.protocol in [kafka.client] of that file."
         ) from error
     return {name: len(each.partitions) for name, each in topics.items()}
 

@@ -163,5 +163,5 @@ def test_a_missing_topic_is_one_clear_sentence(kafka_bootstrap, topic_prefix, tm
 
 def test_a_wrong_address_is_one_clear_sentence(monkeypatch):
     monkeypatch.setattr("stream_app.kafka.producing.BROKER_TIMEOUT_S", 0.5)
-    with pytest.raises(TidecastError, match=r"No Kafka broker answered at 127\.0\.0\.1:1 within"):
+    with pytest.raises(TidecastError, match=r"No Kafka broker answered at 127\.0\.0\.1:1 within .* security\.protocol in \[kafka\.client\]"):
         topic_partitions("any", {"bootstrap.servers": "127.0.0.1:1"})
