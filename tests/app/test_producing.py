@@ -163,5 +163,6 @@ def test_a_missing_topic_is_one_clear_sentence(kafka_bootstrap, topic_prefix, tm
 
 def test_a_wrong_address_is_one_clear_sentence(monkeypatch):
     monkeypatch.setattr("stream_app.kafka.producing.BROKER_TIMEOUT_S", 0.5)
-    with pytest.raises(TidecastError, match=r"No Kafka broker answered at 127\.0\.0\.1:1 within .* security\.protocol in \[kafka\.client\]"):
+    said = r"No Kafka broker answered at 127\.0\.0\.1:1 within .* security\.protocol in \[kafka\.client\]"
+    with pytest.raises(TidecastError, match=said):
         topic_partitions("any", {"bootstrap.servers": "127.0.0.1:1"})
