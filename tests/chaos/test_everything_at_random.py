@@ -68,9 +68,9 @@ class Trouble:
     def sleep(self) -> None:
         worker = self.one()
         self.slept.append(worker)
-        os.kill(worker.process.pid, signal.SIGSTOP)
+        worker.process.send_signal(signal.SIGSTOP)  # one that was told to stop may have ended just now
         time.sleep(float(self.rng.uniform(1, 12)))
-        os.kill(worker.process.pid, signal.SIGCONT)
+        worker.process.send_signal(signal.SIGCONT)
 
     def kill_at_a_step(self) -> None:
         self.number += 1
