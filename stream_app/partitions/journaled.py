@@ -59,6 +59,11 @@ class Journaled:
                 journaled.pending.append(decision)
         return journaled
 
+    @property
+    def contained(self) -> int:
+        """How many of them the state has seen: a checkpoint says so. Not those that a replay has still to come to."""
+        return self.pending[0].number - 1 if self.pending else self.count
+
     def due(self, next_offset: int) -> list[Decision]:
         """Those that take effect before the reading with this offset; they are pending no more."""
         due = []

@@ -49,7 +49,7 @@ class Owned:
     @property
     def version(self) -> tuple[int, int]:
         """Changes whenever the state does."""
-        return self.state.next_offset, self.journaled.count
+        return self.state.next_offset, self.journaled.contained
 
     @property
     def has_changed(self) -> bool:

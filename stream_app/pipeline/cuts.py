@@ -105,7 +105,7 @@ class Cuts:
                 owned.token,
                 owned.state,
                 model_version=owned.state.model_version,
-                journal_position=owned.journaled.count,
+                journal_position=owned.journaled.contained,
             )
         except OwnershipLost:
             return None

@@ -59,6 +59,19 @@ def test_decisions_that_the_state_contains_are_not_taken_again_but_numbers_go_on
     assert journaled.decide(9, "idle_close").number == 3
 
 
+def test_a_state_contains_no_decision_that_its_replay_has_still_to_come_to() -> None:
+    decisions = [Decision(1, 3, "idle_close"), Decision(2, 4, "clock", {"rejected": []}), Decision(3, 5, "model")]
+    journaled = Journaled.after(decisions, contained=0)
+    seen = [journaled.contained]
+    for offset in (3, 4, 5):
+        journaled.due(offset)
+        seen.append(journaled.contained)
+    assert seen == [0, 2, 2, 3]
+    for contained in seen:
+        left = [each.number for each in Journaled.after(decisions, contained).pending]
+        assert left == [number for number in (1, 3) if number > contained]
+
+
 def test_a_partition_is_live_only_when_all_was_published_and_every_decision_taken() -> None:
     assert not owned(next_offset=4, emit_from=5).is_live
     assert owned(next_offset=5, emit_from=5).is_live

@@ -18,6 +18,7 @@ from stream_app.settings import Settings
 from tests.app.running_worker import World, readings, wait_until
 from tests.app.saved_states import saved_state
 from tests.chaos.faulty_worker import start
+from tests.chaos.killing_worker import command
 
 SERIES = 3
 pytestmark = pytest.mark.timeout(300)
@@ -200,3 +201,33 @@ def test_a_swap_under_way_when_the_worker_dies_is_found_again(world: World, rng:
     assert len(once(world)) == 60 * SERIES
     assert again.stop() == 0
     assert saved_state(world, config, 0).model_version == "second"
+
+
+def test_a_checkpoint_in_a_replay_claims_no_decision_that_is_still_to_come(
+    world: World, rng: np.random.Generator
+) -> None:
+    """Killed between the two, whoever comes next must follow it: not go on without the model, and decide anew."""
+    data = values(rng, 260)
+    config = world.deployment("a", instance="one", checkpoint_interval="1h")
+    first = world.start(config)
+    world.send(readings(data[:200]))
+    world.wait_for_forecasts("a", 200 * SERIES)
+    promote(world, config, "first")
+    first.wait_for("model swapped")
+    world.send(readings(data[200:230], first=200))
+    world.wait_for_forecasts("a", 230 * SERIES)
+    first.kill()
+    config = world.deployment("a", instance="one", checkpoint_interval="10ms")
+    doomed = world.start(config, command(at="flipped"))
+    assert doomed.process.wait(60) == -9, doomed.log_path.read_text()
+    assert saved_state(world, config, 0).next_offset < 200 * SERIES, (
+        "no checkpoint before the decision: nothing was tried"
+    )
+    last = world.start(config)
+    world.send(readings(data[230:], first=230))
+    world.wait_for_forecasts("a", 260 * SERIES)
+    assert len(once(world)) == 260 * SERIES
+    decided = [json.loads(message.value())["decision"]["kind"] for message in world.published("a", "journal")]
+    assert decided == ["model"]
+    assert last.stop() == 0
+    assert saved_state(world, config, 0).model_version == "first"
