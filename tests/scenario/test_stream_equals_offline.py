@@ -82,7 +82,7 @@ class Log:
 
     def send(self, world: World, first: float, end: float) -> None:
         """A share of each partition; returns once the broker has it."""
-        producer = Producer({"bootstrap.servers": world.bootstrap, "linger.ms": 1})
+        producer = Producer({"bootstrap.servers": world.bootstrap, "linger.ms": 1, "enable.idempotence": True})
         for partition, readings in enumerate(self.partitions):
             for i in range(*(int(len(readings) * share) for share in (first, end))):
                 body = {
