@@ -122,7 +122,8 @@ class World:
         return worker
 
     def send(self, records: Iterable[tuple[str | None, bytes | str | None]]) -> int:
-        producer = Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "linger.ms": 1})
+        own = {"partitioner": "murmur2_random", "linger.ms": 1, "enable.idempotence": True}  # in the order that is given
+        producer = Producer({"bootstrap.servers": self.bootstrap, **own})
         count = 0
         for key, value in records:
             producer.produce(self.topic, value, key)
