@@ -122,7 +122,7 @@ class World:
         return worker
 
     def send(self, records: Iterable[tuple[str | None, bytes | str | None]]) -> int:
-        own = {"partitioner": "murmur2_random", "linger.ms": 1, "enable.idempotence": True}  # in the order that is given
+        own = {"partitioner": "murmur2_random", "linger.ms": 1, "enable.idempotence": True}  # it keeps the order
         producer = Producer({"bootstrap.servers": self.bootstrap, **own})
         count = 0
         for key, value in records:
