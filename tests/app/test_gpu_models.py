@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from model_core import predictor
 from model_core.bundle import Bundle
 from model_core.export_vectors import WorkerPath
 from model_core.ladder import Rung
 from model_core.spec import StreamSpec
-from model_core.torch_library import TorchLibrary
 from tests.app.test_model_export import SENSORS, SPEC, bundle_with_tables, demand_bundle, network_bundle
-from tests.core.devices import TORCH_DEVICES
+from tests.core.devices import TORCH_DEVICES, give_torch
 
 RELATIVE = 1e-5
 MODELS = {
@@ -22,11 +20,7 @@ MODELS = {
 
 @pytest.fixture(params=TORCH_DEVICES)
 def on_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks for CUDA is given torch, there or on the CPU."""
-    found = predictor.library_of
-    monkeypatch.setattr(
-        predictor, "library_of", lambda name: TorchLibrary(request.param) if name == "cuda" else found(name)
-    )
+    give_torch(monkeypatch, request.param)
 
 
 @pytest.mark.usefixtures("on_torch")

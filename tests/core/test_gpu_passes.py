@@ -5,11 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model_core import predictor
 from model_core.gpu_passes import ORIGINS_MAX, SIZES
 from model_core.predictor import Predictor
-from model_core.torch_library import TorchLibrary
-from tests.core.devices import TORCH_DEVICES
+from tests.core.devices import TORCH_DEVICES, give_torch
 from tests.core.test_predictor import make_batch, make_bundle, make_spec
 
 SPEC = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE")
@@ -18,11 +16,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-3}
 
 @pytest.fixture(params=TORCH_DEVICES)
 def on_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A predictor that is asked for CUDA is given torch, there or on the CPU."""
-    found = predictor.library_of
-    monkeypatch.setattr(
-        predictor, "library_of", lambda name: TorchLibrary(request.param) if name == "cuda" else found(name)
-    )
+    give_torch(monkeypatch, request.param)
 
 
 @pytest.mark.usefixtures("on_torch")
