@@ -6,6 +6,7 @@ Most of a published forecast is not its model (settling, text, the transaction),
 
 from __future__ import annotations
 
+import statistics
 from typing import Literal
 
 import torch
@@ -36,7 +37,7 @@ def measure_gpu(stage: Stage, asked: Asked, figure: Figure) -> None:
         assert there.value, "a round was measured"
         for name, row in (("the CPU", here), (torch.cuda.get_device_name(0), there)):
             device = "cpu" if row is here else "cuda"
-            spent = sorted(each.profile["forecast"] for each in found[model, device])[len(found[model, device]) // 2]
+            spent = statistics.median(each.profile["forecast"] for each in found[model, device])
             times = "" if row is here else f"{there.value / here.value:.2f} × the CPU; "
             note = f"{times}windows to uncalibrated answers take {spent:.1f} µs a forecast"
             what = f"forecasts published, 512 → 24 × 9, {words}, exactly once, on {name}"

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_core.arrays import AnyArray
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.errors import DeviceFailed, ModelFailed
@@ -163,7 +162,8 @@ class _Pass:
     def answers(self, batch: WindowBatch) -> Answers:
         self._inputs.put(batch, self._model.season, self._calendar)
         outputs = self._replayed() if self._library.records else self._computed()
-        locations, suspicious, own = (None if each is None else _back(each, len(batch)) for each in outputs)
+        rows, numpy = len(batch), self._library.numpy
+        locations, suspicious, own = (None if each is None else numpy(each[:rows]) for each in outputs)
         assert locations is not None
         assert suspicious is not None
         return Answers(locations, suspicious, own)
@@ -200,11 +200,6 @@ class _Pass:
 def _recording_stream() -> torch.cuda.Stream:
     """One for all: cuBLAS keeps tens of megabytes for each stream that it has seen."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
-
-
-def _back(tensor: Tensor, rows: int) -> AnyArray:
-    array: AnyArray = tensor[:rows].cpu().numpy()
-    return array
 
 
 def _sentence(error: Exception) -> str:

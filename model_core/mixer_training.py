@@ -44,7 +44,7 @@ def _rows(windows: TrainingWindows, ridge: Ridge, season: int, span: tuple[int, 
         index = np.flatnonzero(usable & np.isfinite(targets).any(axis=1))
         if not len(index):
             continue
-        prepared = prepare(batch.rows(index), calendar, CPU)
+        prepared = prepare(batch.rows(index), calendar)
         answer = ridge(prepared.inputs)
         varied = ~prepared.constant
         scale = prepared.scale

@@ -113,8 +113,8 @@ class CpuPasses:
 
     def _prepared(self, batch: WindowBatch, kept: list[Prepared] | None, number: int) -> Prepared:
         if kept is None:
-            return prepare(batch, self._calendar, CPU)
+            return prepare(batch, self._calendar)
         if number < len(kept):
             return with_dates(kept[number], batch, self._calendar)
-        kept.append(prepare(batch, self._calendar, CPU))
+        kept.append(prepare(batch, self._calendar))
         return kept[-1]

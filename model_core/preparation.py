@@ -8,7 +8,6 @@ torch (preparation_torch.py).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,23 +15,16 @@ from model_core.arrays import FloatArray, IntArray
 from model_core.batches import WindowBatch
 from model_core.compiled import ARRAY, INT, Kernel, address
 from model_core.grid import Calendar
-from model_core.libraries import CPU, Library
+from model_core.libraries import CPU
 from model_core.model_inputs import ModelInputs, Prepared
-from model_core.preparation_torch import prepare_on
-
-if TYPE_CHECKING:
-    from model_core.torch_library import TorchLibrary
 
 _targets = Kernel("prepare_targets", [INT, INT, *[ARRAY] * 11])
 _covariates = Kernel("prepare_covariates", [INT, INT, INT, INT, ARRAY, ARRAY, ARRAY, ARRAY])
 
 
-def prepare(batch: WindowBatch, calendar: Calendar, library: Library) -> Prepared:
-    """Windows with at least one observed cell each → inputs on the device."""
+def prepare(batch: WindowBatch, calendar: Calendar) -> Prepared:
+    """Windows with at least one observed cell each → inputs on the CPU."""
     dates, row = dates_of(batch, calendar)
-    if library is not CPU:
-        arrays = batch.windows, batch.known, batch.center, batch.scale, batch.fill, dates, row
-        return prepare_on(cast("TorchLibrary", library), *map(library.array, arrays))
     batch = batch.contiguous()
     rows, length, width = batch.windows.shape
     target, roughness = np.empty((rows, length), np.float32), np.empty(rows, np.float32)

@@ -8,7 +8,6 @@ import numpy as np
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.calendar_features import calendar_features, calendar_of
 from model_core.dataset import TrainingWindows, origin_chunks
-from model_core.libraries import CPU
 from model_core.models.ridge import target_features, window_features
 from model_core.models.ridge_fit import PRIORS, Design, Sums, design
 from model_core.past import Past
@@ -174,7 +173,7 @@ class RidgeTraining:
         index = np.flatnonzero(usable)
         if not len(index):
             return None
-        prepared = prepare(batch.rows(index), self._calendar, CPU)
+        prepared = prepare(batch.rows(index), self._calendar)
         varied = ~prepared.constant
         center, scale = prepared.center[varied], prepared.scale[varied]
         index = index[varied]

@@ -75,6 +75,6 @@ def _error(data: Ett, rows: FloatArray, now: int, half_life: int | None) -> floa
 def _squared(windows: TrainingWindows, model: Ridge, first: int, last: int) -> float:
     series = np.tile(np.arange(len(windows)), last - first)
     origins = np.repeat(np.arange(first, last), len(windows))
-    prepared = prepare(windows.batch(series, origins, 1), calendar_of(windows.spec.grid, (), None), CPU)
+    prepared = prepare(windows.batch(series, origins, 1), calendar_of(windows.spec.grid, (), None))
     answer = model(prepared.inputs) * prepared.scale[:, None] + prepared.center[:, None]
     return float(np.nanmean((windows.targets(series, origins) - answer) ** 2))

@@ -13,7 +13,7 @@ from model_core.model_inputs import ModelInputs, Prepared
 from model_core.models.ridge import Ridge, window_width
 from model_core.preparation import prepare
 from model_core.torch_library import TorchLibrary
-from tests.core.devices import TORCH_DEVICES
+from tests.core.devices import TORCH_DEVICES, prepared_on
 from tests.core.test_predictor import LENGTH, make_batch, make_spec
 
 SPEC = make_spec(holidays="DE")
@@ -36,7 +36,7 @@ def prepared(
     batch.windows[-6:-4, LENGTH // 2 :, 0] = np.nan
     batch.center[...] = rng.normal(400, 50, batch.center.shape)
     batch.scale[...] = rng.choice([0.0, 1.0, 250.0], batch.scale.shape)
-    return prepare(batch, CALENDAR, CPU), prepare(batch, CALENDAR, library or CPU)
+    return prepare(batch, CALENDAR), prepared_on(library or CPU, batch, CALENDAR)
 
 
 SHAPES = [{}, {"holes": 0.2}, {"covariates": 2, "known": 1, "holes": 0.1}, {"covariates": 1, "known": 1}]
@@ -83,9 +83,9 @@ def test_weights_of_another_shape_are_refused(rng: np.random.Generator) -> None:
 def test_a_row_is_prepared_alike_in_any_company(rng: np.random.Generator, shape) -> None:
     batch = make_batch(rng, 60, **shape)
     batch.windows[:, :, 0] *= 10.0 ** rng.integers(-20, 20, 60)[:, None]
-    together = prepare(batch, CALENDAR, CPU)
+    together = prepare(batch, CALENDAR)
     for row in range(60):
-        alone = prepare(batch.rows(slice(row, row + 1)), CALENDAR, CPU)
+        alone = prepare(batch.rows(slice(row, row + 1)), CALENDAR)
         for name in ("target", "roughness", "covariates", "known"):
             assert getattr(alone.inputs, name)[0].tobytes() == getattr(together.inputs, name)[row].tobytes()
         for name in ("center", "scale", "suspicious"):
@@ -97,7 +97,7 @@ def test_roughness_is_the_logarithm_that_it_is_said_to_be(rng: np.random.Generat
     smooth = np.sin(np.arange(LENGTH) * rng.uniform(0.01, 3, 500)[:, None]) + 0.01 * rng.normal(size=(500, LENGTH))
     batch = make_batch(rng, 500)
     batch.windows[:, :, 0] = smooth
-    inputs = prepare(batch, CALENDAR, CPU).inputs
+    inputs = prepare(batch, CALENDAR).inputs
     for target, found in zip(inputs.target, inputs.roughness.tolist(), strict=True):
         ratio = sum((float(b) - float(a)) ** 2 for a, b in pairwise(target)) / (LENGTH - 1)
         expected = (min(max(0.5 * math.log(ratio + 1e-12), -4.0), 1.0) + 1.5) / 1.5

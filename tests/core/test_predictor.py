@@ -18,7 +18,7 @@ from model_core.predictor import Predictor
 from model_core.preparation import prepare
 from model_core.spec import StreamSpec
 from model_core.torch_library import TorchLibrary
-from tests.core.devices import TORCH_DEVICES
+from tests.core.devices import TORCH_DEVICES, prepared_on
 
 LENGTH, HORIZON, SEASON = 40, 5, 12
 
@@ -191,7 +191,7 @@ def test_holes_are_filled_as_a_plain_loop_would(rng):
     batch.windows[0, :3, 0] = np.nan
     batch.windows[1, -3:, 0] = np.nan
     calendar = calendar_of(spec.grid, calendar_features(spec), None)
-    prepared = prepare(batch, calendar, CPU)
+    prepared = prepare(batch, calendar)
     found = prepared.inputs.target.astype(float) * prepared.scale[:, None] + prepared.center[:, None]
     for row in range(len(batch)):
         cells = batch.windows[row, :, 0].astype(float)
@@ -301,7 +301,7 @@ def test_torch_says_what_numpy_says(rng, holes, device):
     calendar = calendar_of(spec.grid, bundle.manifest.calendar, "DE")
     found = {}
     for library in (CPU, TorchLibrary(device)):
-        prepared = prepare(batch, calendar, library)
+        prepared = prepared_on(library, batch, calendar)
         answers = build_model("ridge", bundle.tensors, library)(prepared.inputs)
         inputs = (prepared.inputs.target, prepared.inputs.roughness, answers, prepared.suspicious, prepared.constant)
         found[type(library)] = [library.numpy(each) for each in inputs]
