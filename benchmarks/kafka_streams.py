@@ -22,7 +22,7 @@ from benchmarks.workload import Workload, create_topics, delete_topics
 from stream_app.demo.processes import LOG_TAIL_LINES
 from stream_app.local_services import tied_launch
 
-KAFKA_STREAMS = "4.1.1"
+KAFKA_STREAMS = "4.3.1"
 COMPILER = "org.eclipse.jdt:ecj:3.40.0"
 COMPILER_CLASS = "org.eclipse.jdt.internal.compiler.batch.Main"
 JAVA_RELEASE = "17"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stream_app.errors import TidecastError
 
-KAFKA_VERSION = "4.1.2"
+KAFKA_VERSION = "4.3.1"
 KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 # Kafka logs through slf4j, and its own dependencies name no place where that should go: this sends it to their log4j.
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl")
