@@ -10,19 +10,19 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
-# Neither compiles a package of another index nor one of another hash: the lock alone decides what is installed.
+# The lock alone decides what is installed: exact versions with their hashes, and no address of an index.
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
 ARGS ?=
 
-# Tests and benchmarks start hundreds of processes: each would spend a second on compiling the same packages again.
+# Tests and benchmarks start hundreds of processes: without .pyc files each would spend a second on compiling packages.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
-help: ## this text
+help: ## list the targets
 	@echo "tidecast: make TARGET"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 $(BIN)/uv: requirements-dev.lock
 	@if [ -z "$(PYTHON)" ]; then \
@@ -50,19 +50,19 @@ setup: $(VENV)/.installed ## install everything into .venv, and stop there
 	@echo "· ready: $(BIN)/tidecast --help"
 
 .PHONY: demo
-demo: setup ## the whole story on real data (make demo ARGS="--once --json")
+demo: setup ## play the whole story on real data (make demo ARGS="--once --json")
 	@$(BIN)/tidecast demo $(ARGS)
 
 .PHONY: lint
-lint: setup ## ruff and mypy
+lint: setup ## run ruff and mypy
 	@echo "· ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "· mypy" && $(BIN)/mypy
 
-# A test uses one core: two processes, of folders that take about as long as each other. What they say comes when they end.
+# Two processes, because a test uses one core; their folders take about the same time. Each prints when it ends.
 WITHOUT_SERVICES := $(BIN)/python -m pytest -m "not services and not soak"
 
 .PHONY: check
-check: lint ## lint, types and the tests that need no broker, under 3 minutes
+check: lint ## run lint, types and the tests that need no broker, under 3 minutes
 ifeq ($(strip $(ARGS)),)
 	@echo "· the tests that need no broker, in two processes"
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target tests-of-core other-tests
@@ -77,11 +77,11 @@ other-tests:
 	@$(WITHOUT_SERVICES) $(filter-out tests/core/ tests/tidy/ tests/golden/ tests/__pycache__/,$(wildcard tests/*/))
 
 .PHONY: test
-test: lint ## everything: lint, types, all tests on a real Kafka and a real Valkey
+test: lint ## run lint, types and all tests, on a real Kafka and a real Valkey
 	@$(BIN)/python -m pytest -m "not soak" --durations=25 $(ARGS)
 
 .PHONY: soak
-soak: setup ## the tests that run for minutes
+soak: setup ## run the tests that take minutes to hours
 	@$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
 .PHONY: bench
@@ -89,29 +89,29 @@ bench: setup ## measure everything into docs/BENCHMARKS.md, 25 minutes (make ben
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: prove-deploy
-prove-deploy: setup ## what deploy/ holds against the real programs, into docs/proofs/deploy; needs Linux, Go and apt-get
+prove-deploy: setup ## try what is in deploy/ on the real programs, into docs/proofs/deploy; needs Linux, Go and apt-get
 	@$(BIN)/python -m deploy.prove $(ARGS)
 
 .PHONY: format
-format: setup ## let ruff rewrite the layout
+format: setup ## let ruff format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 .PHONY: lock
-lock: $(BIN)/uv ## resolve requirements*.lock anew (LOCK_ARGS="--upgrade" for newer versions)
+lock: $(BIN)/uv ## resolve requirements*.lock again (LOCK_ARGS="--upgrade" for newer versions)
 	@$(LOCK) $(LOCK_ARGS) --output-file requirements.lock
 	@$(LOCK) $(LOCK_ARGS) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	@! grep -nE '://|^--(index|find|extra)' requirements*.lock || { echo "an address got into a lock file" >&2; exit 1; }
 	@echo "· locked"
 
 .PHONY: sbom
-sbom: setup ## what is installed in production, with hashes, as CycloneDX: dist/tidecast.cdx.json
+sbom: setup ## write what is installed in production, with hashes, as CycloneDX: dist/tidecast.cdx.json
 	@mkdir -p dist
 	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON \
 		-o dist/tidecast.cdx.json
 	@echo "· dist/tidecast.cdx.json"
 
 .PHONY: kafka-jars
-kafka-jars: setup ## resolve Kafka's jars anew and write their sha256 sums (after changing KAFKA_VERSION)
+kafka-jars: setup ## resolve Kafka's jars again and write their sha256 sums (after changing KAFKA_VERSION)
 	@$(BIN)/python -c "from stream_app.local_services.kafka_jars import write_sums; write_sums()"
 
 .PHONY: clean
