@@ -12,13 +12,17 @@ import typer
 
 from stream_app.cli.options import (
     DEFAULT_FILE,
+    AsJson,
     Config,
     FileOfReadings,
     Layout,
     Page,
+    Stream,
+    time_ms,
     with_layout,
 )
-from stream_app.cli.train import progress_bar, require_torch, time_ms
+from stream_app.cli.progress import progress_of_one
+from stream_app.cli.train import require_torch
 
 HORIZON_WIDTH = 9  # a column of losses, with the gap beside it
 OTHER_COLUMNS = 54  # a version's name, and the three columns that are always there
@@ -27,20 +31,21 @@ OTHER_COLUMNS = 54  # a version's name, and the three columns that are always th
 @with_layout
 def backtest(
     config: Config = DEFAULT_FILE,
-    stream: Annotated[str | None, typer.Option(help="The stream; needless when there is only one.")] = None,
+    stream: Stream = None,
     file: FileOfReadings = None,
     layout: Layout = Layout(),
     start: Annotated[
-        str | None, typer.Option("--from", help="Judge origins from this time on; default the middle of the log.")
+        str | None, typer.Option("--from", help="Judge forecasts from this time on; default: the middle of the log.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A version beside champion, candidate and previous; may be repeated.")
+        list[str] | None,
+        typer.Option(help="A version to compare as well, beside champion, candidate and previous; may be repeated."),
     ] = None,
     html: Page = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Play a log as a worker would, with every model in turn: one trained on what had arrived before, those of the
-    registry, and the naive forecasts."""
+    """Replay a log as a worker would have served it, with each model in turn: one trained on the part before, those of
+    the registry, and the naive forecasts."""
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
@@ -50,15 +55,14 @@ def backtest(
     from stream_app.pages.backtest_page import backtest_page
     from stream_app.training import backtest_job
 
-    with progress_bar() as bar:
-        task = bar.add_task("reading", total=1.0)
+    with progress_of_one("reading") as tell:
         report = backtest_job.run(
             settings,
             name,
             file=layout.of(file) if file else None,
             start_ms=start_ms,
             versions=model or (),
-            on_progress=lambda what, share: bar.update(task, description=what, completed=share),
+            on_progress=tell,
         )
     if html is not None:
         html.write_text(backtest_page(report), encoding="utf-8")

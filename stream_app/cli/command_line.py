@@ -40,28 +40,28 @@ class Command:
 
 # To add a command: one line here, one file beside this one. The order is that of `tidecast --help`.
 COMMANDS = {
-    "worker": Command("stream_app.cli.worker:worker", "Turn readings into forecasts until told to stop."),
-    "services": Command("stream_app.cli.services:app", "A real Kafka and Valkey on this machine: up, down, status."),
-    "demo": Command("stream_app.cli.demo:demo", "The whole story on real data, in about two minutes."),
-    "produce": Command("stream_app.cli.produce:produce", "A file of readings into an input topic."),
-    "watch": Command("stream_app.cli.watch:watch", "Forecasts and their quality, live in the terminal."),
-    "api": Command("stream_app.cli.api:api", "The live page, and forecasts over HTTP, read-only."),
+    "worker": Command("stream_app.cli.worker:worker", "Turn readings into forecasts, until told to stop."),
+    "services": Command("stream_app.cli.services:app", "Run a real Kafka and Valkey here: up, down, status."),
+    "demo": Command("stream_app.cli.demo:demo", "Play the whole story on real data, in about two minutes."),
+    "produce": Command("stream_app.cli.produce:produce", "Send a file of readings to an input topic."),
+    "watch": Command("stream_app.cli.watch:watch", "Show forecasts and their quality, live in the terminal."),
+    "api": Command("stream_app.cli.api:api", "Serve the live page, and forecasts over HTTP, read-only."),
     "train": Command("stream_app.cli.train:train", "Learn a model from history; it takes charge if it is better."),
-    "backtest": Command("stream_app.cli.backtest:backtest", "All models side by side on a log, as they would serve."),
-    "models": Command("stream_app.cli.models:app", "Models of a stream: list, show, report, promote, export …"),
-    "config": Command("stream_app.cli.config:app", "Check a configuration, or show what is in force."),
-    "doctor": Command("stream_app.cli.doctor:doctor", "Look at a whole set-up, and say what to do about it."),
-    "topics": Command("stream_app.cli.topics:app", "Create or check the topics of a stream."),
+    "backtest": Command("stream_app.cli.backtest:backtest", "Compare all models on a log, as they would serve."),
+    "models": Command("stream_app.cli.models:app", "Manage the models of a stream: list, report, promote, …"),
+    "config": Command("stream_app.cli.config:app", "Check a configuration, or show every setting in force."),
+    "doctor": Command("stream_app.cli.doctor:doctor", "Examine a running set-up, and say what to mend and how."),
+    "topics": Command("stream_app.cli.topics:app", "Create or check the topics of all streams."),
     "reset": Command("stream_app.cli.reset:reset", "Move a stopped deployment to another place in its input."),
-    "dead-letters": Command("stream_app.cli.dead_letters:app", "Unusable input: list, show, requeue, accept."),
+    "dead-letters": Command("stream_app.cli.dead_letters:app", "Handle unusable input: list, show, requeue, accept."),
     "series": Command("stream_app.cli.series:app", "Delete series from the state."),
-    "speed": Command("stream_app.cli.speed:speed", "What a forecast costs, by device, horizon, batch and format."),
-    "schema": Command("stream_app.cli.schema:schema", "JSON Schemas of the published messages."),
+    "speed": Command("stream_app.cli.speed:speed", "Measure what a forecast costs, by device, horizon, batch, …"),
+    "schema": Command("stream_app.cli.schema:schema", "Print the JSON Schemas of the published messages."),
 }
 
 
 class _Commands(TyperGroup):
-    """Ctrl-C ends a command that says nothing of its own about it: a word, no traceback, 128 + SIGINT."""
+    """Ctrl-C ends a command that does not handle it itself with a word, no traceback, and exit code 128 + SIGINT."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -127,7 +127,7 @@ def run(arguments: Sequence[str] | None) -> None:
 
 
 def _of_a_server(error: Exception) -> str | None:
-    """What a client of Kafka or Redis could not do, where no part of ours had a better sentence for it."""
+    """The sentence for an error of a Kafka or Redis client that none of our own code has explained."""
     for package, name, settings in (
         ("confluent_kafka", "KafkaException", "[kafka]"),
         ("redis", "RedisError", "[redis]"),
@@ -139,14 +139,14 @@ def _of_a_server(error: Exception) -> str | None:
 
 
 def _of_a_file(error: Exception) -> str | None:
-    """What the system refused, where no part of ours had a better sentence for it: no such folder, no right."""
+    """The sentence for an error of the file system that none of our own code has explained."""
     if not isinstance(error, OSError) or error.filename is None:
         return None
     return f"{error.filename}: {error.strerror}. `tidecast --debug …` shows what was being done."
 
 
 def _show_failure(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
-    """A traceback as Python writes it, but what a library quotes of the settings."""
+    """A traceback as Python writes it, without the secrets that a library may quote in it."""
     if not issubclass(kind, SystemExit):  # of a thread
         _tell("".join(traceback.format_exception(kind, error, at)))
 

@@ -1,4 +1,4 @@
-"""`tidecast config check | show`."""
+"""`tidecast config check | show | size`: what a configuration says, and how much memory it takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import DEFAULT_FILE, AsJson, Config
 from stream_app.cli.tables import show_table
 
 if TYPE_CHECKING:
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 File = Annotated[Path | None, typer.Argument(help="The configuration file; the same as --config.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
 WIDE = 120  # columns from which the settings are a table, not a list
 
 
 @app.command()
 def check(file: File = None, config: Config = DEFAULT_FILE) -> None:
-    """Say what is wrong with a configuration, a sentence a problem; exit code 2 when something is."""
+    """Say what is wrong with a configuration, one sentence for each problem; exit code 2 if there is any."""
     from stream_app.schema_registry.client import schemas_of
     from stream_app.settings import Settings
     from stream_app.wire import decoder
@@ -46,9 +45,9 @@ def show(
     file: File = None,
     config: Config = DEFAULT_FILE,
     as_json: AsJson = False,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what differs from its default.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their defaults.")] = False,
 ) -> None:
-    """Every setting in force: its value, what it means, and what changing it means. Secrets are not shown."""
+    """List every setting in force: its value, what it means, and what changing it means. Secrets are not shown."""
     from stream_app.settings import Settings
     from stream_app.settings.table import rows
 
@@ -71,7 +70,7 @@ def size(
     series: Annotated[int, typer.Option(min=1, help="How many series a stream has.")] = 100_000,
     as_json: AsJson = False,
 ) -> None:
-    """Memory of a stream's state, by part, in the workers together and in Redis."""
+    """How much memory the state of each stream takes, by part, in all workers together and in Redis."""
     from stream_app.checkpoints import sizing
     from stream_app.settings import Settings
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.cli.options import DEFAULT_FILE, Config, writable
+from stream_app.cli.options import DEFAULT_FILE, AsJson, Config, Stream, time_ms, writable
+from stream_app.cli.progress import progress_bar
 from stream_app.cli.tables import show_table
 from stream_app.errors import TidecastError
 
@@ -30,13 +31,12 @@ SHOWN_BYTES = 4_096
 COUNTED_MAX = 10_000  # lines of counts
 
 app = typer.Typer(no_args_is_help=True)
-Stream = Annotated[str | None, typer.Option(help="Which stream of the configuration.")]
-Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; may be given more than once.")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; may be repeated.")]
 Partitions = Annotated[
-    list[int] | None, typer.Option("--partition", help="Only from this partition of the input; more than once.")
+    list[int] | None, typer.Option("--partition", help="Only from this partition of the input; may be repeated.")
 ]
 Key = Annotated[str | None, typer.Option(help="Only messages with this key.")]
-Since = Annotated[str | None, typer.Option(help="Only messages of this time and later (2026-03-01T10:00:00Z).")]
+Since = Annotated[str | None, typer.Option(help="Only messages from this time on, e.g. 2026-03-01T10:00:00Z.")]
 Until = Annotated[str | None, typer.Option(help="Only messages before this time.")]
 
 
@@ -55,9 +55,9 @@ def list_(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(min=0, help="How many of the newest to list.")] = LISTED,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """How many there are, by reason and partition of the input, and the newest of them."""
+    """Count the dead letters by reason and input partition, and list the newest."""
     chosen = _chosen(reason, partition, [], key, since, until)
     counts: Counter[tuple[str, int]] = Counter()
     back: Counter[tuple[str, int]] = Counter()
@@ -92,10 +92,10 @@ def show(
     stream: Stream = None,
     bytes_max: Annotated[int, typer.Option("--bytes", min=1, help="How much of the value to print.")] = SHOWN_BYTES,
     save: Annotated[
-        Path | None, typer.Option(callback=writable, help="Write the value, byte by byte, into this file.")
+        Path | None, typer.Option(callback=writable, help="Write the value, unchanged, to this file.")
     ] = None,
 ) -> None:
-    """One dead letter: why, where it was, its key, headers and value. Nothing in it reaches the terminal raw."""
+    """Show one dead letter: reason, place, key, headers and value, with control characters escaped."""
     from stream_app.dead_letters.log import Place
     from stream_app.dead_letters.printable import printable
     from stream_app.wire.timestamps import rfc3339
@@ -144,16 +144,17 @@ def requeue(
     since: Since = None,
     until: Until = None,
     all_: Annotated[bool, typer.Option("--all", help="All dead letters of the stream.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Also those that went back before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were requeued before.")] = False,
     whole_packs: Annotated[
-        bool, typer.Option("--whole-packs", help="Also messages of which some readings were used: these count twice.")
+        bool,
+        typer.Option("--whole-packs", help="Also messages of which some readings were used; those then count twice."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go back.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be requeued.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Send messages back to their input topic as they were: same key, value, timestamp, headers and partition.
+    """Send dead letters back to their input topic unchanged: same key, value, timestamp, headers and partition.
 
-    None goes back twice, however often this is run or cut off. Mend what made them fail first.
+    None is sent twice, however often this is run or interrupted. First mend what made them fail.
     """
     from stream_app.dead_letters.log import Chosen, Place
     from stream_app.dead_letters.requeueing import Requeue, Rules, skipped_sentences
@@ -188,11 +189,11 @@ def requeue(
 def accept(
     config: Config = DEFAULT_FILE,
     stream: Stream = None,
-    partition: Annotated[list[int] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
 ) -> None:
-    """Read on in partitions that are held because too much of their input could not be used.
+    """Go on reading partitions that are held because too much of their input could not be used.
 
-    Mend the producer first: counting begins anew, and the next flood holds the partition again.
+    First mend the producer: counting starts again, and more unusable input holds the partition again.
     """
     from stream_app.dead_letters.accepting import accept_held
     from stream_app.kafka.admin import Admin
@@ -237,7 +238,6 @@ def _chosen(
     since: str | None,
     until: str | None,
 ) -> Chosen:
-    from stream_app.cli.train import time_ms
     from stream_app.dead_letters.log import Chosen
     from stream_app.wire.decoded import REASONS
 
@@ -256,8 +256,6 @@ def _chosen(
 
 @contextmanager
 def _progress(what: str) -> Iterator[Progress]:
-    from stream_app.cli.train import progress_bar
-
     with progress_bar() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from stream_app.cli.interrupts import INTERRUPTED
-from stream_app.cli.options import Layout, with_layout
+from stream_app.cli.options import AsJson, Layout, with_layout
 from stream_app.kafka.producing import parse_rate
 
 if TYPE_CHECKING:
@@ -25,16 +25,20 @@ STAY_LOOK_S = 0.2
 
 @with_layout
 def demo(
-    data: Annotated[Path | None, typer.Option(help="Your own file: CSV (also .gz) or Parquet, wide or long.")] = None,
-    freq: Annotated[str | None, typer.Option(help="Its grid step, such as 1h.")] = None,
-    layout: Layout = Layout(),
-    once: Annotated[bool, typer.Option("--once", help="No live view: print the final table and end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table for machines, and end.")] = False,
-    speed: Annotated[str, typer.Option(help="Readings a second of the second half, or max.")] = "max",
-    page: Annotated[
-        Path | None, typer.Option(help="Where the HTML page goes; default .tidecast/demo/NAME.html.")
+    data: Annotated[
+        Path | None, typer.Option(help="A file of your own: CSV (also .gz) or Parquet, wide or long.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with configuration, logs and model.")] = False,
+    freq: Annotated[str | None, typer.Option(help="The grid step of your file, such as 1h.")] = None,
+    layout: Layout = Layout(),
+    once: Annotated[bool, typer.Option("--once", help="No live view: print the final table, then end.")] = False,
+    as_json: AsJson = False,
+    speed: Annotated[str, typer.Option(help="Readings a second at which the second half is played, or max.")] = "max",
+    page: Annotated[
+        Path | None, typer.Option(help="Where to write the HTML page; default: .tidecast/demo/NAME.html.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the folder with the configuration, the logs and the model.")
+    ] = False,
 ) -> None:
     """Start Kafka, Valkey, a worker and the trainer, forecast the second half of real data, and say how good it was."""
     from stream_app.demo.page import write_page

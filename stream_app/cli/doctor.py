@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import DEFAULT_FILE, AsJson, Config
 
 if TYPE_CHECKING:
     from stream_app.doctor import Finding
@@ -28,12 +28,12 @@ class Program(Enum):
 def doctor(
     config: Config = DEFAULT_FILE,
     program: Annotated[
-        Program, typer.Option("--as", help="Whose rights and needs; with a user of its own, by its configuration.")
+        Program, typer.Option("--as", help="Examine what this program needs, as the user of the given configuration.")
     ] = Program.WORKER,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only what is not as it should be.")] = False,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show only what is not as it should be.")] = False,
 ) -> None:
-    """Look at brokers, topics, rights, Redis, state, clocks, schemas and models; changes nothing.
+    """Examine brokers, topics, rights, Redis, state, clocks, schemas and models. Nothing is changed.
 
     Exit code: 0 all is well, 1 there are warnings, 2 something is broken.
     """

@@ -1,4 +1,4 @@
-"""`tidecast models list | show | report | try | promote | rollback | export`: the model registry, for people."""
+"""`tidecast models …`: the model registry, for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from model_core.errors import CoreError
 from stream_app.cli.models_try import try_values
-from stream_app.cli.options import DEFAULT_FILE, Config, writable, writable_in_a_new_folder
+from stream_app.cli.options import DEFAULT_FILE, AsJson, Config, Stream, writable, writable_in_a_new_folder
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("try")(try_values)
 
-Stream = Annotated[str | None, typer.Option("--stream", help="The stream; needless when there is only one.")]
 Version = Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command("list")
@@ -69,7 +67,7 @@ def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: A
 
 @app.command()
 def show(version: Version = "champion", config: Config = DEFAULT_FILE, stream: Stream = None) -> None:
-    """What training reported of a version, as JSON."""
+    """The manifest and the training report of a version, as JSON."""
     registry, name = _open(config, stream)
     found = registry.resolve(name, version)
     manifest = _checked_load(registry, name, found)
@@ -121,9 +119,9 @@ def rollback(config: Config = DEFAULT_FILE, stream: Stream = None) -> None:
 def shadow(
     config: Config = DEFAULT_FILE,
     stream: Stream = None,
-    promote: Annotated[bool, typer.Option("--promote", help="Let it take charge if it is proven.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Let the candidate take charge if it is proven.")] = False,
 ) -> None:
-    """How the candidate does beside the champion, on values that came after its forecasts."""
+    """How the candidate in the shadow does against the champion, on values that came after both forecast them."""
     from stream_app.settings import Settings
     from stream_app.training.control import ControlTopic
 

@@ -10,13 +10,16 @@ import typer
 from model_core.errors import CoreError
 from stream_app.cli.options import (
     DEFAULT_FILE,
+    AsJson,
     Config,
     FileOfReadings,
     Layout,
     Page,
+    Stream,
+    time_ms,
     with_layout,
 )
-from stream_app.cli.train import progress_bar, time_ms
+from stream_app.cli.progress import progress_of_one
 from stream_app.errors import TidecastError
 
 
@@ -24,18 +27,21 @@ from stream_app.errors import TidecastError
 def try_values(
     version: Annotated[str, typer.Argument(help="A version, or champion, candidate or previous.")] = "champion",
     config: Config = DEFAULT_FILE,
-    stream: Annotated[str | None, typer.Option(help="The stream; needless when there is only one.")] = None,
+    stream: Stream = None,
     values: Annotated[
-        list[str] | None, typer.Option("--set", help="VARIABLE=VALUE of a covariate; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="VARIABLE=VALUE, a covariate and the value to try; may be repeated."),
     ] = None,
-    series: Annotated[list[str] | None, typer.Option(help="A series; may be repeated, default some.")] = None,
+    series: Annotated[list[str] | None, typer.Option(help="A series to draw; may be repeated. Default: a few.")] = None,
     file: FileOfReadings = None,
     layout: Layout = Layout(),
-    until: Annotated[str | None, typer.Option(help="Readings before this time only; default all.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only readings before this time, e.g. 2026-03-01T00:00:00Z.")
+    ] = None,
     html: Page = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Draw the newest forecasts as they are, and as they would be: --set rain=20."""
+    """What the newest forecasts would be if covariates had other values: --set rain=20."""
     from stream_app.models.registry import ModelRegistry
     from stream_app.pages.try_page import try_page
     from stream_app.settings import Settings
@@ -48,8 +54,7 @@ def try_values(
         bundle = registry.load(name, registry.resolve(name, version))
     except CoreError as error:
         raise TidecastError(str(error)) from error
-    with progress_bar() as bar:
-        task = bar.add_task("reading", total=1.0)
+    with progress_of_one("reading") as tell:
         report = try_model(
             settings,
             name,
@@ -58,7 +63,7 @@ def try_values(
             series=series or (),
             file=layout.of(file) if file else None,
             until_ms=time_ms(until, "--until") if until else None,
-            on_progress=lambda what, share: bar.update(task, description=what, completed=share),
+            on_progress=tell,
         )
     if html is not None:
         html.write_text(try_page(report), encoding="utf-8")

@@ -4,6 +4,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +18,23 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("tidecast.toml")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+Stream = Annotated[
+    str | None, typer.Option("--stream", help="Which stream of the configuration; not needed if there is only one.")
+]
+ConfigIfThere = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Take the broker and its client settings from this tidecast.toml. Default: ./tidecast.toml.",
+    ),
+]
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Address of a broker, host:port.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def writable(path: Path | None) -> Path | None:
-    """Of an option that names a file to write: asked before the work of minutes whose result goes there."""
+    """Checks an option that names a file to write, before the minutes of work whose result goes there."""
     if path is None:
         return None
     problem = None
@@ -36,7 +50,7 @@ def writable(path: Path | None) -> Path | None:
 
 
 def writable_in_a_new_folder(path: Path) -> Path:
-    """The same of a file whose folder is made where there is none."""
+    """The same, for a file whose folder is made if it is missing."""
     if path.parent.is_dir():
         writable(path)
     elif not os.access(next(each for each in path.absolute().parents if each.exists()), os.W_OK):
@@ -44,23 +58,39 @@ def writable_in_a_new_folder(path: Path) -> Path:
     return path
 
 
-Page = Annotated[Path | None, typer.Option("--html", callback=writable, help="Write a page with plots there.")]
+def time_ms(text: str, option: str) -> int:
+    """The value of an option that takes a time, in ms since the epoch; UTC where it names no offset."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise TidecastError(f"{option}: expected a time such as 2026-03-01T00:00:00Z, found {text!r}") from error
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+Page = Annotated[
+    Path | None, typer.Option("--html", callback=writable, help="Write an HTML page with plots to this file.")
+]
 
 FileOfReadings = Annotated[
     Path | None,
-    typer.Option("--file", help="CSV (also .gz) or Parquet instead of the input topic, wide or long: docs/FORMATS.md"),
+    typer.Option(
+        "--file",
+        help="Read this CSV (also .gz) or Parquet file, wide or long, instead of the input topic: docs/FORMATS.md",
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file of readings is read whose columns do not have the usual names: docs/FORMATS.md. An option each."""
+    """How to read a file whose columns do not have the usual names (docs/FORMATS.md). Each field is an option."""
 
-    timezone: Annotated[str, typer.Option(help="IANA zone of times in a file without an offset.")] = "UTC"
-    series_column: Annotated[str | None, typer.Option(help="Long file: the column of series ids.")] = None
-    time_column: Annotated[str | None, typer.Option(help="File: the column of times.")] = None
-    value_column: Annotated[str | None, typer.Option(help="Long file: the column of values.")] = None
-    timestamp_unit: Annotated[str | None, typer.Option(help="Unit of numeric times in a file: s, ms, us or ns.")] = None
+    timezone: Annotated[str, typer.Option(help="IANA time zone of times in the file that have no offset.")] = "UTC"
+    series_column: Annotated[str | None, typer.Option(help="Column of the series ids, in a long file.")] = None
+    time_column: Annotated[str | None, typer.Option(help="Column of the times in the file.")] = None
+    value_column: Annotated[str | None, typer.Option(help="Column of the values, in a long file.")] = None
+    timestamp_unit: Annotated[str | None, typer.Option(help="Unit of numeric times in the file: s, ms, us or ns.")] = (
+        None
+    )
 
     def of(self, file: Path) -> "TableFile":
         from stream_app.tables import TableFile

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stream_app.cli.interrupts import INTERRUPTED
-from stream_app.cli.options import DEFAULT_FILE, Layout, with_layout
+from stream_app.cli.options import DEFAULT_FILE, Bootstrap, ConfigIfThere, Layout, with_layout
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.producing import (
@@ -33,20 +33,17 @@ from stream_app.tables import Table
 def produce(
     file: Annotated[Path, typer.Argument(help="CSV (also .gz) or Parquet, wide or long.")],
     topic: Annotated[str, typer.Option("--topic", "-t", help="The input topic.")],
-    rate: Annotated[str, typer.Option(help="Readings a second, or max.")] = "max",
-    bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", help="A tidecast.toml: its broker and its client settings. Default: that of this folder."
-        ),
-    ] = None,
-    create: Annotated[bool, typer.Option("--create-topic", help="Create the topic when it is missing.")] = False,
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of a created topic.")] = 1,
-    pack: Annotated[bool, typer.Option("--pack", help="One message for all series of an entity at a moment.")] = False,
+    rate: Annotated[str, typer.Option(help="Readings to send each second, or max.")] = "max",
+    bootstrap: Bootstrap = None,
+    config: ConfigIfThere = None,
+    create: Annotated[bool, typer.Option("--create-topic", help="Create the topic if it does not exist.")] = False,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of a topic created so.")] = 1,
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Send one message for all series of an entity at a time.")
+    ] = False,
     separator: Annotated[
         str | None,
-        typer.Option("--entity-separator", help="Key by entity: what stands before it in a series id."),
+        typer.Option("--entity-separator", help="Key messages by entity: the part of a series id before this."),
     ] = None,
     format: Annotated[Literal["json"], typer.Option(help="Format of the messages.")] = "json",
     layout: Layout = Layout(),

@@ -1,4 +1,4 @@
-"""`tidecast reset`."""
+"""`tidecast reset`: move a stopped deployment to another place in its input."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import DEFAULT_FILE, Config, Stream
 
 
 def reset(
     to: Annotated[
         str | None,
-        typer.Option("--to", help="earliest, or a time (2026-03-01T10:00:00Z): forecast again from there."),
+        typer.Option("--to", help="earliest, or a time (2026-03-01T10:00:00Z): read and forecast again from there."),
     ] = None,
     resume_from_state: Annotated[
-        bool, typer.Option("--resume-from-state", help="Go on after what the state in Redis contains.")
+        bool, typer.Option("--resume-from-state", help="Go on from where the state in Redis ends.")
     ] = False,
     config: Config = DEFAULT_FILE,
-    stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
+    stream: Stream = None,
 ) -> None:
     """Move a stopped deployment to another place in its input, and rebuild its state from the log."""
     from stream_app.errors import TidecastError

@@ -15,11 +15,15 @@ Output = Literal["forecasts", "accuracy", "drift", "journal", "control"]
 
 
 def schema(
-    output: Annotated[Output | None, typer.Argument(help="One output; all when absent.")] = None,
-    directory: Annotated[Path | None, typer.Option("--dir", help="Write OUTPUT.schema.json files there.")] = None,
-    avro: Annotated[bool, typer.Option("--avro", help="The Avro schemas (forecasts, accuracy, drift).")] = False,
+    output: Annotated[Output | None, typer.Argument(help="One output; default: all.")] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Write the schemas into this folder, a file each.")
+    ] = None,
+    avro: Annotated[
+        bool, typer.Option("--avro", help="Print the Avro schemas instead (forecasts, accuracy, drift).")
+    ] = False,
     asyncapi: Annotated[
-        bool, typer.Option("--asyncapi", help="An AsyncAPI 3 document of the configured streams instead.")
+        bool, typer.Option("--asyncapi", help="Print an AsyncAPI 3 document of the configured streams instead.")
     ] = False,
     register: Annotated[
         bool, typer.Option("--register", help="Register the Avro schemas of streams that publish Avro.")
@@ -27,7 +31,7 @@ def schema(
     config: Config = DEFAULT_FILE,
     stream: Annotated[str | None, typer.Option(help="With --register: only this stream.")] = None,
 ) -> None:
-    """Print the schemas of what is published, as they are held against the real messages in the tests."""
+    """Print the JSON Schemas of the published messages; the tests check the real messages against them."""
     if register:
         _register(config, stream)
         return

@@ -1,4 +1,4 @@
-"""`tidecast series delete`."""
+"""`tidecast series delete`: forget series."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import DEFAULT_FILE, Config, Stream
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -21,12 +21,12 @@ def series() -> None:
 def delete(
     series_ids: Annotated[list[str], typer.Argument(help="The series to delete.")],
     config: Config = DEFAULT_FILE,
-    stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
+    stream: Stream = None,
 ) -> None:
-    """Delete series: state, pending scores, and the newest message in compacted outputs.
+    """Delete series: their state, their pending scores, and their newest messages in compacted outputs.
 
     A null value with the series' key goes to every partition of the input topic, because which one a series lives on
-    depends on its producers' key and partitioner; the other partitions do not know the series and pass over it.
+    depends on its producers' key and partitioner. The other partitions do not know the series and ignore it.
     """
     from stream_app.kafka.tombstones import delete_series
     from stream_app.settings import Settings

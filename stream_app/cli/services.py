@@ -1,4 +1,4 @@
-"""`tidecast services up | down | status`."""
+"""`tidecast services up | down | status`: a real Kafka and a real Valkey on this machine, for development."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from stream_app.cli.options import AsJson
 from stream_app.cli.tables import show_table
 from stream_app.local_services import LocalServices, ServiceStatus
 
@@ -19,20 +20,19 @@ NOT_RUNNING = 1
 app = typer.Typer(no_args_is_help=True)
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where data, logs and Kafka's jars are kept.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
 DEFAULT_DIRECTORY = Path(".tidecast")
 
 
 @app.command()
 def up(
     directory: Directory = DEFAULT_DIRECTORY,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports instead of 9092 and 6379.")] = False,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Use free ports instead of 9092 and 6379.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a real Kafka and a real Valkey. Those that already run stay as they are.
+    """Start a real Kafka and a real Valkey. Those that already run are left alone.
 
-    No schema registry: for Avro and JSON Schema start yours, or the one of docker-compose.yml, and set
-    schema_registry.url.
+    There is no schema registry among them: for Avro and JSON Schema start your own, or the one of docker-compose.yml,
+    and set schema_registry.url.
     """
     console = Console(stderr=True)
     with Progress(
@@ -59,14 +59,14 @@ def up(
 
 @app.command()
 def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """End both, in order. Their data and logs stay."""
+    """Stop both in an orderly way. Their data and logs are kept."""
     LocalServices(directory, persistent=True).down()
     Console(stderr=True).print("Kafka and Valkey have ended; data and logs are kept.")
 
 
 @app.command()
 def status(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
-    """What runs and where; exit code 1 when not both answer."""
+    """Show what runs and where; exit code 1 unless both answer."""
     lines = LocalServices(directory, persistent=True).status()
     _print(lines, as_json=as_json)
     if any(line.state != "running" for line in lines):

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.table import Table
 
+from stream_app.cli.options import AsJson
+from stream_app.cli.progress import progress_bar
 from stream_app.cli.tables import show_table
 
 if TYPE_CHECKING:
@@ -19,20 +21,23 @@ HORIZONS, BATCHES = (24, 96), (1, 7, 256, 2048)
 
 
 def speed(
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for speed.json, speed.md and speed.svg.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write speed.json, speed.md and speed.svg into this folder.")
+    ] = None,
     horizons: Annotated[
-        list[int] | None, typer.Option("--horizon", min=1, help="Steps ahead; may be repeated. Default 24 and 96.")
+        list[int] | None,
+        typer.Option("--horizon", min=1, help="Steps to forecast; may be repeated. Default: 24 and 96."),
     ] = None,
     batches: Annotated[
         list[int] | None,
-        typer.Option("--batch", min=1, help="Windows at once; may be repeated. Default 1, 7, 256 and 2048."),
+        typer.Option("--batch", min=1, help="Windows answered at once; may be repeated. Default: 1, 7, 256 and 2048."),
     ] = None,
     context_length: Annotated[int, typer.Option("--context", min=4, help="Steps a forecast looks back.")] = 512,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the records for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what a forecast costs: the worker's own path, torch eager, torch.export and ONNX.
 
-    Devices that this machine lacks are shown as not run; records in the folder from another machine stay.
+    Devices that this machine lacks are shown as not run. Records of other devices that are in the folder are kept.
     """
     from stream_app.runtime.threads import pin_threads
 
@@ -45,7 +50,7 @@ def speed(
     records = speed_page.load(out) if out else {}
     shapes = Shapes(context_length, tuple(horizons or HORIZONS), tuple(batches or BATCHES))
     devices = [device for device in DEVICES if device == "cpu" or torch.cuda.is_available()]
-    with _progress_bar() as bar:
+    with progress_bar() as bar:
         for device in devices:
             task = bar.add_task(device, total=1.0)
 
@@ -62,13 +67,6 @@ def speed(
         _show(records)
     for path in speed_page.save(records, out) if out else ():
         typer.echo(f"wrote {path}", err=as_json)
-
-
-def _progress_bar() -> Progress:
-    """On a terminal only: a log gets the result alone."""
-    console = Console(stderr=True)
-    columns = (TextColumn("→ {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 def _show(records: Records) -> None:

@@ -1,4 +1,4 @@
-"""`tidecast topics create | check`."""
+"""`tidecast topics create | check`: the topics of all streams of a configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model_core.durations import format_duration, parse_duration_ms
-from stream_app.cli.options import DEFAULT_FILE, Config
+from stream_app.cli.options import DEFAULT_FILE, AsJson, Config
 from stream_app.cli.tables import show_table
 from stream_app.errors import TidecastError
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 SOMETHING_WRONG = 1
 RETENTION_DEFAULT_MS = 30 * 86_400_000
 app = typer.Typer(no_args_is_help=True)
-Stream = Annotated[str | None, typer.Option(help="Only this stream of the configuration.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print it for machines.")]
+Stream = Annotated[str | None, typer.Option(help="Only this stream; default: all streams of the configuration.")]
 
 
 @app.command()
@@ -30,17 +29,21 @@ def create(
     config: Config = DEFAULT_FILE,
     stream: Stream = None,
     partitions: Annotated[
-        int | None, typer.Option(min=1, help="Partitions; default: those of the input, else 4.")
+        int | None, typer.Option(min=1, help="Partitions of a topic; default: as many as the input topic has, else 4.")
     ] = None,
-    replication: Annotated[int, typer.Option(help="Replication factor; -1: the brokers' default.")] = -1,
+    replication: Annotated[int, typer.Option(help="Replication factor; -1 takes the brokers' default.")] = -1,
     retention: Annotated[
-        str | None, typer.Option(help="How long they are kept: 30d, or `forever`; default: as the input is, else 30d.")
+        str | None,
+        typer.Option(help="How long messages are kept: 30d, or forever; default: as long as the input, else 30d."),
     ] = None,
     compacted: Annotated[
-        bool, typer.Option("--compacted", help="Forecasts, accuracy and drift keep the newest of each series.")
+        bool,
+        typer.Option(
+            "--compacted", help="Compact forecasts, accuracy and drift: keep the newest message of each series."
+        ),
     ] = False,
 ) -> None:
-    """Create the input and output topics that are not there yet. Those that are there stay as they are."""
+    """Create the input and output topics that do not exist yet. Existing ones are left as they are."""
     from stream_app.kafka.topics import TopicAdmin, streams_of, wanted
     from stream_app.schema_registry.our_schemas import register
     from stream_app.settings import Settings
@@ -84,7 +87,7 @@ def _retention_ms(text: str | None) -> int | None:
 
 @app.command()
 def check(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: AsJson = False) -> None:
-    """Partitions, retention and cleanup policy of all topics; exit code 1 when one is not as it should be."""
+    """Check partitions, retention and cleanup policy of all topics; exit code 1 if one is not as it should be."""
     from stream_app.kafka.topics import TopicAdmin, streams_of
     from stream_app.settings import Settings
 

@@ -14,16 +14,18 @@ import typer
 from stream_app.cli.interrupts import INTERRUPTED
 from stream_app.cli.options import (
     DEFAULT_FILE,
+    AsJson,
     Config,
     FileOfReadings,
     Layout,
+    Stream,
+    time_ms,
     with_layout,
 )
+from stream_app.cli.progress import progress_of_one
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from stream_app.settings import Settings
     from stream_app.training.train_job import Result
 
@@ -33,23 +35,28 @@ SERIES_SHOWN_MAX = 40
 @with_layout
 def train(
     config: Config = DEFAULT_FILE,
-    stream: Annotated[str | None, typer.Option(help="The stream to learn; needless when there is only one.")] = None,
+    stream: Stream = None,
     file: FileOfReadings = None,
     layout: Layout = Layout(),
     until: Annotated[
         str | None, typer.Option(help="Only readings before this time, e.g. 2026-03-01T00:00:00Z.")
     ] = None,
-    promote: Annotated[bool, typer.Option(help="Let a better model take charge.")] = True,
+    promote: Annotated[bool, typer.Option(help="Let the new model take charge if it is better.")] = True,
     false_alarms: Annotated[
-        float, typer.Option("--false-alarms-per-million", min=1.0, help="Of the drift detector, per reading.")
+        float,
+        typer.Option(
+            "--false-alarms-per-million",
+            min=1.0,
+            help="How often drift may be reported where there is none, per million readings.",
+        ),
     ] = 100.0,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on: train whenever the workers ask for it, until told to stop.")
+        bool, typer.Option("--follow", help="Keep running, and train whenever the workers ask for it.")
     ] = False,
-    every: Annotated[str | None, typer.Option(help="With --follow: also when this has passed, e.g. 1d.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
+    every: Annotated[str | None, typer.Option(help="With --follow: train at least this often, e.g. 1d.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Learn a model from history and let it take charge if it is better than the one that is."""
+    """Learn a model from history, and let it take charge if it is better than the model in charge."""
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
@@ -63,9 +70,8 @@ def train(
             raise TidecastError("--every goes with --follow, which learns from the topic: no --file, no --until.")
         _follow(settings, name, every)
         return
-    with progress_bar() as bar:
-        task = bar.add_task("reading", total=1.0)
-        try:
+    try:
+        with progress_of_one("reading") as tell:
             result = train_job.run(
                 settings,
                 name,
@@ -73,12 +79,11 @@ def train(
                 until_ms=until_ms,
                 promote=promote,
                 false_alarms_per_million=false_alarms,
-                on_progress=lambda what, share: bar.update(task, description=what, completed=share),
+                on_progress=tell,
             )
-        except KeyboardInterrupt:
-            bar.stop()
-            typer.echo("Stopped: nothing was published.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped: nothing was published.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         from stream_app.models.registry import ModelRegistry
 
@@ -119,33 +124,6 @@ def require_torch() -> None:
             f"Training expects torch, which is not installed here (no module {missing.name}). Use the `cuda` image, "
             "which trains on a CPU as well, or install the whole of requirements.lock."
         ) from None
-
-
-def time_ms(text: str, option: str) -> int:
-    from datetime import UTC, datetime
-
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise TidecastError(f"{option}: expected a time such as 2026-03-01T00:00:00Z, found {text!r}") from error
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def progress_bar() -> Progress:
-    """On a terminal only: a log gets the result alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("→ {task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
 
 
 def _show(stream: str, result: Result) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from model_core.spec import StreamSpec
-from stream_app.cli.options import DEFAULT_FILE
+from stream_app.cli.options import DEFAULT_FILE, Bootstrap, ConfigIfThere, Stream
 from stream_app.errors import TidecastError
 from stream_app.kafka.address import client_properties
 from stream_app.kafka.input_tail import InputTail
@@ -32,15 +32,10 @@ OUTPUTS = ("forecasts", "accuracy", "drift")
 
 
 def watch(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", help="A tidecast.toml: its broker and its stream. Default: that of this folder."
-        ),
-    ] = None,
-    stream: Annotated[str | None, typer.Option(help="Which stream of the configuration.")] = None,
-    bootstrap: Annotated[str | None, typer.Option(help="Address of a broker, host:port.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Prefix of the output topics.")] = None,
+    config: ConfigIfThere = None,
+    stream: Stream = None,
+    bootstrap: Bootstrap = None,
+    prefix: Annotated[str | None, typer.Option(help="Prefix of the output topics, without a configuration.")] = None,
     sort: Annotated[Literal["name", "skill", "coverage", "drift"], typer.Option(help="Order of the lines.")] = "name",
     once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
 ) -> None:

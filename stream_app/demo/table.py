@@ -270,7 +270,7 @@ def closing_lines(report: Report) -> list[str]:
         lines.append(f"Where the model did not answer: {', '.join(parts)}.")
     if report.drifted:
         named = [f"{series_id} ({alarms})" for series_id, alarms in report.drifted.items()]
-        more = f" and {len(named) - DRIFTED_SHOWN:,} series more" if len(named) > DRIFTED_SHOWN else ""
+        more = f" and {len(named) - DRIFTED_SHOWN:,} more series" if len(named) > DRIFTED_SHOWN else ""
         lines.append(f"Drift: {sum(report.drifted.values()):,} alarms, {', '.join(named[:DRIFTED_SHOWN])}{more}.")
     return lines
 
