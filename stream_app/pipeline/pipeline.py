@@ -29,7 +29,7 @@ from stream_app.pipeline.cuts import Cuts
 from stream_app.pipeline.decisions import Decisions
 from stream_app.pipeline.forecast_batches import ForecastBatches, model_failed_in, window_offsets
 from stream_app.pipeline.leaving import Leaving
-from stream_app.pipeline.replay import Share, as_it_was_answered, clock_verdicts, shares, unpublished
+from stream_app.pipeline.replay import Stretch, as_it_was_answered, clock_verdicts, stretches, unpublished
 from stream_app.pipeline.shadows import Shadows
 from stream_app.polling.poll_batch import Accepted, Assigned, Change, Lost, PollBatch, Released, Rewound
 from stream_app.wire import DecodedPoll, decoder
@@ -100,18 +100,18 @@ class Pipeline:
         if self._failed:
             return  # the worker is ending: what is in memory may be half done
         self._take_over(poll_batch)
-        for share in shares(poll_batch, self._owned):
-            arrived = self._arrive(share)  # 1
+        for stretch in stretches(poll_batch, self._owned):
+            arrived = self._arrive(stretch)  # 1
             for observed in self._observe(arrived):  # 2 place in time, 3 remember
-                answers = self._answer(observed, share)  # 5 gather, 6 forecast
+                answers = self._answer(observed, stretch)  # 5 gather, 6 forecast
                 for owned, seen in observed.items():
                     outcome = self._settle(owned, seen, answers[owned])  # 4
-                    self._leave(owned, outcome, share)  # 7
+                    self._leave(owned, outcome, stretch)  # 7
                 if self._shadows:
                     with self._spent.on("shadow"):
                         self._shadows.follow(observed)
                 self._send_when_full()
-            self._move_on(share)
+            self._move_on(stretch)
         self._close_idle(poll_batch)
         self._send(poll_batch.change)  # 7, and 8 when its time has come
         self._metrics.show_spent(self._spent)
@@ -164,10 +164,10 @@ class Pipeline:
 
     # --- 1 arrive -----------------------------------------------------------------------------------------------------
 
-    def _arrive(self, share: Share) -> dict[Owned, Arrived]:
+    def _arrive(self, stretch: Stretch) -> dict[Owned, Arrived]:
         """Messages → columns by partition, or dead letters."""
         arrived: dict[Owned, Arrived] = {}
-        for stream, messages in share.messages.items():
+        for stream, messages in stretch.messages.items():
             self._traces.see(stream, messages)
             ours = {at.partition: owned for at, owned in self._owned.items() if at.stream == stream}
             with self._spent.on("decode"):
@@ -221,12 +221,12 @@ class Pipeline:
 
     # --- 5 gather, 6 forecast -----------------------------------------------------------------------------------------
 
-    def _answer(self, observed: Mapping[Owned, Observed], share: Share) -> dict[Owned, RawForecast | None]:
+    def _answer(self, observed: Mapping[Owned, Observed], stretch: Stretch) -> dict[Owned, RawForecast | None]:
         answers = self._forecasts.answer(observed)
         for owned, raw in answers.items():
             if raw is not None and owned.is_live and model_failed_in(raw):
-                # For all that follows in this share too: a replay, cut otherwise, must fail on the same windows.
-                first, end = int(window_offsets(observed[owned]).min()), share.next_offsets[owned.at]
+                # For all that follows in this stretch too: a replay, cut otherwise, must fail on the same windows.
+                first, end = int(window_offsets(observed[owned]).min()), stretch.next_offsets[owned.at]
                 owned.journaled.failed.append((first, end))
                 self._decisions.decide(owned, "model_failed", from_offset=first, to_offset=end)
             answers[owned] = as_it_was_answered(owned, observed[owned], raw)
@@ -241,19 +241,19 @@ class Pipeline:
         self._metrics.count_outcome(owned.at.stream, outcome, owned.spec)
         return outcome
 
-    def _leave(self, owned: Owned, outcome: Outcome, share: Share) -> None:
+    def _leave(self, owned: Owned, outcome: Outcome, stretch: Stretch) -> None:
         """What was not published before goes into the outbox."""
-        if share.next_offsets[owned.at] > owned.emit_from:
+        if stretch.next_offsets[owned.at] > owned.emit_from:
             with self._spent.on("encode"):
                 self._leaving.add(owned, unpublished(outcome, owned.emit_from), self._decisions.facts(owned))
 
-    def _move_on(self, share: Share) -> None:
+    def _move_on(self, stretch: Stretch) -> None:
         """Offsets of messages without any reading count too; then decisions of the time take effect."""
-        for at, next_offset in share.next_offsets.items():
+        for at, next_offset in stretch.next_offsets.items():
             owned = self._owned[at]
             owned.state.next_offset = max(owned.state.next_offset, next_offset)
             self._decisions.follow(owned)
-        if share.next_offsets:
+        if stretch.next_offsets:
             self._wants_a_cut()
 
     def _close_idle(self, poll_batch: PollBatch) -> None:

@@ -1,7 +1,7 @@
-"""Replay: the same readings once more, with the decisions of the time, and without what was published then.
+"""Replay: the same readings once more, with the decisions that were journaled, and without what was published then.
 
-Here too what is built but never published: origins before the stream's `emit_from`. Pure functions of a poll batch, an
-outcome and the journal; the pipeline applies them.
+It also leaves out what is computed but never published: origins before the stream's `emit_from`. Pure functions of a
+poll batch, an outcome and the journal; the pipeline applies them.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ Columns = TypeVar("Columns", Forecasts, Scored, Summaries)
 
 
 @dataclass(frozen=True)
-class Share:
-    """What of a poll batch can be processed at once. Almost always all of it."""
+class Stretch:
+    """The part of a poll batch up to the next journaled decision. Almost always all of it."""
 
     messages: Mapping[str, MessageColumns]  # by stream
     next_offsets: Mapping[StreamPartition, int]  # after these messages
 
 
-def shares(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Iterator[Share]:
+def stretches(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Iterator[Stretch]:
     """The poll batch, cut before each reading ahead of which a journaled decision takes effect.
 
-    The caller applies the decisions that are due between two shares.
+    The caller applies the decisions that are due between two stretches.
     """
     remaining = _of_ours(poll_batch, owned)
     while stops := _stops(remaining, owned):
@@ -48,34 +48,34 @@ def shares(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Ite
     yield remaining
 
 
-def _of_ours(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Share:
+def _of_ours(poll_batch: PollBatch, owned: Mapping[StreamPartition, Owned]) -> Stretch:
     """Without what still arrived of partitions that were taken away."""
     if not poll_batch.next_offsets.keys() <= owned.keys():
         poll_batch = poll_batch.only(owned.keys())
-    return Share(poll_batch.messages, poll_batch.next_offsets)
+    return Stretch(poll_batch.messages, poll_batch.next_offsets)
 
 
-def _stops(share: Share, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:
+def _stops(stretch: Stretch, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:
     stops = {}
-    for at, next_offset in share.next_offsets.items():
+    for at, next_offset in stretch.next_offsets.items():
         pending = owned[at].journaled.pending
         if pending and pending[0].next_offset < next_offset:
             stops[at] = max(pending[0].next_offset, owned[at].state.next_offset)
     return stops
 
 
-def _cut(share: Share, stops: Mapping[StreamPartition, int]) -> tuple[Share, Share]:
+def _cut(stretch: Stretch, stops: Mapping[StreamPartition, int]) -> tuple[Stretch, Stretch]:
     before: dict[str, MessageColumns] = {}
     after: dict[str, MessageColumns] = {}
-    for stream, messages in share.messages.items():
+    for stream, messages in stretch.messages.items():
         late = np.zeros(len(messages), np.bool_)
         for at, stop in stops.items():
             if at.stream == stream:
                 late |= (messages.partitions == at.partition) & (messages.offsets >= stop)
         before[stream], after[stream] = messages.where(~late), messages.where(late)
     return (
-        Share(before, {**share.next_offsets, **stops}),
-        Share(after, {at: share.next_offsets[at] for at in stops}),
+        Stretch(before, {**stretch.next_offsets, **stops}),
+        Stretch(after, {at: stretch.next_offsets[at] for at in stops}),
     )
 
 

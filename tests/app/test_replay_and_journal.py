@@ -15,7 +15,7 @@ from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommi
 from stream_app.partitions.journaled import Decision, Journaled
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned
-from stream_app.pipeline.replay import clock_verdicts, shares, since
+from stream_app.pipeline.replay import clock_verdicts, stretches, since
 from stream_app.polling.idleness import Idleness
 from stream_app.polling.poll_batch import PollBatch
 from stream_app.wire.message_columns import MessageColumns
@@ -34,23 +34,23 @@ def poll_batch(first: int, end: int) -> PollBatch:
     return PollBatch({"tides": MessageColumns.of(messages)}, {AT: end})
 
 
-def offsets(share: Any) -> list[int]:
-    return [each.offset() for each in share.messages.get("tides", [])]
+def offsets(stretch: Any) -> list[int]:
+    return [each.offset() for each in stretch.messages.get("tides", [])]
 
 
 def test_a_poll_batch_is_cut_before_the_reading_that_a_decision_precedes() -> None:
     one = owned(journaled=Journaled.after([Decision(1, 3, "idle_close"), Decision(2, 5, "model")], contained=0))
     seen = []
-    for share in shares(poll_batch(0, 8), {AT: one}):
-        one.state.next_offset = share.next_offsets[AT]
-        seen.append((offsets(share), [decision.kind for decision in one.journaled.due(one.state.next_offset)]))
+    for stretch in stretches(poll_batch(0, 8), {AT: one}):
+        one.state.next_offset = stretch.next_offsets[AT]
+        seen.append((offsets(stretch), [decision.kind for decision in one.journaled.due(one.state.next_offset)]))
     assert seen == [([0, 1, 2], ["idle_close"]), ([3, 4], ["model"]), ([5, 6, 7], [])]
 
 
 def test_messages_of_partitions_that_went_are_dropped() -> None:
-    (share,) = shares(poll_batch(0, 8), {})
-    assert offsets(share) == []
-    assert share.next_offsets == {}
+    (stretch,) = stretches(poll_batch(0, 8), {})
+    assert offsets(stretch) == []
+    assert stretch.next_offsets == {}
 
 
 def test_decisions_that_the_state_contains_are_not_taken_again_but_numbers_go_on() -> None:

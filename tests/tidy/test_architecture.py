@@ -24,9 +24,16 @@ def part_of(module: str) -> str:
 
 def order() -> list[str]:
     """Folders and files of stream_app as the page has them, what may import first."""
-    rows = PAGE.read_text().partition("## Where things are")[2].partition("\n## ")[0]
+    rows = PAGE.read_text().partition("This is `stream_app`")[2].partition("And this is `model_core`")[0]
     cells = [line.split("|")[1] for line in rows.splitlines() if line.startswith("| `")]
     return [name.removesuffix(".py").rstrip("/") for cell in cells for name in re.findall(r"`([\w./]+)`", cell)]
+
+
+def test_the_page_has_a_place_for_each_module_of_the_core() -> None:
+    table = PAGE.read_text().partition("And this is `model_core`:")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w./]+)`", table)
+    there = {relative(path).split("/")[1] for path, _ in python_files("model_core")} - {"__init__.py"}
+    assert sorted(name.rstrip("/") for name in named) == sorted(there), "docs/ARCHITECTURE.md has each once"
 
 
 def imports() -> set[tuple[str, str, str]]:
