@@ -1,7 +1,7 @@
-"""The Faust edge: the agent through which every poll batch goes on its way to becoming forecasts.
+"""The Faust edge: the agent that receives every poll batch.
 
-A poll batch arrives here from the poll thread (polling/consumer.py) and goes to the story in pipeline/pipeline.py, on a
-thread of its own so that the event loop stays free for health checks and signals.
+A poll batch arrives here from the poll thread (polling/consumer.py) and is processed by pipeline/pipeline.py, on a
+thread of its own, so that the event loop stays free for health checks and signals.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Why a server's certificate was not believed, and which setting mends it; the same words for Kafka and Redis.
+"""Why a server's certificate was refused, and which setting mends that, in the same words for Kafka and Redis.
 
-librdkafka says of any certificate only that it "could not be verified", so `refused_by` asks the broker once more.
+librdkafka says only that a certificate "could not be verified", so `refused_by` connects to the broker once more to
+ask.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages that are made from tables of the code. `python -m stream_app.documents` writes them, a test compares."""
+"""The pages generated from tables in the code. `python -m stream_app.documents` writes them; a test compares."""
 
 from collections.abc import Callable
 from pathlib import Path

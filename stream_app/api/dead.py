@@ -1,4 +1,4 @@
-"""A dead letter as it is shown: the reason from its headers, and the beginning of what could not be used."""
+"""A dead letter as the page shows it: the reason, from its headers, and the beginning of the message."""
 
 from __future__ import annotations
 

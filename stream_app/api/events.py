@@ -1,4 +1,4 @@
-"""Server-sent events: what has changed, at most once a second. A page then asks for what it shows."""
+"""Server-sent events: which parts have changed, at most once a second. A page then asks for the parts that it shows."""
 
 from __future__ import annotations
 

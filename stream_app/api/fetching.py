@@ -1,4 +1,4 @@
-"""A published forecast out of its topic, by its offset. The newest ones that were asked for are remembered."""
+"""One published forecast, read from its topic by its offset. The last few that were asked for are kept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One thread that owns the consumer: what comes of all topics goes into the views, whatever becomes of the brokers.
+"""The thread that owns the consumer: messages of all topics go into the views, whatever happens to the brokers.
 
-It belongs to no consumer group and commits nothing. When it is further behind than `api.backlog_max` it passes over
-what is older: a page shows the present. While workers catch up with a backlog it gives way to them and rests.
+It belongs to no consumer group and commits nothing. If it is further behind than `api.backlog_max` it skips older
+messages, because a page shows the present. While workers catch up with a backlog it gives way to them and rests.
 """
 
 from __future__ import annotations

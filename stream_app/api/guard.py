@@ -1,4 +1,4 @@
-"""What stands before every request: the token, how much one client may ask, headers that tell browsers to be strict."""
+"""What every request passes first: the token, the limits of a client, and headers that make browsers strict."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What a view keeps of the published messages: a few members of each, as columns.
 
-Most are read by a loop in C (wire/members.py); what that does not understand (Avro, text beyond ASCII) goes the plain
-way, to the same columns. Quantiles and horizons are most of a message and are not looked at: MIDDLES are left out
-before anybody copies them, and a forecast is fetched when somebody asks for it. A message that is not what it should be
-is passed over and counted.
+Most messages are read by a loop in C (wire/members.py); what that does not understand (Avro, text beyond ASCII) is read
+in Python, into the same columns. Quantiles and horizons make up most of a message and are not needed: MIDDLES are left
+out before anything is copied, and a whole forecast is fetched when somebody asks for it. A message that is not as it
+should be is skipped and counted.
 """
 
 from __future__ import annotations

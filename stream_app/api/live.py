@@ -1,4 +1,4 @@
-"""What the live page asks for beyond the API: figures as plotly draws them, and sections of the gate's report."""
+"""What only the live page asks for, beside the API: figures as plotly draws them, and sections of the gate's report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views → answers. Each function holds the view's lock for a moment, and no longer."""
+"""Views → answers. Each function holds the view's lock briefly."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The newest rows of each series, ordered by a rising key: a key that comes again replaces its row, an older one is
-passed over.
+"""The newest rows of each series, ordered by a rising key. A key that comes again replaces its row; an older key is
+ignored.
 
-Arrays are [depth, series_max] and begin as zeros that nobody has touched: the system gives them memory when a series
-first writes there, so their size is a bound and no cost.
+Arrays are [depth, series_max] and begin as untouched zeros: the system provides memory only when a series first writes
+there, so their size is a bound, not a cost.
 """
 
 from __future__ import annotations

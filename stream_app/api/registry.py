@@ -1,4 +1,4 @@
-"""The model registry for the page: read at most once in `models.poll_interval`, whoever asks."""
+"""The model registry for the page, read at most once in `models.poll_interval`, however many ask."""
 
 from __future__ import annotations
 

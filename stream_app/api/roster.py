@@ -1,4 +1,4 @@
-"""Which series has which column. Nothing is known of what stands in the columns."""
+"""Which series has which column. It does not know what the columns hold."""
 
 from __future__ import annotations
 

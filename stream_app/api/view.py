@@ -1,4 +1,4 @@
-"""All that is known of one stream, as columns. Fed by one thread, read by any; each holds `lock` meanwhile."""
+"""All that is known of one stream, as columns. One thread writes, any thread reads; each holds `lock` meanwhile."""
 
 from __future__ import annotations
 

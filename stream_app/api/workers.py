@@ -1,7 +1,7 @@
-"""How far the workers are behind, as their consumer group says: the page gives way to them while they catch up.
+"""How far the workers are behind, according to their consumer group: the page gives way to them while they catch up.
 
-On one machine whatever a page reads meanwhile, the workers do not do: two threads of one core share it, so that not
-even idle time is free, and no priority changes that. What helps is to read little, and later.
+On a shared machine, processor time that the page takes is taken from the workers: two threads of one core share it, so
+not even idle time is free, and no priority changes that. What helps is to read less, and later.
 """
 
 from __future__ import annotations

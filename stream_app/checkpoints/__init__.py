@@ -1,6 +1,8 @@
-"""Partition state in Redis. store.py reads as the order of a checkpoint; state_copy.py says what goes where, header.py
-what a checkpoint says of itself, commands.py how writes are fenced, reading.py what is believed; sizing.py how much a
-series takes. delivery/saver.py is the thread that writes it, when its offset is committed.
+"""Partition state in Redis.
+
+store.py has the order of a checkpoint, state_copy.py says which piece goes where, header.py describes a checkpoint,
+commands.py fences the writes, reading.py reads a checkpoint and checks that it is whole, and sizing.py computes how
+much memory a series takes. delivery/saver.py is the thread that writes checkpoints, once their offsets are committed.
 """
 
 from stream_app.checkpoints.client import connect

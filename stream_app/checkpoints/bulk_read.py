@@ -1,8 +1,8 @@
-"""Many ranges of strings, read from the socket straight to where they belong: no copy, no buffer of the client.
+"""Many ranges of Redis strings, read from the socket straight into the arrays they belong to, without a copy.
 
-A partition's state is hundreds of megabytes. Through the client every byte is copied three times on its way into an
-array, and new memory is touched for each copy; here the kernel puts it there. The client still opens the connection:
-TLS, users and cluster nodes are its business.
+A partition's state is hundreds of megabytes. Through the Redis client every byte is copied three times on its way into
+an array, and each copy touches new memory; here the kernel puts it there. The client still opens the connection,
+because it knows about TLS, users and cluster nodes.
 """
 
 from __future__ import annotations

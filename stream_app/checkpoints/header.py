@@ -1,6 +1,6 @@
-"""What a checkpoint says of itself: the header, the names and lengths of its pieces, and for whom it was written.
+"""The header of a checkpoint: names and lengths of its pieces, and for whom it was written.
 
-Knows nothing of Redis: names and bytes only. A reader believes a piece only where the header names its length.
+Knows nothing of Redis, only names and bytes. A reader accepts a piece only if the header names its length.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Reading the last acknowledged checkpoint: believed only where every piece has the length that the header says.
+"""Reading the last acknowledged checkpoint. It is accepted only if every piece has the length that the header names.
 
-The owner that reads meets no other writer, unless it is taken for dead meanwhile: the header is compared at the end.
+The reader owns the partition, so nobody else writes, unless it is taken for dead meanwhile: therefore the header is
+compared once more at the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much a series takes, by part: in a worker, and about as much in Redis."""
+"""How much memory a series takes, by part: in a worker, and about the same in Redis."""
 
 from __future__ import annotations
 

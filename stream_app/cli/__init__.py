@@ -1,6 +1,6 @@
-"""`tidecast`: command_line.py knows the commands, and there is one file for each.
+"""`tidecast`: command_line.py knows the commands; each has one file.
 
-Nothing is imported above: whoever presses Ctrl-C while the rest of us still comes in is answered as well.
+Nothing is imported at the top, so that Ctrl-C is handled even while the rest is still being imported.
 """
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""`tidecast backtest`: what each model would have published from a log, and how good that was.
+"""`tidecast backtest`: what each model would have published for a log, and how good that would have been.
 
 Exit codes: 0 judged; 2 there was nothing to judge, or the configuration is wrong.
 """

@@ -1,7 +1,7 @@
-"""The commands of `tidecast`: one file each, wired here by hand.
+"""The commands of `tidecast`: one file each, listed here by hand.
 
-Only the module of the command that was asked for is imported, and the modules import what is heavy (torch, faust,
-confluent_kafka) inside their functions: `tidecast --help` answers at once.
+Only the module of the chosen command is imported, and the modules import what is heavy (torch, faust, confluent_kafka)
+inside their functions, so that `tidecast --help` answers at once.
 """
 
 import importlib

@@ -1,7 +1,8 @@
 """Ctrl-C at any moment of a command: exit code 130, no traceback.
 
-A command at work ends in order, by KeyboardInterrupt. Before, while modules come in, and after, while the interpreter
-goes, there is nothing to end, and many a callback in which an exception is only printed: there the process just ends.
+While a command works, Ctrl-C raises KeyboardInterrupt, and the command ends in order. Before that, while modules are
+being imported, and after it, while the interpreter shuts down, there is nothing to end in order, and an exception in
+one of the many callbacks would only be printed: then the process just ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables for a terminal of any width: where one would have to break words, each row becomes a list of its cells."""
+"""Tables for a terminal of any width: where columns would have to break words, each row becomes a list of its cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tidecast dead-letters accept` does: answer the holds of a stream, and see whether a worker hears it."""
+"""What `tidecast dead-letters accept` does: answer the holds of a stream, and see whether a worker takes it up."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Partitions that wait for a person: said in Redis by the worker that holds them, answered there by
-`tidecast dead-letters accept`.
+"""Partitions that are held for a person: the worker that holds one says so in Redis, and `tidecast dead-letters accept`
+answers there.
 
-A hold is no state: it ends with the assignment, and what Redis has of it expires. So a store that is away only keeps a
-person from answering, and nothing has to be mended when it was emptied.
+A hold is not part of the state: it ends with the assignment, and its keys in Redis expire. While Redis is away a person
+cannot answer; nothing has to be mended after it was emptied.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The topic of dead letters, read for people: what is in it, which of it they mean, and what went back already.
+"""The topic of dead letters, read for people: what is in it, which of it they select, and what was requeued already.
 
 Beside dead letters the topic holds marks: records that name dead letters which were requeued, written in the same
-transaction as the messages that went back (requeueing.py). They have a header MARK, no key, and ranges as their value.
+transaction as the messages that went back (requeueing.py). A mark has a header MARK, no key, and ranges as its value.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bytes of strangers as text for a terminal: nothing in it moves the cursor, changes colours or hides other text."""
+"""Untrusted bytes as text for a terminal: nothing in it moves the cursor, changes colours or hides other text."""
 
 LINE_BYTES = 16  # of a hex dump
 

@@ -1,8 +1,8 @@
 """What `tidecast dead-letters requeue` does: messages go back to their input topic as they were, and never twice.
 
-A message and the mark that says that it went back are one transaction, so a run that was cut off is begun again without
-harm. `init_transactions` comes before the marks are read: it settles what a run before has left open, and shuts out one
-that still works.
+A message and the mark that says it went back are in one transaction, so a run that was cut off can simply be started
+again. `init_transactions` comes before the marks are read: it settles what an earlier run left open, and fences one
+that is still at work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Calls on a producer, each with a deadline that holds.
+"""Calls on a producer, each with a deadline that really holds.
 
 A call of the client can hang far beyond the timeout it was given (`send_offsets_to_transaction` after a broker died in
-the middle of it, seen each time). It is made on a thread of its own, which is left behind when it does.
+the middle of it, seen each time). So each call is made on a thread of its own, which is left behind if it hangs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""What others need of the consumer: commits of offsets, and permits for transactions.
+"""What other threads need from the consumer: commits of offsets, and permits for transactions.
 
-Both are answered by the poll thread, who alone may call the consumer.
-
-`commit()` from another thread starves while the poll thread loops in `consume()`, so requests wait in a queue until its
-next turn. A commit is asynchronous, because a synchronous one waits up to the session timeout when the coordinator is
-away; only inside a rebalance callback, where nothing else may be called, it is synchronous.
+The poll thread answers both, because it alone may call the consumer. `commit()` from another thread starves while the
+poll thread loops in `consume()`, so requests wait in a queue until its next turn. A commit is asynchronous, because a
+synchronous one waits up to the session timeout when the coordinator is away; only inside a rebalance callback, where
+nothing else may be called, it is synchronous.
 """
 
 from __future__ import annotations

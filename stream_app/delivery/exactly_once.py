@@ -1,8 +1,8 @@
 """Exactly once: outputs and input offsets in one transaction of Kafka (KIP-98, KIP-447).
 
 A stale worker is fenced by the generation of the group, which travels with the offsets, and by the epoch of its
-transactional id. When the outcome of a transaction is not known, nobody guesses: the producer is thrown away, and
-initialising the same transactional id anew makes Kafka finish or abort what it left (KIP-890, librdkafka 5423).
+transactional id. When the outcome of a transaction is unknown, nobody guesses: the producer is thrown away, and
+initialising the same transactional id again makes Kafka finish or abort what it left (KIP-890, librdkafka 5423).
 """
 
 from __future__ import annotations

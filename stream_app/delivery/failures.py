@@ -1,4 +1,6 @@
-"""What can go wrong on the way out, by what is known afterwards. The publisher decides by the class alone."""
+"""What can go wrong on the way out. Each class says what is known afterwards; the publisher decides by the class
+alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long before outputs should be committed they must be cut: what is made right after a cut waits for the next."""
+"""How long before a commit is due its outputs must be cut, given how long transactions take."""
 
 TAKING_SHARE_MAX = 0.5  # of the interval: in a backlog transactions take longer, and many small ones make it worse
 BREATH = 1.5  # between two cuts, in what a transaction takes: others need the brokers, too

@@ -1,4 +1,4 @@
-"""Outbox: what leaves together, as bytes, by topic. Filled by the pipeline, emptied by the publisher."""
+"""Outputs that leave together, as bytes, by topic. Filled by the pipeline, emptied by the publisher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pipeline hands to the publisher: outputs, and cuts up to which everything is to count."""
+"""What the pipeline hands to the publisher: outputs, and the cuts up to which everything is to be committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handing records to Kafka's client, and learning which of them were not delivered."""
+"""Hands records to Kafka's client, and finds out which of them were not delivered."""
 
 from __future__ import annotations
 

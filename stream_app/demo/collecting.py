@@ -1,4 +1,4 @@
-"""The published messages as they come: counted, scored, and handed to the live view."""
+"""The published messages as they arrive: counted, scored, and handed to the live view."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The page at the end: one HTML file with everything in it, plotly.js included: it asks no other host for anything."""
+"""The HTML page at the end: one file that includes everything, plotly.js too, and asks no other host for anything."""
 
 import html
 from dataclasses import replace

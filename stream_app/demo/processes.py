@@ -1,6 +1,6 @@
-"""Children that never outlive us, and signals that never meet us half way through starting one.
+"""Child processes that never outlive us, and signals that never interrupt us while one is being started.
 
-On Linux the system itself ends a child when we end, whatever ended us; everywhere we end it in order when we can.
+On Linux the system itself ends a child when we end, whatever ended us. Everywhere we end it in order when we can.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What a person sees while the demo runs: its steps and, in a terminal, the live view below them.
 
-Without a terminal view each step is one line on stderr, so that stdout belongs to the result.
+Where there is no live view, each step is one line on stderr, so that stdout has only the result.
 """
 
 import time

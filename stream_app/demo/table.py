@@ -1,4 +1,4 @@
-"""The table at the end: a line a series and one in total, for people and, as JSON, for machines."""
+"""The table at the end, one line a series and a total, for people and as JSON."""
 
 import math
 from collections import Counter

@@ -1,6 +1,7 @@
-"""`tidecast doctor`: a running set-up held against docs/OPERATIONS.md. brokers.py, rights.py, store.py, schemas.py
-and models.py look, each at one thing it may ask; findings.py is what they tell. Nothing is changed, and a look that
-fails is itself a finding.
+"""`tidecast doctor`: compares a running set-up with docs/OPERATIONS.md. Nothing is changed.
+
+brokers.py, rights.py, store.py, schemas.py and models.py each examine one part; findings.py is what they report. An
+examination that fails is itself a finding.
 """
 
 from stream_app.doctor.examination import examine

@@ -1,4 +1,4 @@
-"""Looks at Kafka: broker settings, topics, and how far the group is."""
+"""Examines Kafka: broker settings, topics, and how far the group is."""
 
 from __future__ import annotations
 

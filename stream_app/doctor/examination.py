@@ -1,4 +1,4 @@
-"""The order of the looks: whom nobody reaches is asked nothing more."""
+"""The order of the examination. A server that does not answer is asked nothing more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look tells: fine, worth a look, or broken, and what to do about it."""
+"""A finding: what was examined, whether it is fine, a warning or an error, and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at the model registry: whether each stream has a champion that fits it, and how old that is."""
+"""Examines the model registry: whether each stream has a champion that fits it, and how old it is."""
 
 from __future__ import annotations
 

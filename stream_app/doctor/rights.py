@@ -1,4 +1,4 @@
-"""Looks at what the user of a configuration may do in Kafka, against what its program needs.
+"""Examines what the configured user may do in Kafka, against what the program needs.
 
 The table is that of docs/OPERATIONS.md, Security.
 """

@@ -1,4 +1,4 @@
-"""Looks at the schema registry, where a stream needs one: whether it answers, and has our own schemas."""
+"""Examines the schema registry, if a stream needs one: whether it answers, and has our own schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Looks at Redis: whether it keeps the state, has room for it, agrees on the time, and holds one that can be read."""
+"""Examines Redis: whether it keeps the state, has room for it, agrees on the time, and holds a state that can be
+read.
+"""
 
 from __future__ import annotations
 

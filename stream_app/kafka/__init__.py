@@ -1,2 +1,3 @@
-"""What several parts need of Kafka: addresses, client properties, topics, readers of topics for people, and a
-producer of files of readings."""
+"""Kafka beside the worker's own path: addresses, client properties, topics, readers of topics, and a producer for
+files.
+"""

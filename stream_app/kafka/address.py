@@ -1,4 +1,4 @@
-"""Which broker a command for people talks to, and how: from an option, a configuration file or the environment."""
+"""Which broker a command talks to, and how: from an option, a configuration file or the environment."""
 
 from pathlib import Path
 from typing import Any

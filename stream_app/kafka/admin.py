@@ -1,6 +1,6 @@
-"""The client that asks the brokers, and says in one sentence why they do not let us in, with the setting that mends it.
+"""The admin client. If brokers refuse us it says why, in one sentence with the setting that mends it.
 
-librdkafka tries again for ever and answers a call with "transport failure"; what the matter was it tells a callback.
+librdkafka retries for ever and answers a call with "transport failure"; the real reason goes to a callback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the consumer reports between messages: which of it ends the worker, and in which words."""
+"""What the consumer reports between messages: which errors end the worker, and in which words."""
 
 from __future__ import annotations
 

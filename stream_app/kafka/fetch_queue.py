@@ -1,10 +1,10 @@
-"""What the consumer has fetched, taken as columns: confluent-kafka makes a Python object of each message, which under
-load is a third of all that is done with the interpreter's lock held.
+"""Fetched messages as columns: confluent-kafka makes a Python object of each message, which under load is a third of
+all work done while holding the interpreter's lock.
 
 The consumer stays confluent-kafka's: the group, rebalances, commits, seeks and pauses. Only the fetched messages of our
 partitions go to a queue of our own, by librdkafka's public functions (`rd_kafka_queue_forward` and
-`rd_kafka_consume_batch_queue`), and from there into columns in one call that needs no lock. What else the client has to
-say comes by `consume()` as ever.
+`rd_kafka_consume_batch_queue`), and from there into columns, in one call that does not need the lock. Everything else
+that the client reports comes by `consume()` as usual.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""librdkafka, below confluent-kafka: for what that does with a Python object for each message or record.
+"""librdkafka, below confluent-kafka, for what confluent-kafka does with a Python object for each message or record.
 
-Nothing is linked and nothing of confluent-kafka's is looked into. The library is the one that it has loaded, and the
-functions are its public ones (rdkafka.h). librdkafka itself gives us its handle of a client: it loads our library as a
-plugin of the client's configuration.
+Nothing is linked, and nothing inside confluent-kafka is touched. The library is the one that it has loaded, and the
+functions are its public ones (rdkafka.h). librdkafka itself gives us its handle of a client, because it loads our
+library as a plugin named in the client's configuration.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Deleting a series: a null value with its key, in the log, so that workers and replays see it at the same place."""
+"""Deleting a series: a null value with its key, in the log, so that workers and replays meet it at the same place."""
 
 from __future__ import annotations
 

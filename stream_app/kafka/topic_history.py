@@ -1,6 +1,6 @@
-"""An input topic, from its first record (or where one has stopped) to the end it had when reading began, for training.
+"""An input topic, from its first record (or from where an earlier reading stopped) to its end, for training.
 
-Its own consumer, outside of any group: nothing is committed, no worker is disturbed.
+It has a consumer of its own, outside of any group: nothing is committed, and no worker is disturbed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All that a topic holds now, for people's commands: committed records only, outside of any group."""
+"""All that a topic holds now, for commands: committed records only, outside of any group."""
 
 from __future__ import annotations
 

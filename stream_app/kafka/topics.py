@@ -1,6 +1,6 @@
-"""The topics of a stream: which there must be, how they should be kept, and what is wrong with those that are there.
+"""The topics of a stream: which ones there must be, how they should be kept, and what is wrong with existing ones.
 
-`wanted` says it as values; `create` and `check` ask the brokers. The journal has a partition for each of the input's.
+`wanted` says it as values; `create` and `check` ask the brokers. The journal has as many partitions as the input.
 """
 
 from __future__ import annotations

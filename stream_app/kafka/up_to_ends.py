@@ -1,4 +1,4 @@
-"""Reading a topic as far as it reached when somebody looked, for training and for people's commands."""
+"""Reading a topic up to the end it had when the reading began, for training and for commands."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommi
 from stream_app.partitions.journaled import Decision, Journaled
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned
-from stream_app.pipeline.replay import clock_verdicts, stretches, since
+from stream_app.pipeline.replay import clock_verdicts, since, stretches
 from stream_app.polling.idleness import Idleness
 from stream_app.polling.poll_batch import PollBatch
 from stream_app.wire.message_columns import MessageColumns
