@@ -1,7 +1,7 @@
 """`tidecast models export` without its terminal: a model of the registry as one file for another runtime.
 
-Beside the file lie FILE.json, which says what goes in, what comes out and what stays outside, and
-FILE.golden.safetensors, forecasts to try it on. A file that does not repeat them gets no name.
+Beside the file go FILE.json, which describes inputs, outputs and what is left out, and FILE.golden.safetensors,
+forecasts to check a runtime with. A file that does not reproduce them is not given its final name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a deployment has learned of its series since training, out of its last checkpoints: for exported models.
+"""What a deployment has learned about its series since training, read from its last checkpoints, for exported models.
 
 Reading takes no ownership: the workers go on, and a checkpoint that is replaced meanwhile is read again.
 """

@@ -1,4 +1,4 @@
-"""A model of the registry that is ready to answer, and the trial that says so."""
+"""A model of the registry that is ready to answer, and the trial that it passed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`tidecast speed` without its terminal: what a forecast costs, from windows in memory to quantiles in memory.
 
 One thread, as in a worker. On the CPU it is processor time, so that a busy machine disturbs little; on a GPU wall
-clock, with the ways there and back. Weights are random: they cost what trained ones do.
+clock, with the transfers both ways. Weights are random: they cost what trained ones do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Looks for a new champion in the model registry, and for a candidate to run in the shadow; loads and tries them off
+"""Looks for a new champion in the model registry, and for a candidate to run in the shadow. It loads and tries them off
 the hot path, and offers them to the pipeline.
 
-A candidate that cannot be loaded, or was made for another configuration, is refused loudly; the model in charge serves
-on.
+A model that cannot be loaded, or was made for another configuration, is refused loudly; the model in charge goes on
+serving.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether the worker lives and is ready, and its numbers, over HTTP: /livez, /readyz, /metrics.
+"""Whether the worker is alive and ready, and its metrics, over HTTP: /livez, /readyz, /metrics.
 
-/livez answers from the event loop and asks nobody, so that a broker's outage restarts no worker. /readyz says with
-reasons why no readings flow. Reasons are set from any thread, read from the loop.
+/livez answers from the event loop and asks nobody, so that a broker's outage restarts no worker. /readyz says why no
+readings flow. Reasons are set from any thread, and read from the loop.
 """
 
 from __future__ import annotations

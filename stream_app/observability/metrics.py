@@ -1,6 +1,6 @@
-"""The metrics of metric_table.py as objects, and how what happens in the story is counted.
+"""The metrics of metric_table.py as objects, and how the steps of the pipeline are counted.
 
-The numbers live in a registry of their own; nothing is shared between two `Metrics`.
+The numbers live in a registry of their own; two `Metrics` share nothing.
 """
 
 import time

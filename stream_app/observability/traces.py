@@ -1,8 +1,8 @@
-"""W3C trace context: readings that their producer traces are found again in the logs, by trace_id.
+"""W3C trace context: readings that their producer traces can be found in the logs, by trace_id.
 
-A `traceparent` header whose sampled flag is set marks a reading. Dead letters, late readings and forecasts that such a
-reading led to are logged, a few lines a second at most. A poll without headers costs nothing, one with headers a search
-through their bytes; nothing is asked of a single message.
+A `traceparent` header with the sampled flag marks a reading. Dead letters, late readings and forecasts that such a
+reading led to are logged, up to a few lines a second. A poll without headers costs nothing, a poll with headers one
+search through their bytes; single messages are not looked at.
 """
 
 from __future__ import annotations

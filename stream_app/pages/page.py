@@ -1,4 +1,4 @@
-"""A page of sections. It asks no other host for anything."""
+"""A page made of sections, in one file that asks no other host for anything."""
 
 import html
 from collections.abc import Sequence

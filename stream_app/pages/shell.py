@@ -1,6 +1,6 @@
-"""The frame of every page, and its theme: as one file with everything in it, or served, with its parts beside it.
+"""The frame of every page, and its theme: as one file that includes everything, or served with its parts beside it.
 
-Either way the browser is told to run and to show what belongs to the page, and nothing else; no other host is asked.
+Either way the browser is told to run and show only what belongs to the page; no other host is asked for anything.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What `tidecast speed` has measured as a table, a page and a plot. Records of other devices stay beside a new one.
+"""What `tidecast speed` has measured, as a table, a page and a plot. Records of other devices are kept beside a new
+one.
 
-A device without a record is shown as not run: no figure stands for a machine that nobody had.
+A device without a record is shown as not run.
 """
 
 from __future__ import annotations

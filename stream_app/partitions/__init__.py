@@ -1,5 +1,5 @@
-"""What a worker calls a partition, what of it is its own, and what was decided about it beyond its log.
+"""Values about a partition that all threads pass on (polling/, pipeline/, delivery/, recovery/). Nothing here acts.
 
-All threads pass these on (polling/, pipeline/, delivery/, recovery/), so that none of them owns the words. names.py
-is what a partition is called; owned.py is one while it is ours; journaled.py are its decisions. Nothing here acts.
+names.py is what a partition is called, owned.py a partition while this worker owns it, journaled.py the decisions about
+it that its log does not determine.
 """

@@ -1,8 +1,8 @@
-"""Decisions about a partition that are not a function of its input log, as values: recovery/journal.py reads them back.
+"""Decisions about a partition that its input log does not determine, as values. recovery/journal.py reads them back.
 
 A decision either takes effect at an offset (an idle close, a model swap: before the reading with that offset) or is
-looked up for the offsets it names (the clock's verdicts, a model that failed). Decisions of a partition are numbered; a
-checkpoint remembers the number of decisions its state contains.
+looked up for the offsets it names (verdicts of the clock, a model that failed). The decisions of a partition are
+numbered; a checkpoint remembers how many of them its state contains.
 """
 
 from __future__ import annotations

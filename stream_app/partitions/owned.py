@@ -1,4 +1,4 @@
-"""One partition while it is ours, and the receipt of whoever asks that it be let go of."""
+"""A partition while this worker owns it, and the receipt for its release."""
 
 from __future__ import annotations
 

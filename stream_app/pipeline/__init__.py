@@ -1,6 +1,6 @@
 """From readings to forecasts on their way out. pipeline.py has the order of the steps.
 
-forecast_batches.py owns the device, shadows.py runs candidates beside it; decisions.py is what no log decides,
-replay.py how it is followed again; leaving.py makes messages of columns; cuts.py says when a transaction ends and what
-state goes with it.
+forecast_batches.py owns the device, and shadows.py runs candidates beside the model in charge. decisions.py makes and
+follows what the log does not determine, replay.py repeats the past. leaving.py turns columns into messages; cuts.py
+decides when a transaction ends, and which states go with it.
 """

@@ -1,7 +1,7 @@
-"""Decisions that are no function of the input log: made live and journaled, followed again in a replay.
+"""Decisions that the input log does not determine: made and journaled while live, followed during a replay.
 
-An idle partition closes; a stream goes over to another model; the clock rejects a reading; a model fails. Used by the
-pipeline's thread only.
+There are four: an idle partition closes, a partition goes over to another model, the clock rejects a reading, a model
+fails. Used by the pipeline's thread only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Owns the device: gathers the windows that are due in all partitions and streams, and answers them in large batches.
 
-A partition is answered by the model that its state says is in charge; during a replay that may be an older one, which
-the registry still has. Used by the pipeline's thread only; candidates come in from the watcher (models/watcher.py).
+A partition is answered by the model that its state names as the one in charge. During a replay that may be an older
+version, which the registry still has. Used by the pipeline's thread only; new models come from the watcher
+(models/watcher.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What leaves the pipeline, from columns to bytes: forecasts, accuracy, drift, dead letters, decisions.
 
-Collects an Outbox; knows which topic each kind goes to, and nothing of when it is sent. Outcomes wait until there are
-many records of them, or until they are taken, and become text together.
+Fills an Outbox. It knows which topic each kind goes to, and nothing of when it is sent. Outcomes wait until they have
+many records, or until they are taken, and are then written as text together.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The story of a poll batch, in order: readings become forecasts on their way out. All of it on one thread.
+"""The story of a poll batch, in order: readings become forecasts on their way out. All of it runs on one thread.
 
     1 arrive   2 place in time   3 remember   4 settle   5 gather   6 forecast   7 leave   8 checkpoint
 
-`process` is what the agent calls. The steps of the numbers themselves are model_core's; here stands their order, and
-which partition, model and transaction they belong to.
+The agent calls `process`. The arithmetic of the steps is in model_core; this module has their order, and knows which
+partition, model and transaction they belong to.
 """
 
 from __future__ import annotations

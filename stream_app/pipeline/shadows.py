@@ -1,7 +1,7 @@
 """Candidates in the shadow: each runs on the live windows of every partition, beside the model in charge.
 
-Nothing of it is published but its scores, bin by bin, into the control topic. A partition that is replayed, or whose
-model is the candidate, has none. Used by the pipeline's thread only; candidates come in from the watcher.
+Only their scores are published, bin by bin, to the control topic. A partition has no shadow while it is replayed, or
+when the candidate is its model already. Used by the pipeline's thread only; candidates come from the watcher.
 """
 
 from __future__ import annotations

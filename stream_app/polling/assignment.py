@@ -1,7 +1,7 @@
-"""What is ours: taken on assignment with its state, let go of at revocation, loss and stop.
+"""The partitions that this worker owns: taken with their state on assignment, released on revocation, loss and stop.
 
 Runs in the poll thread, inside the consumer's callbacks, which subscription.py serves. What `take` returns goes to the
-pipeline in the order of the messages; `owned` is what a commit is checked against.
+pipeline in the order of the messages; commits are checked against `owned`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Whether what was fetched is handed over now or grows first: a small batch costs by its partitions, not its messages.
+"""Whether fetched messages are handed over now, or first grow into a larger poll batch. The cost of a small batch
+depends on its partitions, not on its messages.
 
-It grows behind one that is under way, and while the outputs it leads to would stay here anyway: those of a transaction
-leave with its cut. Numbers of handed-over and handled batches are each counted by one thread; time comes in as an
-argument.
+A batch grows while another one is being processed, and while the outputs it leads to would wait anyway: those of a
+transaction leave with its cut. The numbers of handed-over and handled batches are each counted by one thread; time
+comes in as an argument.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What was fetched and is not handed over yet, and what the client has said meanwhile. Used by the poll thread alone.
+"""Messages that were fetched and not handed over yet, and what the client has reported meanwhile. Used by the poll
+thread only.
 
-It decides how much one poll may take: by the bytes of a usual message, and little at first.
+It decides how much one poll may take, by the size of a usual message, and little at first.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Who we are to the group, as the last callback of a rebalance found it: what partitions are ours by.
+"""Our membership in the consumer group, as the last rebalance callback found it: the right by which partitions are
+ours.
 
-Kafka checks a transaction's offsets by the generation and the member id that come with them, not by who owns a
-partition (and not at all where neither is named: KIP-447). What the client would say at the moment may be true of a
-generation in which our partitions are another's, before the callback that says so is served: a worker that was asleep,
-and joined again. So what is sent is what was true when the partitions were given to us. Cooperative rebalancing calls
-back in each generation, also when nothing changes hands.
+Kafka checks the offsets of a transaction by the generation and the member id that come with them, not by who owns a
+partition (and not at all if neither is given: KIP-447). What the client reports at this moment may already belong to a
+generation in which our partitions are another worker's, before the callback that says so has run: for example when a
+worker slept and joined again. So we send what was true when the partitions were given to us. Cooperative rebalancing
+calls back in every generation, even if no partition changes hands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the poll thread hands to the pipeline: messages, and changes of ownership, in one order.
+"""What the poll thread hands to the pipeline: messages and changes of ownership, in one order.
 
-A change travels in the same channel as the messages, so that it takes effect exactly between those before it and those
+A change travels through the same channel as the messages, so it takes effect exactly between those before it and those
 after it. Knows nothing of Kafka's client beyond the messages, and nothing of what is done with them.
 """
 

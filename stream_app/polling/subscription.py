@@ -1,8 +1,8 @@
-"""The subscription of the consumer: partitions come and go in its callbacks, and not all that is ours is read.
+"""The consumer's subscription: partitions come and go in its callbacks, and not everything that is ours is being read.
 
-Every change is announced in its place among the messages, so that it takes effect exactly between those before and
-after it. What is ours may have to wait for its state (parked) or for a person (held); all of it waits, paused, while
-the pipeline is behind. Knows nothing of messages.
+Every change is announced at its place among the messages, so it takes effect exactly between those before and after it.
+A partition may have to wait for its state (parked) or for a person (held); all of them wait, paused, while the pipeline
+is behind. Knows nothing of messages.
 """
 
 from __future__ import annotations

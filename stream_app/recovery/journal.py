@@ -1,7 +1,7 @@
-"""Reading the journal: the decisions that a replay follows (partitions/journaled.py says what they are).
+"""Reads the journal: the decisions that a replay follows (partitions/journaled.py says what they are).
 
-One record a decision in `<stream>.journal`, in the partition of the input it is about, published together with the
-outputs it led to.
+One record a decision in `<stream>.journal`, in the partition with the number of the input's, published together with
+the outputs it led to.
 """
 
 from __future__ import annotations

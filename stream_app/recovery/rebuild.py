@@ -1,7 +1,7 @@
-"""Where a state is rebuilt from when it is lost and the log no longer reaches back to its beginning.
+"""Where a lost state is rebuilt from, if the log no longer reaches back to its beginning.
 
-Not from all that is left, which may be weeks: `rebuild_context` before the newest reading that was answered fills every
-window; more would only teach the calibration.
+Not from the start of what is left, which may be weeks: `rebuild_context` before the newest answered reading fills every
+window, and more would only help the calibration.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""`tidecast reset`: where a stopped deployment goes on. It moves the group's offsets and, except for
-`--resume-from-state`, empties the state; a replay rebuilds it from the log.
+"""`tidecast reset`: where a stopped deployment goes on. It moves the group's offsets and, except with
+`--resume-from-state`, deletes the state; a replay rebuilds it from the log.
 
-The state goes first: cut off between the two, the worker rebuilds and goes on where it was, which is safe.
+The state is deleted first: if the command is cut off in between, the worker rebuilds and goes on where it was, which is
+safe.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Where a partition begins: its state from Redis, its offsets from Kafka, its decisions from the journal.
 
-The state knows the offset it includes (S), Kafka the one whose outputs were published (C), and S ≤ C, because state is
-saved after the commit. Reading begins at S; up to C everything is computed and nothing is sent; from C on it emits.
-With no state reading begins at the start of the log. Everything else is refused with the command that mends it.
+The state knows the offset it includes (S), Kafka the offset up to which outputs were published (C), and S ≤ C, because
+a state is saved after the commit. Reading begins at S; up to C everything is computed and nothing is sent; from C on
+outputs are sent. Without a state, reading begins at the start of the log. Anything else is refused, with the command
+that mends it.
 """
 
 from __future__ import annotations

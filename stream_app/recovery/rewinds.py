@@ -1,8 +1,9 @@
-"""Rewinds: what is in memory is given up, and every partition goes on from its checkpoint and its committed offset.
+"""Rewinds: what is in memory is discarded, and every partition goes on from its checkpoint and its committed offset.
 
-Three threads take part, and this is the word between them. Anyone asks; the publisher makes sure that no transaction
-of before can count any more, and says so; the poll thread then restores the partitions; the pipeline, told through
-the channel, stamps what it makes from then on with the new number. What carries an older one is dropped.
+Three threads take part, and this is how they agree. Any thread asks for a rewind. The publisher makes sure that no
+earlier transaction can still be committed, and says so. Then the poll thread restores the partitions, and the pipeline,
+told through the channel, marks whatever it makes from then on with the new number. What carries an older number is
+dropped.
 """
 
 from __future__ import annotations

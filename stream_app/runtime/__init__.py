@@ -1,4 +1,4 @@
 """The process itself: what it waits for at start, its threads, the queues between them, its memory.
 
-threads.py comes before numpy and torch, so it imports neither, and nothing is imported here.
+threads.py must come before numpy and torch. So it imports neither, and nothing is imported here.
 """

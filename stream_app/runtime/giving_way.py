@@ -1,7 +1,7 @@
-"""A process that others on its machine go before.
+"""Low priority: a process that lets others on its machine go first.
 
-Linux weighs sessions against each other first where it groups them by itself (sched(7), "The autogroup feature"): nice
-then counts among the processes of one session alone. A service of systemd or a container is not grouped so; there its
+Where Linux groups sessions by itself (sched(7), "The autogroup feature"), it first weighs sessions against each other,
+and nice only counts among the processes of one session. A systemd service or a container is not grouped so; there its
 own weight counts (CPUWeight, cpu_shares, requests).
 """
 

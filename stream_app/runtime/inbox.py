@@ -1,4 +1,4 @@
-"""The bounded queue in front of a thread: whoever sends waits while it is full, and no longer than the thread lives."""
+"""The bounded queue in front of a thread: a sender waits while it is full, but only as long as the thread lives."""
 
 from __future__ import annotations
 

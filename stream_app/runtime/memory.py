@@ -1,4 +1,4 @@
-"""Memory that is free but not given back: glibc keeps an arena a thread, and what was freed in it.
+"""Gives free memory back to the system: glibc keeps an arena for each thread, with whatever was freed in it.
 
 A tick with forecasts for every series takes hundreds of megabytes for a second. Without glibc nothing happens here.
 """

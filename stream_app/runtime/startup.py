@@ -1,7 +1,7 @@
-"""Waiting for Kafka, its topics and Redis at start: unready with one clear sentence until all are there.
+"""Waits for Kafka, its topics and Redis at start: unready, with one clear sentence, until all are there.
 
-What a start learns of the topics stays fixed while the worker runs: when a topic gets more partitions, keys have moved,
-and the workers stop.
+What is found out about the topics at start stays fixed while the worker runs. If a topic gets more partitions, keys
+have moved, and the workers stop.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""How many threads the numeric libraries may take: one each. Spinning threads cost a third of the CPU (measured); a
-worker scales by processes in its consumer group.
+"""How many threads the numeric libraries may use: one each. Spinning threads cost a third of the CPU (measured); a
+worker scales by more processes in its consumer group.
 
 Must be called before numpy and torch are imported: both look once, when they are loaded.
 """

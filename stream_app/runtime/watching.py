@@ -1,4 +1,4 @@
-"""A thread that looks at something outside every so often."""
+"""A thread that looks at something outside the process at intervals."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""The schema registry, by Confluent's API: client.py asks for schemas by id, our_schemas.py for our own."""
+"""The schema registry, by Confluent's API: client.py reads schemas by id, our_schemas.py finds and registers our
+own.
+"""

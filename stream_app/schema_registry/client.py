@@ -1,7 +1,7 @@
-"""The schema registry: schemas by id for reading, ids of our own schemas for writing.
+"""The schema registry's client: schemas by id for reading, ids of our own schemas for writing.
 
-A schema never changes under its id, so what was fetched once is kept. While the registry is away, whoever needs one
-waits and says why: a message must not become a dead letter because of an outage.
+A schema never changes under its id, so it is fetched once and kept. While the registry is away, whoever needs a schema
+waits and says why: an outage must not turn messages into dead letters.
 """
 
 from __future__ import annotations

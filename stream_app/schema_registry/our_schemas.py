@@ -1,4 +1,4 @@
-"""Our own schemas in the registry: found by a worker, registered by a person's command, never by a worker."""
+"""Our own schemas in the registry. Workers look them up; only a person's command registers them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What stands in the published messages, as descriptions for others: pydantic and JSON Schema, Avro, AsyncAPI."""
+"""The published messages, described for others: pydantic and JSON Schema, Avro, AsyncAPI."""

@@ -1,6 +1,6 @@
-"""An AsyncAPI 3 document of a configuration: its topics, who sends and who receives, and what stands in the messages.
+"""An AsyncAPI 3 document of a configuration: its topics, who sends and receives, and what the messages hold.
 
-Made from the same models as the JSON Schemas (message_schemas.py), so that there is one truth about them.
+It is made from the same models as the JSON Schemas (message_schemas.py), so the two cannot differ.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The Avro schemas of what is published: the same fields as message_schemas.py, times as timestamp-millis.
+"""The Avro schemas of the published messages: the same fields as message_schemas.py, with times as timestamp-millis.
 
-A number that is not known is null, except in the arrays of a forecast, which has none such. One schema for all
-streams: lengths of arrays are not part of it.
+An unknown number is null, except in the arrays of a forecast, which have none. All streams share one schema: the
+lengths of arrays are not part of it.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The published messages as pydantic models: the contract with everyone who consumes them.
 
 `tidecast schema` prints their JSON Schemas. The encoders in messages.py write the bytes without these models; a test
-holds what is really published against them. Times are RFC 3339 UTC; `origin` and `target` are the start of their tick.
+checks what is really published against them. Times are RFC 3339 UTC; `origin` and `target` are the start of their tick.
 """
 
 from typing import Annotated, Any, Literal

@@ -1,6 +1,8 @@
-"""Everything a person can configure. model.py is the table; sources.py reads the file and the environment; problems.py
-says what is wrong with them; kafka_properties.py is what must not stand in them, secrets.py what is not shown; table.py
-prints them.
+"""Everything a person can configure.
+
+model.py is the table of settings, sources.py reads the file and the environment, problems.py says what is wrong with
+them. kafka_properties.py refuses what the worker itself must set, secrets.py hides what must not be shown, and table.py
+prints the settings.
 """
 
 from stream_app.settings.model import Limits, Settings

@@ -1,4 +1,4 @@
-"""Addresses as a person writes them: what a client would stumble over much later, or pass over in silence."""
+"""Checks addresses as a person writes them, for mistakes that a client would report much later, or not at all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""librdkafka properties that pass through verbatim, and those that the worker owns and refuses with the reason.
+"""librdkafka properties that are passed on verbatim, and those that the worker owns and refuses, with the reason.
 
-Hosted Kafka services hand out a properties file; it is read here, in the `key=value` form they use.
+Hosted Kafka services hand out a properties file; it is read here, in their `key=value` form.
 """
 
 from pathlib import Path

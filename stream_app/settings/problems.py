@@ -1,4 +1,6 @@
-"""What a person reads when the configuration is wrong: one sentence a problem, with key, expected, found and remedy."""
+"""What a person reads when the configuration is wrong: one sentence for each problem, with key, expected, found and
+remedy.
+"""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches

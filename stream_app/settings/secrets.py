@@ -1,6 +1,6 @@
-"""What must not be shown: which settings are secret, and texts without them.
+"""Which settings are secret, and texts with the secrets taken out.
 
-Knows names and addresses, not the model: it is used while a configuration is still being checked.
+Knows names and addresses, not the settings' model: it is used while a configuration is still being checked.
 """
 
 from __future__ import annotations

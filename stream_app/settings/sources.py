@@ -1,6 +1,6 @@
-"""Where settings come from: the text of a TOML file, and variables of an environment that is handed in.
+"""Where settings come from: the text of a TOML file, and the variables of an environment that is passed in.
 
-Neither checks meaning; unknown names travel on and are refused by the model, which knows the valid ones.
+Neither checks meaning. Unknown names are passed on and refused by the model, which knows the valid ones.
 """
 
 import json

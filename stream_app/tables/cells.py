@@ -1,4 +1,4 @@
-"""Cells of a file → numbers and times. An empty cell is no reading; anything else must be what its column holds."""
+"""The cells of a file → numbers and times. An empty cell is no reading; anything else must be what its column holds."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Opening a CSV or Parquet file as named columns, and saying where in it something is."""
+"""Opens a CSV or Parquet file as named columns, and says where in the file something is."""
 
 import csv
 import gzip

@@ -1,7 +1,7 @@
 """Files of readings (CSV, gzipped CSV, Parquet), wide or long → one set of columns, merged by time over all series.
 
-wide: a time column, and one column a series. long: one row a reading, with columns for series id, time and value.
-Knows nothing of Kafka and of grids; times of the file stay what they are, to the millisecond.
+wide: a time column, and one column for each series. long: one row for each reading, with columns for series id, time
+and value. Knows nothing of Kafka or grids; times stay as they are in the file, to the millisecond.
 """
 
 from collections.abc import Sequence

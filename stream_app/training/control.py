@@ -1,7 +1,7 @@
 """The control topic as the trainer reads it: the newest request to train, and the scores of candidates in the shadow.
 
-From its start, outside of any group: a request counts as answered by the first attempt that began after it, so there is
-nothing to commit, and a trainer that was away finds what it has missed.
+It is read from its start, outside of any group. A request counts as answered by the first attempt that began after it,
+so there is nothing to commit, and a trainer that was away finds what it has missed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The history of a topic for a trainer that stays: each training reads what came since the one before, and no more.
+"""The history of a topic for a trainer that keeps running: each training reads only what came since the one before.
 
-What was read stays as cells, the oldest of them as sums (folding.py), and with the places in the log that it includes
-in the registry: a trainer that starts again goes on from there, whatever the log has forgotten by then. Ticks that are
-still open are no part of the history yet: a later reading may belong to them.
+What was read is kept as cells, the oldest of them as sums (folding.py), in the registry, together with the offsets that
+it includes. A trainer that is started again goes on from there, even if the log has forgotten the readings since. Ticks
+that are still open are not part of the history yet, because later readings may belong to them.
 """
 
 from __future__ import annotations

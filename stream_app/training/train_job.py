@@ -1,6 +1,6 @@
 """`tidecast train` without its terminal: history from a topic or a file → a judged bundle in the registry.
 
-A process of its own: it shares nothing with a worker but the registry.
+It runs in a process of its own and shares nothing with a worker but the registry.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`tidecast train --follow`: waits for reasons to train, and trains, one after the other, for as long as it runs.
+"""`tidecast train --follow`: waits for reasons to train and trains, one after the other, as long as it runs.
 
 Reasons are a request in the control topic that no attempt has answered, a stream without any attempt, and the time that
-has passed (`every_s`). What a training comes to is the gate's to say. With `models.promotion = "shadow"` it also lets a
-candidate take charge whose scores in the shadow have proven it.
+has passed (`every_s`). What comes of a training is decided by the gate. With `models.promotion = "shadow"` it also
+promotes a candidate whose scores in the shadow have proven it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`tidecast models try` without its terminal: what a model makes of the newest windows, and of the same with covariates
-set to values that somebody asks about."""
+"""`tidecast models try` without its terminal: a model's forecasts of the newest windows, and of the same windows with
+covariates set to other values.
+"""
 
 from __future__ import annotations
 

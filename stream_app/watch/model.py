@@ -1,7 +1,7 @@
-"""What a person sees of a running stream, as values: the newest forecast and how good they were, a line a series.
+"""What a person sees of a running stream, as values: the newest forecasts and how good they were, a line a series.
 
-Fed with the messages of the output topics; knows nothing of Kafka and of terminals. A message that is not what it
-should be is passed over and counted: a view must not end because of one.
+Fed with the messages of the output topics; knows nothing of Kafka or terminals. A message that is not as it should be
+is skipped and counted: one bad message must not end a view.
 """
 
 from collections import deque

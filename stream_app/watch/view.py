@@ -1,8 +1,8 @@
-"""The live view as rich renderables: a WatchModel's lines fitted into a terminal of any size.
+"""The live view as rich renderables: the lines of a WatchModel, fitted into a terminal of any size.
 
 Each line draws the last values and the newest forecast in one chart. Where there is room for two rows a series, the
-median is a line of braille dots on a shaded interval; in one row it is blocks that fade as the interval widens. Numbers
-beside it say where the interval ends.
+median is a line of braille dots on a shaded interval; in one row it is blocks that fade as the interval widens. The
+numbers beside it are the ends of the interval.
 """
 
 from dataclasses import dataclass

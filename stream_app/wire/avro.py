@@ -1,9 +1,9 @@
-"""Format `avro`: Avro behind Confluent framing → columns by partition, dead letters, clock verdicts.
+"""Format `avro`: Avro behind Confluent framing → columns by partition, dead letters, verdicts of the clock.
 
 The shapes are those of format `json`, found by the same `fields`: a record with a value, a record with values (a map or
-a record), an array of records. A field that is null is one that is not there. Timestamps with a logical type are what
-they say; plain numbers are in `timestamp_unit`. With a reader's schema, values are resolved to it first: its aliases
-and defaults make older and newer writers alike.
+a record), an array of records. A null field counts as absent. Timestamps with a logical type are taken as such; plain
+numbers are in `timestamp_unit`. With a reader's schema, values are resolved to it first, so that its aliases and
+defaults make older and newer writers alike.
 """
 
 import json

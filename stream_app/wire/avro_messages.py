@@ -1,7 +1,8 @@
-"""Columns → the published messages in Avro behind Confluent framing, as (key, value) bytes; messages.py in JSON.
+"""Columns → the published messages in Avro behind Confluent framing, as (key, value) bytes. messages.py does it in
+JSON.
 
-Forecasts are put together from columns: the numbers of all are one array of bytes, in which only they differ, and a
-message is a handful of pieces. Accuracy and drift are few, and written by fastavro.
+Forecasts are put together from columns: the numbers of all are one array of bytes, the only part in which they differ,
+and a message is a handful of pieces. Accuracy and drift records are few, and written by fastavro.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Decoded readings of one poll as columns in message order, before verdicts and before they part by partition.
+"""Decoded readings of one poll as columns in message order, before verdicts, and before they are split by partition.
 
 Shared by all formats: a format fills a `PollColumns`, `verdicts.judge` decides about time, `by_partition` hands over.
 """

@@ -1,4 +1,4 @@
-"""What decoding makes of a poll batch: columns by partition, and what could not be used, with its reason."""
+"""What decoding a poll batch gives: columns by partition, and what could not be used, with its reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

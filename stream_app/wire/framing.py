@@ -1,9 +1,9 @@
 """Confluent framing: a zero byte, the id of the value's schema (4 bytes, big endian), then the value.
 
-`FramedPoll` is what formats with a registry have in common: which schema a message was written with, and what becomes
-of those that nobody knows. Whether an id is known is no function of the log: a message that was a dead letter must stay
-one in a replay, though its schema has been registered since. So it is journaled beside the clock's verdicts, with WHOLE
-in place of a position.
+`FramedPoll` is what the formats with a registry share: which schema a message was written with, and what happens to
+messages whose schema nobody knows. Whether an id is known is not determined by the log: a message that was a dead
+letter must stay one in a replay, even if its schema has been registered since. So this is journaled beside the verdicts
+of the clock, with WHOLE in place of a position.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,8 @@
-"""Format `json`: messages of one stream's poll → columns by partition, dead letters and clock verdicts.
+"""Format `json`: the messages of one stream's poll → columns by partition, dead letters and verdicts of the clock.
 
-Three shapes, told apart by shape: one reading (an object with a value), a pack (an object with values), an array of
-readings. A null value deletes the series its key names. The worker's clock comes in as an argument.
+There are three shapes, told apart by what a message looks like: one reading (an object with a value), a pack (an object
+with values), an array of readings. A null value deletes the series that its key names. The worker's clock comes in as
+an argument.
 """
 
 from model_core.arrays import IntArray

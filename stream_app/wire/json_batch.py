@@ -1,10 +1,10 @@
-"""Many JSON messages decoded at once, to exactly what json_message.py makes of each; None where it must do it.
+"""Many JSON messages decoded at once, with exactly the result of json_message.py; None where it must be used instead.
 
-The messages are joined by newlines and decoded as lines, which alone proves nothing: two mutilated messages could join
-to one whole document and a third message hide a second one. So each message must begin with an opening bracket and end
-with a closing one. `}`, newline, `{` is no JSON inside an object or array (a comma is missing) nor inside a text (a raw
-newline is not allowed), so in a text that decodes each of these places lies between two complete documents. With n
-documents in n messages, every message is exactly one.
+The messages are joined by newlines and decoded as lines. That alone proves nothing: two mutilated messages could join
+into one whole document, and a third message could hide a second one. So each message must begin with an opening bracket
+and end with a closing one. `}`, newline, `{` is not valid JSON inside an object or array (a comma is missing) nor
+inside a text (a raw newline is not allowed), so in a text that decodes, each of these places lies between two complete
+documents. With n documents in n messages, every message is exactly one.
 """
 
 from collections.abc import Callable, Sequence

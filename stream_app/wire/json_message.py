@@ -1,8 +1,8 @@
-"""One JSON message → readings and faults, in plain steps. This is the meaning of format `json`.
+"""One JSON message → readings and faults, in plain steps. This defines what format `json` means.
 
-json_batch.py decodes whole polls to exactly the same result, faster; what it cannot take comes here, one by one, and
-gets its reason. `NaN` and `Infinity` are no JSON, yet producers write them: as a value they are `not_finite`, anywhere
-else the text is malformed.
+json_batch.py decodes whole polls to exactly the same result, faster; what it does not handle comes here, one by one,
+and gets its reason. `NaN` and `Infinity` are not valid JSON, yet producers write them: as a value they are
+`not_finite`, anywhere else the text is malformed.
 """
 
 import math

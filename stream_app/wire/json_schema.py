@@ -1,7 +1,7 @@
-"""Format `json_schema`: JSON behind Confluent framing → as format `json` without it.
+"""Format `json_schema`: JSON behind Confluent framing → the same as format `json` without the framing.
 
-The schema must be in the registry, and is not applied again: producers' serializers did. What a reading is, `fields`
-say. What is no JSON is a fault of kind `schema` here, since the frame promised some.
+The schema must be in the registry, but is not applied again: the producers' serializers did that. `fields` say where a
+reading is. Text that is not JSON is a fault of kind `schema` here, because the framing promised JSON.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
-"""Text of strangers → JSON documents, in plain steps, and what they are called in an error.
+"""Untrusted text → JSON documents, in plain steps, and how an error names them.
 
-`NaN` and `Infinity` are no JSON, yet producers write them: they come as `Constant`, and the reader decides where one
-may stand.
+`NaN` and `Infinity` are not valid JSON, yet producers write them: they come as `Constant`, and the reader decides where
+one is allowed.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Many JSON texts of one form at once, from columns. No Python code runs for a single text or number.
 
-The parts of a form are put down once; a loop in C (compiled/lines.c) goes over the rows. Numbers are written as orjson
-writes them: the shortest text that reads back as the same float, null for what is none.
+The constant parts of a form are stored once; a loop in C (compiled/lines.c) goes over the rows. Numbers are written as
+orjson writes them: the shortest text that reads back as the same float, and null for NaN.
 """
 
 from collections.abc import Mapping

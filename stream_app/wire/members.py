@@ -1,8 +1,8 @@
-"""A few members of messages that are flat JSON objects → columns, by a loop in C. The others are passed over, however
+"""A few members of messages that are flat JSON objects → columns, by a loop in C. Other members are skipped, however
 long they are.
 
-A message that is in any way unusual (escapes, text beyond ASCII, no JSON at all, …) is left to the caller; what is read
-here any reader of JSON would read alike.
+A message that is unusual in any way (escapes, text beyond ASCII, not JSON at all, …) is left to the caller. What is
+read here, any JSON reader would read alike.
 """
 
 from __future__ import annotations

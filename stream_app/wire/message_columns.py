@@ -1,7 +1,7 @@
-"""Kafka messages of one topic as columns: what decoding works on, whoever fetched them.
+"""Kafka messages of one topic as columns: decoding works on them, whoever fetched them.
 
-The worker's come from C (kafka/fetch_queue.py) and never are Python objects, unless somebody looks at a single one: it
-then gets a `MessageRow`. Those of confluent-kafka's own consumer become the same columns by `of`.
+The worker's messages come from C (kafka/fetch_queue.py) and never become Python objects, unless somebody looks at a
+single one and gets a `MessageRow`. Messages of confluent-kafka's own consumer become the same columns by `of`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Columns → the published messages, as (key, value) bytes. schemas/message_schemas.py says what stands in them.
+"""Columns → the published messages, as (key, value) bytes. schemas/message_schemas.py describes their contents.
 
 The messages of a call are written at once (lines.py): no Python code runs for a single number or message. `partition`
-is the one of the input that they all come from, or int64 [n], that of each.
+is the input partition that all of them come from, or int64 [n], that of each.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,6 @@
-"""Texts that come again and again (series ids, names of models), each with a number: a table that C code looks into."""
+"""Texts that occur again and again (series ids, names of models), each with a number: a table that C code looks
+into.
+"""
 
 import ctypes
 

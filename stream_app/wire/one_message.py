@@ -1,4 +1,4 @@
-"""What one message holds, read in plain steps: its readings, and what is wrong with the others."""
+"""What one message holds, read in plain steps: its readings, and what is wrong with the rest."""
 
 from dataclasses import dataclass, field
 

@@ -1,5 +1,7 @@
-"""Outcomes → records of each output topic. Those of several partitions and poll batches are written at once, since one
-call of messages.py costs as much as a hundred records; each topic has them in the order in which they were made.
+"""Outcomes → records of each output topic.
+
+Outcomes of several partitions and poll batches are written at once, because one call of messages.py costs as much as a
+hundred records. Each topic gets them in the order in which they were made.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-"""The commonest JSON messages to columns, by a loop in C: flat objects of one reading, or of a pack.
+"""The most common JSON messages to columns, by a loop in C: flat objects of one reading, or of a pack.
 
-All or nothing: where a message is in any way unusual (escapes, text beyond ASCII, a time that is neither a whole number
-nor plain RFC 3339, a member that is not there, …) the answer is None, and json_batch.py looks at them. What is
-taken here, it would take alike. Series ids are not made anew for each reading but looked up among those seen before.
+All or nothing: if a message is unusual in any way (escapes, text beyond ASCII, a time that is neither a whole number
+nor plain RFC 3339, a missing member, …) the answer is None, and json_batch.py takes the messages. Its result would be
+the same for whatever is taken here. Series ids are looked up among those seen before, not made again for each reading.
 """
 
 import ctypes

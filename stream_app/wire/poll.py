@@ -1,7 +1,8 @@
-"""What the formats have in common: messages of one stream's poll → columns by partition, dead letters, clock verdicts.
+"""What the formats share: the messages of one stream's poll → columns by partition, dead letters, verdicts of the
+clock.
 
-Deletions, keys, sizes, halving of what fails, and what becomes of faults are the same for all; a format says how
-values become readings (together, and one by one), to the same result both ways.
+Deletions, keys, sizes, halving what fails to decode, and the handling of faults are the same for all. A format says how
+values become readings, all at once and one by one, with the same result.
 """
 
 from abc import ABC, abstractmethod

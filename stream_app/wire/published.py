@@ -1,6 +1,6 @@
-"""Published messages as JSON, whatever their format: for the commands and pages that read them.
+"""Published messages as JSON, whatever their format, for the commands and pages that read them.
 
-Our own schemas are known here, so nobody asks a registry.
+Our own schemas are known here, so no registry is asked.
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Records on their way out, as columns: no Python object for each of them between the form and Kafka's client."""
+"""Records on their way out, as columns: there is no Python object for a single record up to Kafka's client."""
 
 from __future__ import annotations
 

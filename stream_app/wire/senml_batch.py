@@ -1,6 +1,6 @@
-"""Many SenML packs at once, to exactly what senml_pack.py makes of each; None where it must do it.
+"""Many SenML packs at once, with exactly the result of senml_pack.py; None where it must be used instead.
 
-Base fields are carried forward as columns: the place of the last record that set one, and nothing from before the pack.
+Base fields are carried forward as columns: the position of the last record that set one, and never beyond the pack.
 """
 
 from collections.abc import Callable

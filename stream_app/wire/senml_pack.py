@@ -1,9 +1,9 @@
-"""One SenML pack (RFC 8428) → readings and faults, in plain steps. This is the meaning of format `senml`.
+"""One SenML pack (RFC 8428) → readings and faults, in plain steps. This defines what format `senml` means.
 
 senml_batch.py decodes whole polls to exactly the same result, faster. A series is bn + n, a value bv + v, a time bt + t
-in seconds; base fields hold for the records that follow, in the same pack. Times below 2^28 are relative to "now":
-Kafka's timestamp of the record, the same in each replay. Units, sums and fields that we do not know are passed over.
-Text, boolean and data values are no numbers, so they are faults.
+in seconds; base fields apply to the records that follow, in the same pack. Times below 2^28 are relative to "now":
+Kafka's timestamp of the record, the same in each replay. Units, sums and unknown fields are ignored. Text, boolean and
+data values are not numbers, so they are faults.
 """
 
 import math

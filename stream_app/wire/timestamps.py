@@ -1,7 +1,7 @@
 """Event times as producers write them → whole milliseconds since the epoch, rounded towards the past.
 
 Numbers are in the stream's `timestamp_unit`, texts are RFC 3339 with an offset. What does not fit an int64 is clamped
-far outside the years 1 to 9999, so that it is told apart as out of range later.
+far outside the years 1 to 9999, so that it is recognised as out of range later.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Verdicts about event time: before `min_timestamp`, or further ahead than `max_future` of the record or the clock.
 
-Those that hang on the worker's clock are not a function of the log: they are returned to be journaled, and on replay
-they are taken from the journal instead of the clock.
+Verdicts that depend on the worker's clock are not determined by the log: they are returned to be journaled, and a
+replay takes them from the journal instead of the clock.
 """
 
 from collections.abc import Mapping

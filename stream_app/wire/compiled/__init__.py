@@ -1,6 +1,6 @@
 """Compiled kernels of the wire formats, beside their C: messages are read and written without Python code for each.
 
-What a kernel does not know (an unusual message) it says so, and the modules that call it go the plain way.
+A kernel that meets a message it does not handle says so, and its caller reads that message in Python.
 """
 
 from pathlib import Path
