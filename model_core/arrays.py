@@ -1,4 +1,4 @@
-"""Names for the numpy types that cross borders; shapes stand in comments beside them."""
+"""Names for the numpy types that modules pass to each other; shapes are in comments beside them."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""What a worker would have published from a log, and how good it was: the worker's own steps, without Kafka and Redis.
+"""What a worker would have published for a log, and how good it was: the worker's own steps, without Kafka and Redis.
 
-A forecast sees what had arrived before it in the order of the log, nothing else; a model takes charge at one place of
-the log, as in a running worker. Whatever a rung of the ladder answered counts as it would have been served.
+A forecast sees only what had arrived before it in the order of the log, and a model takes charge at one place of the
+log, as in a running worker. Whatever a rung of the ladder answered counts, as it would have been served.
 """
 
 from collections.abc import Iterable, Iterator

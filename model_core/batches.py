@@ -1,4 +1,4 @@
-"""What the predictor sees and answers: one forecast batch as arrays. B windows, L context, H horizon, C covariates."""
+"""What the predictor takes and returns: one forecast batch as arrays. B windows, L context, H horizon, C covariates."""
 
 from dataclasses import dataclass
 from typing import Any

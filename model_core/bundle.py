@@ -1,7 +1,7 @@
-"""A trained model as a value: tensors, a manifest that names what they are, and what the state needs to know of it.
+"""A trained model as a value: tensors, a manifest that describes them, and what the state needs to know of the model.
 
-Bytes only: where the files lie is the registry's business. Never pickle, never torch.load: safetensors hold numbers and
-nothing that could run.
+Bytes only: where the files are kept is up to the registry. Never pickle, never torch.load: safetensors hold numbers,
+and nothing that could run.
 """
 
 import hashlib

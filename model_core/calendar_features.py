@@ -1,4 +1,4 @@
-"""Which calendar features a stream's models get: those it names, and its country's public holidays."""
+"""Which calendar features the models of a stream get: those it names, and its country's public holidays."""
 
 from datetime import date
 from functools import lru_cache

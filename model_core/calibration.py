@@ -1,9 +1,9 @@
-"""Calibration: each rung's unit and quantile offsets, learned from delayed actual values, one series a column.
+"""Calibration: the unit and the quantile offsets of each rung, learned from delayed actual values, one column a series.
 
-Every (origin, scored horizon) is learned exactly once, when its target tick is settled, from the issue that counts.
-A series without history starts from its partition's cohort offsets, which move only when the watermark closes a tick,
-so that the order of series within a tick does not matter. compiled/settle.c learns, issue.c makes quantiles of it; here
-is what they go by: the tables of the model in charge, and the cohort.
+Every (origin, scored horizon) is learned exactly once, when its target tick is settled, from the issue that counts. A
+series without history starts from the offsets of its partition's cohort, which move only when the watermark closes a
+tick, so that the order of series within a tick does not matter. compiled/settle.c learns, compiled/issue.c makes
+quantiles. This module holds what they use: the tables of the model in charge, and the cohort.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""Cells: open ones collect readings, settled ones are corrected, and what is ready settles into ring and scaler.
+"""Cells: open ones collect readings, settled ones can be corrected, and what is ready settles into ring and scaler.
 
-The walk over the readings is compiled/phase_a.c; here stand what it works on, what it has told so far, and the odd ways
-of time: its beginning, and the rest of a long gap. The result is that of taking the readings one by one.
+compiled/phase_a.c walks over the readings. This module holds what it works on, collects what it reports, and handles
+the rare cases of time: its beginning, and the rest of a long gap. The result is that of taking the readings one by one.
 """
 
 import ctypes

@@ -1,11 +1,11 @@
-"""Columns: the state of many series as arrays, one column a series, in blocks of 256, with what changed since when.
+"""Columns: the state of many series as arrays, one column a series, in blocks of 256, with marks of what has changed.
 
-Every field is one array [blocks, rows, 256, *inner]: a row of a block is contiguous, so that a closed tick of 256
-series is one piece of bytes. Fields of one row ("hot": scalers, counters, offsets) are also seen as [columns, *inner].
+Every field is one array [blocks, rows, 256, *inner]. A row of a block is contiguous, so a closed tick of 256 series is
+one piece of bytes. Fields of one row ("hot": scalers, counters, offsets) can also be seen as [columns, *inner].
 
-Two generations of a snapshot exist outside (sides A and B, written in turns), so each row remembers with one bit a
-side whether it changed since that side was written. One-row fields that change together are a group and share their
-marks. Fields written `ahead` exist outside once, and are asked for by `take_changed`. This module knows nothing of
+A snapshot exists outside in two generations (sides A and B, written in turns), so each row has one bit for each side
+that says whether it changed since that side was written. One-row fields that change together form a group and share
+their marks. Fields written `ahead` exist outside only once; `take_changed` asks for them. This module does not know
 where the pieces go.
 """
 

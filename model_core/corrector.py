@@ -1,16 +1,16 @@
 """The corrector: what the model keeps getting wrong about one series, learned from its delayed errors while it runs.
 
-All series share the model's weights; a series that moves in another way errs alike again and again. For each scored
-horizon up to `corrector_steps` a regression predicts the error of the model's location, y − ŷ, from four numbers that
-are known at the origin: last value − ŷ, seasonal naive − ŷ (so that it may lean on either), and how far the series has
-come in one tick and in six. Exponentially weighted least squares (Ljung and Söderström 1983) with a small penalty,
-everything in the unit of the model's one-step error as it stood at the origin, winsorised.
+All series share the model's weights, and a series that moves in its own way shows the same errors again and again. For
+each scored horizon up to `corrector_steps` a regression predicts the error of the model's location, y − ŷ, from four
+numbers known at the origin: last value − ŷ, seasonal naive − ŷ (so that it may lean on either), and how far the series
+has moved in one tick and in six. It is exponentially weighted least squares (Ljung and Söderström 1983) with a small
+penalty, in the unit of the model's one-step error as it stood at the origin, winsorised.
 
 A correction counts only while it has been better: its own absolute errors, as it would have corrected at each origin,
-are weighed against those without. Between the horizons it is interpolated, beyond the last it fades out.
+are weighed against those without it. It is interpolated between the horizons, and fades out beyond the last.
 
-What the model is judged by in training, and what calibration tables are made of, are its uncorrected answers. The
-arithmetic is compiled/corrector.c.
+Training judges the model, and makes calibration tables, from its uncorrected answers. The arithmetic is
+compiled/corrector.c.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
-"""Windows cut from a history's cells, as one dense matrix, in the layout in which the worker cuts them.
+"""Windows cut from the cells of a history, as one dense matrix, in the layout that the worker uses.
 
-Windows are made a chunk at a time; all of them at once would be L times the history.
+They are made a chunk at a time: all of them at once would be L times the history.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is fitted of intermittent demand: the usual season of sales, and how fast both means forget."""
+"""What is fitted for intermittent demand: the usual season of sales, and how fast both means forget."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""The few errors of the core; each class names what happens next."""
+"""The few errors of the core. Each class says what happens next."""
 
 
 class CoreError(Exception):

@@ -1,4 +1,5 @@
-"""What an exported model takes: windows as the predictor sees them, and what a worker has learned of their series.
+"""The inputs of an exported model: windows as the predictor sees them, and what a worker has learned about their
+series.
 
 L context, H horizon, Q levels, K scored horizons, C covariates (past, then future), F of them future, D columns of the
 calendar.

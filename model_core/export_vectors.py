@@ -1,6 +1,7 @@
-"""Golden vectors: windows and states drawn at random, and the forecasts that a worker publishes for them.
+"""Golden vectors: random windows and states, and the forecasts that a worker publishes for them.
 
-They are computed by what publishes, not by what is exported: the predictor and the settlement of a PartitionState.
+They are computed by the code that publishes, not by the code that is exported: the predictor and the settlement of a
+PartitionState.
 """
 
 from dataclasses import dataclass, replace

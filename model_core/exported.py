@@ -1,12 +1,12 @@
-"""What is exported: the whole way of a forecast from raw windows to the published quantiles, as one torch module.
+"""The exported forecast: everything from raw windows to the published quantiles, as one torch module.
 
 Inside are the filling of holes, the window's own centring and scaling, the model, and the head that makes quantiles of
-its answer: the residual tables, rising levels, bounds, whole numbers for counts. What a worker has learned of a series
-since training (its unit and offsets) comes in as inputs, so that an exported forecast has the published intervals. The
-calendar comes in too: no graph knows time zones and holidays.
+its answer: residual tables, rising levels, bounds, whole numbers for counts. What a worker has learned about a series
+since training (its unit and offsets) is an input, so that an exported forecast has the published intervals. The
+calendar is an input too, because a graph cannot know time zones and holidays.
 
-Outside stays the ladder: when the model is not asked (readings, holes, out of distribution) and what answers instead.
-A row without an observed cell, or with cells that float32 cannot square, answers NaN.
+The ladder stays outside: when the model is not asked (too few readings, holes, out of distribution), and what answers
+instead. A row without an observed cell, or with cells whose squares exceed float32, answers NaN.
 """
 
 from collections.abc import Mapping

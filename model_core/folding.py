@@ -1,11 +1,12 @@
-"""Folding: windows that training looks at no more one by one become sums, and their cells are forgotten.
+"""Folding: windows that training no longer looks at one by one become sums, and their cells are forgotten.
 
-Whatever training decides, it decides on the newest part of a history: penalty and prior, quantiles of errors, the gate,
-thresholds of drift. Of what is older only ridge learns, and of ridge the sums are enough. So a trainer that stays keeps
-the newest cells and the sums, each window is summed once, and what it fits is what it would fit on the whole history.
+Training decides everything on the newest part of a history: penalty and prior, quantiles of errors, the gate,
+thresholds of drift. From what is older only ridge learns, and for ridge the sums are enough. So a trainer that keeps
+running keeps the newest cells and the sums; each window is summed once, and the fit is the one that the whole history
+would give.
 
-Only windows far older than any reading may still change enter the sums; edges lie on pages, so that the same windows
-enter whether it happens at once or bit by bit.
+Only windows far older than any reading may still change enter the sums. The edges lie on pages, so that the same
+windows enter whether that happens at once or bit by bit.
 """
 
 import numpy as np

@@ -1,10 +1,11 @@
-"""Passes over a GPU: windows go there, one recorded graph of kernels answers them, answers come back.
+"""Passes over a GPU: windows are copied to it, one recorded graph of kernels answers them, answers are copied back.
 
 A pass is some sixty small kernels, and launching them one by one takes longer than they do (measured on an H100: 3 ms,
-whatever the batch). So a pass has one of few sizes, and for each size the launches are recorded once, as a CUDA graph,
-and replayed. A pass that is not full answers old windows beside the new ones: no row looks at another.
+whatever the batch). So passes have a few fixed sizes; for each size the launches are recorded once, as a CUDA graph,
+and replayed. A pass that is not full answers old windows beside the new ones, which is harmless because no row depends
+on another.
 
-One thread at a time: what another one launched meanwhile would be recorded with it.
+One thread at a time: whatever another thread launched meanwhile would be recorded as well.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Event time ↔ ticks of a stream's grid, and the calendar features of a tick.
 
-A tick is the index of a step: floor(timestamp_ms / step_ms). Day grids may carry a time zone; their days are then
+A tick is the index of a step: floor(timestamp_ms / step_ms). Grids of days may have a time zone; their days are then
 local, with their 23 and 25 hours, and a tick counts local days since 1970-01-01.
 """
 

@@ -1,7 +1,7 @@
-"""History: settled cells of a stream's series by tick, and what becomes of readings until they are that.
+"""History: the settled cells of a stream's series by tick, and the readings on their way to become that.
 
 Cells come through the same readiness as in the worker, so that a model learns from what it will be shown. Cells that
-nobody looks at one by one any more are forgotten; what their windows have taught stays as sums (past.py).
+are no longer looked at one by one are forgotten; what their windows taught is kept as sums (past.py).
 """
 
 import json

@@ -1,7 +1,7 @@
-"""A history as bytes: the newest cells, the sums of what was before them, and the cells that are open still.
+"""A history as bytes: the newest cells, the sums of what was before them, and the cells that are still open.
 
-Bytes only, as bundles are: safetensors, numbers without code. Who reads them learns whether they are of this stream as
-it is configured now; where they are not, it begins anew.
+Bytes only, as bundles are: safetensors, numbers without code. Reading them tells whether they belong to this stream as
+it is configured now; if not, the history begins again.
 """
 
 import hashlib

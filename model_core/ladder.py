@@ -1,7 +1,7 @@
 """The ladder: which rung answers, and why. Codes are stored in the state; their names are published.
 
-Rungs 0–2 are tracked side by side at every origin (each with its own unit and offsets), whichever of them answers.
-compiled/issue.c chooses; its state is until when a series keeps off the model, and which naive rung is in favour.
+Rungs 0–2 are tracked side by side at every origin, each with its own unit and offsets, whichever of them answers.
+compiled/issue.c chooses; its state is until when a series avoids the model, and which naive rung is preferred.
 """
 
 from enum import IntEnum

@@ -1,12 +1,12 @@
-"""Layouts of the state: what the snapshot of an older version means, and how it becomes one of this version.
+"""Layouts of the state: what a snapshot of an older version means, and how it is turned into one of this version.
 
-A rolling upgrade finds the states that the version before has left. They are read as what they are, columns by columns,
-and moved over; what that version did not have begins at the value a new series begins with. Newer layouts, and those
-older than the first step, are refused: the state is then rebuilt from the log.
+A rolling upgrade finds the states of the version before. They are read as what they are, columns by columns, and moved
+over; whatever that version did not have begins as in a new series. Newer layouts, and those older than the first step,
+are refused: the state is then rebuilt from the log.
 
-To raise the layout: add 1 to STATE_LAYOUT and a Step that says what the layout before was like, and mark settings that
-came with it by `since` (model_core/spec.py), so that their defaults leave the fingerprint as it was. What the version
-before has written is kept in tests/golden (make_checkpoint.py); the tests read it.
+To raise the layout: add 1 to STATE_LAYOUT and a Step that describes the layout before, and mark settings that came with
+it by `since` (model_core/spec.py), so that their defaults leave the fingerprint unchanged. tests/golden keeps snapshots
+that the version before has written (make_checkpoint.py); the tests read them.
 """
 
 from collections.abc import Callable, Iterable, Mapping

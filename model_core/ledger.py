@@ -1,10 +1,10 @@
-"""The ledger: quantiles that were issued and still wait for their actual value, at the scored horizons.
+"""The ledger: issued quantiles that still wait for their actual value, at the scored horizons.
 
-A scored horizon h needs ceil(h / forecast_every) slots: the forecast of origin o lies in slot (o / forecast_every) mod
-that number until its target o + h is settled, and is then taken out. A slot holds all tracked rungs side by side; where
-the level answered, which is not tracked, its quantiles lie in the model's place, and the rung's code says so.
+A scored horizon h needs ceil(h / forecast_every) slots. The forecast of origin o is kept in slot (o / forecast_every)
+mod that number until its target o + h is settled, and is then removed. A slot holds all tracked rungs side by side; if
+the level answered, which is not tracked, its quantiles are in the model's place, and the code of the rung says so.
 
-compiled/issue.c puts in, compiled/settle.c takes out.
+compiled/issue.c writes, compiled/settle.c reads and removes.
 """
 
 import numpy as np

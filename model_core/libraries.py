@@ -1,7 +1,7 @@
 """The array library of a device: numpy and compiled kernels on the CPU, torch on a GPU.
 
-A worker on the CPU never imports torch, which costs 3 s of a start and 600 MB of memory (measured). What the two call
-by the same name is found in `xp`; a Library says the rest.
+A worker on the CPU never imports torch, which costs 3 s at start and 600 MB of memory (measured). Functions that both
+call by the same name are in `xp`; a Library has the rest.
 """
 
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Windows → what the network of the patch mixer learns from: features, and what ridge has left."""
+"""Windows → what the network of the patch mixer learns from: features, and the residuals of ridge."""
 
 from collections.abc import Iterator
 

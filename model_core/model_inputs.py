@@ -1,4 +1,4 @@
-"""What a model sees of windows, and what leads back from its answers to the units of the target."""
+"""What a model sees of windows, and what turns its answers back into the units of the target."""
 
 from dataclasses import dataclass
 

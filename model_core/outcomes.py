@@ -1,4 +1,4 @@
-"""What one poll batch of a partition leads to, as columns; the wire turns it into messages."""
+"""What one poll batch of a partition leads to, as columns; wire/ turns them into messages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

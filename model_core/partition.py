@@ -1,7 +1,7 @@
 """PartitionState: everything that is kept of one partition of a stream, as a value.
 
 It composes phase A (readiness: place in time, remember) and phase C (settlement: score, calibrate, issue); the
-predictor between them belongs to whoever owns the device. No I/O, no clock: the log is the only input.
+predictor between them belongs to whoever owns the device. No I/O and no clock: the log is the only input.
 """
 
 from collections.abc import Iterable, Iterator

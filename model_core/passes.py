@@ -1,5 +1,5 @@
-"""Prepared windows → a model's answers, in passes that a device has room for. This one is the CPU's; a GPU has its own
-(gpu_passes.py). Whether a model is asked at all, and what becomes of its answers, is the predictor's.
+"""Prepared windows → a model's answers, in passes of a size that suits the device. These are the CPU's; gpu_passes.py
+has the GPU's. Whether a model is asked at all, and what becomes of its answers, is decided by the predictor.
 """
 
 from __future__ import annotations

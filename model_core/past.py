@@ -1,7 +1,7 @@
-"""Past: what windows whose cells are gone have taught, as sums, and as arrays that can be written down.
+"""Past: what windows whose cells are forgotten have taught, as sums, and as arrays that can be stored.
 
-A row of the sums counts as many times as it stands for windows: where windows are thinned out (ridge_training.py) it
-stands for those that were left out too, so that spans that were thinned differently can be added.
+A row of the sums counts for as many windows as it stands for: where windows are thinned out (ridge_training.py) it also
+stands for those that were left out, so that spans with different thinning can be added.
 """
 
 from dataclasses import dataclass, fields

@@ -1,7 +1,7 @@
 """Windows → uncalibrated locations of the model and both naive forecasts. A pure function of the batch and the model.
 
-Used by the worker, the trainer and the backtest alike, so that what is served is what was judged. Calibration, the
-choice of the rung and the bounds are the partition's.
+The worker, the trainer and the backtest all use it, so that what is served is what was judged. Calibration, the choice
+of the rung and the bounds belong to the partition.
 """
 
 from typing import cast

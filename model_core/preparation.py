@@ -1,8 +1,8 @@
 """Raw windows → what a model sees: filled, centred and scaled.
 
 Targets are centred and scaled by the window's own observed mean and standard deviation, covariates by the incremental
-scaler as it stood at the origin. No row looks at another one. On the CPU that is compiled/preparation.c, on a GPU
-torch (preparation_torch.py).
+scaler as it stood at the origin. No row depends on another one. compiled/preparation.c does it on the CPU, torch on a
+GPU (preparation_torch.py).
 """
 
 from __future__ import annotations

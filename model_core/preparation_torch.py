@@ -1,4 +1,4 @@
-"""Preparation by torch, on a GPU: the steps of compiled/preparation.c on whole arrays. Tests hold the two together."""
+"""Preparation by torch, on a GPU: the steps of compiled/preparation.c on whole arrays. Tests compare the two."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 `base` are residual quantiles in units of u, `spread` is their width as standard deviations of a Gaussian, Δ is what the
 tracker has learned since (Angelopoulos, Candès and Tibshirani 2023, conformal PID control: its quantile tracker).
 
-`place` and `pinball` are for whole histories, in training; of single forecasts compiled/issue.c and settle.c take care.
+`place` and `pinball` are for whole histories, in training; compiled/issue.c and settle.c handle single forecasts.
 """
 
 from statistics import NormalDist

@@ -1,6 +1,6 @@
-"""Readiness: where each reading belongs in time, which are too late, and when ticks close.
+"""Readiness: where each reading belongs in time, which readings are too late, and when ticks close.
 
-The result is that of taking the log reading by reading. What a reading does to its cell is the business of `Cells`.
+The result is that of taking the log reading by reading. What a reading does to its cell is up to `Cells`.
 """
 
 from collections.abc import Iterator

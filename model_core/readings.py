@@ -1,4 +1,4 @@
-"""Readings: one partition's share of a poll batch, as columns in log order."""
+"""Readings: one partition's part of a poll batch, as columns in log order."""
 
 from dataclasses import dataclass, field
 

@@ -1,6 +1,6 @@
-"""What a state owes its readers after it was rebuilt from a part of its log: the word that its intervals are young.
+"""The mark on forecasts of a state that was rebuilt from a part of its log: their intervals are young.
 
-Its windows are those of an undisturbed state, its units and offsets begin anew. The model's forecasts say so
+Its windows are those of an undisturbed state, but its units and offsets begin again. The model's forecasts say so
 (`reason = rebuilt`) for one context length; the other rungs give a reason of their own already.
 """
 

@@ -1,4 +1,4 @@
-"""What a model's errors look like: every rung run over a span of origins, residuals in units of u, and what follows.
+"""A model's errors: every rung run over a span of origins, residuals in units of u, and the tables made of them.
 
 Units, quantiles and pinball are those of the worker (compiled/settle.c, issue.c), without what it learns online.
 """

@@ -1,8 +1,8 @@
 """The incremental scaler: exponentially weighted mean, spread and level of a series, updated tick by tick.
 
 Weights decay by `decay` a tick (West 1979; with decay 1 it is Welford's recurrence). Values are winsorised at eight
-standard deviations once enough has been seen, so that one spike cannot own the spread. It is never refitted: a forecast
-uses it as it stood at the origin. The recurrence itself is compiled/scaler.h.
+standard deviations once enough has been seen, so that one spike cannot dominate the spread. It is never refitted: a
+forecast uses it as it stood at the origin. The recurrence itself is compiled/scaler.h.
 """
 
 import numpy as np

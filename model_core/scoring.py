@@ -1,7 +1,8 @@
 """Scoring: running accuracy of each series, and the results of forecasts whose horizons are not all settled yet.
 
 Running means have a half-life of one season; the first values are averaged plainly. The scaled error is MASE with the
-running mean of |y_t − y_{t−m}| as its scale (Hyndman and Koehler 2006). compiled/settle.c keeps them, scoring.c tells.
+running mean of |y_t − y_{t−m}| as its scale (Hyndman and Koehler 2006). compiled/settle.c keeps them, scoring.c returns
+them.
 """
 
 import numpy as np

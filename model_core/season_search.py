@@ -1,4 +1,4 @@
-"""Which season, if any, a stream has: calendar candidates and hints, judged on cycles that were held out."""
+"""Which season a stream has, if any: calendar candidates and hints, judged on cycles that were held out."""
 
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Settlement: phase C of a partition, tick by tick: score what was issued, learn from it, then issue what is due.
 
-It reads nothing that phase A (readiness) writes but what the waves and windows carry, so that the result does not
-depend on how far phase A has read ahead.
+Of what phase A (readiness) writes it reads only what the waves and windows carry, so that the result does not depend on
+how far phase A has read ahead.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
-"""The border between phase C and its kernels (compiled/phase_c.h, settle.c, issue.c, scoring.c): who lies where.
+"""The border between phase C and its kernels (compiled/phase_c.h, settle.c, issue.c, scoring.c): which array is where.
 
-The addresses of columns are told again when columns were added, those of the model when another takes charge. Nothing
-here decides anything.
+The kernels are told the addresses of columns again when columns were added, and those of the model when another takes
+charge. Nothing is decided here.
 """
 
 import ctypes

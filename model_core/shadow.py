@@ -1,10 +1,10 @@
 """The shadow: a candidate that forecasts live windows beside the model in charge, and publishes nothing.
 
 It settles and issues with the same code, over columns of its own, so that its offsets are those of a worker that had
-gone over to it when the shadow began. Both are scored on the same cells, which came after the forecasts.
+swapped to it when the shadow began. Both are scored on the same cells, which came after the forecasts.
 
-It lives in memory only and is no part of the state: it ends with the ownership of the partition. What it learned is
-taken over when the candidate takes charge (shadow_offsets.py), and its scores are told bin by bin.
+It exists in memory only and is not part of the state: it ends when the partition is released. What it learned is taken
+over when the candidate takes charge (shadow_offsets.py), and its scores are reported bin by bin.
 """
 
 from __future__ import annotations

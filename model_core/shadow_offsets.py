@@ -1,7 +1,7 @@
-"""What a candidate learned of the series while it ran in the shadow, as a value that a journal can carry.
+"""What a candidate learned about the series while it ran in the shadow, as a value that a journal can carry.
 
-A swap that takes it over is no function of the log alone: the shadow may have begun at any moment, and it is not in the
-checkpoint. So the journal has it, and a replay takes over the same.
+A swap that takes it over is not determined by the log: the shadow may have begun at any moment, and it is not in the
+checkpoint. So the journal carries it, and a replay takes over the same.
 """
 
 from __future__ import annotations

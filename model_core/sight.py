@@ -1,7 +1,7 @@
-"""Windows as any model of a stream sees them: what of an answer does not depend on which model gives it.
+"""Windows as every model of a stream needs them: the part of an answer that does not depend on which model gives it.
 
-A candidate in the shadow answers the windows that the model in charge has just answered; what both need is worked out
-once. Used by the predictor, which fills it.
+A candidate in the shadow answers the windows that the model in charge has just answered; what both need is computed
+once. The predictor uses it, and fills in the model's answers.
 """
 
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
 """StreamSpec: the one model of a stream's configuration. The settings nest it, nothing repeats it.
 
-Each field says with `change` what altering it means for a running deployment: `restart` (pick it up on restart),
+`change` of each field says what altering it means for a running deployment: `restart` (it takes effect on restart),
 `rebuild` (the state in Redis is rebuilt from the log), `new stream` (outputs change their meaning: use a new
 application_id and output prefix).
 """

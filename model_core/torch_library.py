@@ -1,4 +1,4 @@
-"""Torch as the array library, for a GPU. Imported where one is used, and nowhere else."""
+"""Torch as the array library, for a GPU. Imported only where a GPU is used."""
 
 from typing import Any
 

@@ -1,11 +1,11 @@
-"""Training, told in order: season → fit on the oldest part → penalty and errors on the next → the newest decides.
+"""Training, in order: season → fit on the oldest part → penalty and errors on the next → the newest part decides.
 
-The history is cut by time into four spans. Ridge is fitted on the first; penalty and prior are chosen, and the errors'
-quantiles learned, on the second; on the other two the candidate (fitted on the first two) meets whoever is in charge.
-What is published is fitted on all: the sums of the spans are added, nothing is read twice. The quantiles it carries
-are of errors that were all made on data the weights at that time had not seen.
+The history is cut by time into four spans. Ridge is fitted on the first. On the second, penalty and prior are chosen,
+and the quantiles of its errors are learned. On the other two the candidate, fitted on the first two, meets the model in
+charge. What is published is fitted on all four: the sums of the spans are added, nothing is read twice. The quantiles
+that it carries are of errors on data that the weights had not seen at that time.
 
-The four spans lie in the newest part of the history. What is older has become sums, now or in trainings before this one
+The four spans lie in the newest part of the history. What is older has become sums, now or in earlier trainings
 (folding.py), and is added to the first span.
 """
 

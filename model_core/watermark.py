@@ -2,7 +2,7 @@
 
 A reading that would move the clock by more than `jump_ms` waits until a second series (or the third reading of the only
 one) has come as far: one device an hour ahead must not make the whole partition late. What is believed then is the
-event time that both have reached; a reading that lies further ahead than `jump_ms` of it goes on waiting.
+event time that both have reached; a reading more than `jump_ms` ahead of it goes on waiting.
 """
 
 from dataclasses import dataclass

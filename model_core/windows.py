@@ -1,8 +1,8 @@
 """Windows: the ring of settled ticks and the accumulators of cells that may still change, as fields of columns.
 
-Ring rows are addressed by tick (tick mod capacity), so that regular series stay aligned whenever they started.
-Accumulator rows are addressed by tick too; a row is cleared when the watermark lets a new tick into it. What reads and
-writes them is compiled/cells.c and windows.c.
+Ring rows are addressed by tick (tick mod capacity), so that regular series stay aligned, whenever they started.
+Accumulator rows are addressed by tick too; a row is cleared when the watermark lets a new tick into it.
+compiled/cells.c and windows.c read and write them.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Compiled kernels: the loops over readings, cells and windows, in C, called with the addresses of numpy arrays.
 
-One implementation each; the arrays stay numpy's and the columns stay `Columns`. A kernel gets plain addresses, so it
-must not be given an array that is not contiguous or of another type: `address` asserts both.
+There is one implementation of each; the arrays stay numpy's and the columns stay `Columns`. A kernel gets plain
+addresses, so an array must be contiguous and of the right type: `address` asserts both.
 """
 
 import ctypes

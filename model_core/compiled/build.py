@@ -1,11 +1,11 @@
-"""Compile the C sources of a folder into shared libraries: at install time, and in a checkout whose C has changed.
+"""Compiles the C sources of a folder into shared libraries: at install time, and in a checkout whose C has changed.
 
-The compiler is the one inside the `ziglang` package, so that whoever installs tidecast needs none, and so that one
-source gives one result everywhere. It must not know what the kernels do, nor import anything of tidecast: the build
-hook runs it before there is a tidecast to import.
+The compiler is the one inside the `ziglang` package, so that nobody who installs tidecast needs one, and one source
+gives one result everywhere. This module must not know what the kernels do, nor import anything of tidecast, because the
+build hook runs it before tidecast can be imported.
 
-Floating point stays as written: no contraction into fused operations, no reassociation. A row's result then depends
-on nothing but the row, neither on its neighbours nor on the width of the vectors: strict mode is built on that.
+Floating point is compiled as written: no contraction into fused operations, no reassociation. So the result of a row
+depends on that row alone, neither on its neighbours nor on the width of the vectors; strict mode is built on that.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Runs of marked rows, found in compiled/runs.c: a checkpoint asks for those of each field."""
+"""Runs of marked rows, found by compiled/runs.c: a checkpoint asks for those of each field."""
 
 import numpy as np
 

@@ -1,8 +1,7 @@
-"""What detectors say of single series: held until the watermark closes a tick, then told singly, or as one storm.
+"""Alarms of single series: held back until the watermark closes a tick, then reported singly, or as one storm.
 
-A shift of the whole cohort alarms in all series at once: whether it does is known only when the tick is over. Two
-kinds of alarms are kept apart, each with storms of its own: that forecasts are off, and that data fail to come or
-stand still.
+A shift of the whole cohort alarms in all series at once, and whether it does is known only when the tick is over. There
+are two kinds of alarms, each with its own storms: forecasts are off, or data are missing or stand still.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""Two-sided CUSUM on residuals in units of u (Page 1954): g⁺ = max(0, g⁺ + z − k), g⁻ likewise of −z, alarm above h.
+"""Two-sided CUSUM on residuals in units of u (Page 1954): g⁺ = max(0, g⁺ + z − k), g⁻ the same for −z, alarm above h.
 
-Two of them watch a series: one takes every one-step residual, the other that of every forecast a whole horizon ahead
-whose span begins where the last one ended. A forecast that corrects itself hides a shift from the first after one
-spike; the second still sees how far off it was when it was made.
+Two of them watch a series. One takes every one-step residual; the other takes the residual a whole horizon ahead, of
+every forecast whose span begins where the last one ended. A forecast that corrects itself hides a shift from the first
+after one spike; the second still sees how far off it was when it was made.
 
-After an alarm of either both start anew and rest for one season; the unit is frozen while a decision on one-step
-residuals is under way (above h/2). compiled/drift.h takes the steps.
+After an alarm of either, both start again and rest for one season. The unit is frozen while a decision on one-step
+residuals is under way (above h/2). compiled/drift.h computes the steps.
 """
 
 import numpy as np

@@ -1,10 +1,11 @@
-"""Two-sided CUSUM of a series' own level against a slow reference: steps that forecasts follow within a few ticks.
+"""Two-sided CUSUM of a series' own level against a slow reference: shifts that forecasts follow within a few ticks.
 
-Once a season the mean of its cells stands against what has been usual for SLOW_SEASONS, in units of how far such means
-usually are from it. A mean over a whole season knows no shape of the day, and its spread is the long-run deviation by
-batch means: neighbours within a season may resemble each other as they like. The reference keeps its value while
-evidence grows (above h/2), so that it does not learn the step that it is to see. After an alarm it is learned anew, and
-judges again when it has seen SEASONS_MIN. compiled/level.h takes the steps; level_limits.py learns h.
+Once a season, the mean of its cells is compared with what has been usual for SLOW_SEASONS, in units of how far such
+means usually are from it. A mean over a whole season does not depend on the shape of the day, and its spread is the
+long-run deviation by batch means, so neighbours within a season may be as alike as they like. The reference keeps its
+value while evidence grows (above h/2), so that it does not learn the shift that it should detect. After an alarm it is
+learned again, and judges again once it has seen SEASONS_MIN. compiled/level.h computes the steps; level_limits.py
+learns h.
 """
 
 from model_core.columns import Field

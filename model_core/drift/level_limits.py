@@ -1,11 +1,11 @@
 """The threshold of level.py, learned from the levels of the stream's own history: so many false alarms a million ticks.
 
-A level wanders by itself, for days and for months, so that no way of drawing blocks of it anew is like it. The detector
-runs over the history as it came, and what it says there counts as false. Where that is less than FEW alarms, the number
-is extrapolated: far out the peaks of a CUSUM thin out exponentially (Siegmund 1985).
+A level wanders by itself, for days and for months, so drawing blocks of it at random gives nothing like it. Instead the
+detector runs over the history as it came, and every alarm there counts as false. If there are fewer than FEW alarms,
+their number is extrapolated: far out, the peaks of a CUSUM thin out exponentially (Siegmund 1985).
 
-A few alarms, or many within a few weeks, say little of how many come next. So the upper end of what they may mean is
-held against the rate, not their number (`doubt`): a short history gets a higher threshold than a long one.
+A few alarms, or many within a few weeks, say little about how many will come next. So the upper end of what they may
+mean is compared with the rate, not their number (`doubt`): a short history gets a higher threshold than a long one.
 """
 
 import numpy as np

@@ -1,12 +1,12 @@
 """Thresholds of the detectors, learned from a run of the model over its stream: so many false alarms a million ticks.
 
-A Gaussian threshold is of no use: real residuals have heavy tails, and bad hours come together. Here the residuals of
-the stream itself are drawn in blocks (moving-block bootstrap, Künsch 1989), and the detectors run over them as they
-would in a worker, the frozen unit included: while a decision is under way the unit stays behind its series.
+A Gaussian threshold is useless, because real residuals have heavy tails, and bad hours come together. Here the
+residuals of the stream itself are drawn in blocks (moving-block bootstrap, Künsch 1989), and the detectors run over
+them as they would in a worker, with the frozen unit: while a decision is under way the unit stays behind its series.
 
-Errors that are held against tables which were learned from them have a median of zero, series by series. What comes
-later has not: of a few weeks' history the median is known badly, and a CUSUM adds up by how much. So each part of the
-run is held against tables of the other parts (cross-fitting): where history is short or wanders, thresholds are higher.
+Errors measured by tables that were learned from those same errors have a median of zero in every series. Later errors
+do not: a few weeks of history determine the median badly, and a CUSUM adds up the difference. So each part of the run
+is measured by tables of the other parts (cross-fitting); where history is short or wanders, thresholds become higher.
 """
 
 from dataclasses import dataclass

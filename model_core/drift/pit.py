@@ -1,7 +1,7 @@
 """Histogram of the probability integral transform of one-step forecasts (Dawid 1984): flat when they are calibrated.
 
-The bins are the gaps between the issued quantiles: bin q is expected to hold levels[q] − levels[q − 1] of the values.
-How far a merged histogram is from that is told as population stability index (Siddiqi 2006). compiled/drift.h counts.
+The bins are the gaps between the issued quantiles: bin q should hold levels[q] − levels[q − 1] of the values. How far a
+merged histogram is from that is reported as population stability index (Siddiqi 2006). compiled/drift.h counts.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
-"""How large a series' one-step errors are against what they used to be (scale), and how one-sided (bias).
+"""How large the one-step errors of a series are against what they used to be (scale), and how one-sided (bias).
 
-Scale is the root mean square of one-step residuals that forgets within a season over the one that forgets within
-SLOW_SEASONS; bias is the running mean of the residual over the former. An alarm carries both, so that one sees what
-kind of drift it was; of a partition the share of series is reported for which they are out of proportion.
-compiled/drift.h learns.
+Scale is the root mean square of one-step residuals that forgets within a season, divided by the one that forgets within
+SLOW_SEASONS; bias is the running mean of the residual divided by the former. An alarm carries both, so that one sees
+what kind of drift it is; of a partition, the share of series is reported whose scale or bias is out of proportion.
+compiled/drift.h learns them.
 """
 
 import numpy as np

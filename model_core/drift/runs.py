@@ -1,8 +1,8 @@
-"""Runs at the end of a window: a series that has stopped (missing cells), or stands still (equal ones).
+"""Runs at the end of a window: a series that has stopped (missing cells), or stands still (equal cells).
 
-A run is told of when it is a season long (at most half a context) and twice as long as any before it in the window:
-what rests every night is no fault. compiled/drift.h looks, where a forecast is due; it needs no state but what it has
-said.
+A run is reported when it is a season long (at most half a context) and twice as long as any earlier run in the window:
+a series that rests every night is not faulty. compiled/drift.h looks whenever a forecast is due; its only state is what
+it has reported.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
 """Cohort storms: many series of a partition alarm within one season. That is one event with one cause, and one record.
 
-It starts when the share of distinct series that alarmed within a season exceeds a limit (5 %, or what the share hardly
-ever was in training) and ends below half of it. It looks when the watermark closes a tick, at what had alarmed by then.
+It starts when the share of distinct series that alarmed within a season exceeds a limit (5 %, or a share that was
+hardly ever reached in training), and ends below half of it. It is judged when the watermark closes a tick, from the
+alarms up to then.
 """
 
 from dataclasses import dataclass

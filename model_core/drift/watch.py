@@ -1,6 +1,7 @@
-"""The watch over a partition: what its detectors have found becomes records, of single series, of storms, of reports.
+"""The drift watch of a partition: findings of its detectors become records, of single series, of storms, and in
+reports.
 
-A report is a line for each detector, every `drift_report_every`: how the partition as a whole is doing.
+A report has a line for each detector, every `drift_report_every`: how the partition as a whole is doing.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,10 @@
-"""Who takes charge: the candidate against whoever is, on the newest part of the history, which taught neither of them.
+"""Who takes charge: the candidate against the model in charge, on the newest part of the history, from which the
+candidate has not learned.
 
-    duel.py      both at the same origins, on the targets that both answered: losses, coverage, the worst series
-    interval.py  how sure the difference of the losses is
-    stress.py    windows as they should not be; speed.py: how long one takes
+    duel.py      both at the same origins, on targets that both answered: losses, coverage, the worst series
+    interval.py  how certain the difference of the losses is
+    stress.py holes.py   unusual windows; speed.py: how long one takes
+    shadowed.py  whether scores in the shadow prove a candidate
     attempt.py   what the registry remembers of it
     report.py    all of it for people
     judge.py     the checks, and the verdict

@@ -1,4 +1,4 @@
-"""One try of a candidate to take charge, as the model registry remembers it."""
+"""One attempt of a candidate to take charge, as the model registry remembers it."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""Candidate and rival at the same origins, on the targets that both have an answer for.
+"""Candidate and rival at the same origins, on the targets that both have answered.
 
 The rival is the champion, or without one the naive forecasts: in each series the one that did better before. Quantiles
-are those of tables alone, without what the worker learns online; both sides stand without it.
+are those of the tables alone, without what the worker learns online, on both sides.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,12 @@
 """Windows with holes that the ladder still gives to the model: it must not fall apart there.
 
-Up to a fifth of a context may be missing before the ladder takes the model away. A model that leans on cells which
-cancel one another answers whole windows well and these badly, though not far enough outside of them for stress.py to
-see. So its errors are held against those of the naive forecasts, which would answer in its place.
+Up to a fifth of a context may be missing before the ladder stops asking the model. A model that relies on cells which
+cancel each other answers whole windows well and these badly, though not so far outside that stress.py would notice. So
+its errors are compared with those of the naive forecasts, which would answer instead.
 
-The newest cells are another matter: of a series that repeats itself closely seasonal naive needs none of them, while
-any model is misled. How many it can do without training learns (`longest_gap`), beyond that the ladder answers.
+The newest cells are a different matter: of a series that repeats itself closely seasonal naive needs none of them,
+while any model is misled without them. Training learns how many a model can do without (`longest_gap`); beyond that the
+ladder answers.
 """
 
 from dataclasses import dataclass, replace

@@ -1,8 +1,8 @@
-"""How sure a difference of losses is when neighbouring origins resemble each other: the moving-block bootstrap
-(Künsch 1989), whose standard error of a mean has a closed form: no draws, no seed.
+"""How certain a difference of losses is when neighbouring origins resemble each other: the moving-block bootstrap
+(Künsch 1989), whose standard error of a mean has a closed form, without draws or a seed.
 
 Forecasts of neighbouring origins share most of their targets; taken as independent they seem five times as many. Block
-means keep whatever dependence is shorter than a block.
+means keep any dependence that is shorter than a block.
 """
 
 import math

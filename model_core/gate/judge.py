@@ -1,8 +1,8 @@
-"""The checks and the verdict: a candidate passes them all, or whoever is in charge stays.
+"""The checks and the verdict: a candidate passes them all, or the model in charge stays.
 
-Two slices of the newest history, each with one job: the newest must show that the candidate is better by a margin, the
-one before it that this was no accident of a few weeks. Penalty, prior and quantiles were learned before both. A
-champion that was trained on them too has an advantage there, and may keep its place by it.
+Of the two newest slices of the history, the newest must show that the candidate is better by a margin, and the one
+before it that this was no accident of a few weeks. Penalty, prior and quantiles were learned before both. A champion
+that was trained on them has an advantage there, and may stay because of it.
 """
 
 from collections.abc import Iterator, Sequence

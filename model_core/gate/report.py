@@ -1,5 +1,6 @@
-"""What was found, as JSON for the registry and for the page: numbers by bucket and series, and the worst series' worst
-forecasts beside what came."""
+"""The findings of the gate as JSON, for the registry and for the page: numbers by bucket and series, and the worst
+forecasts of the worst series beside what came.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict

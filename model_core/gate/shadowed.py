@@ -1,8 +1,9 @@
-"""Whether a candidate's scores in the shadow let it take charge: actual values that it could not have seen.
+"""Whether the scores of a candidate in the shadow let it take charge: they are on actual values that it could not have
+seen.
 
-The same interval as the gate's, over bins of ticks in the order of time. The evidence grows while it is looked at: each
-look could be the one that noise passes. So it is looked at when the blocks have doubled, and each look spends of the
-error that all of them may make.
+The interval is the gate's, over bins of ticks in the order of time. The evidence grows while it is looked at, and at
+each look noise could pass. So it is looked at only when the number of blocks has doubled, and each look spends a part
+of the error that all of them together may make.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Windows as they should not be: a candidate must answer them with numbers that stay near what it was shown."""
+"""Abnormal windows: a candidate must answer them with numbers that stay near what it was shown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

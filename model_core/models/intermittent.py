@@ -1,11 +1,11 @@
-"""Intermittent demand: how often something is sold, how much then, and the quantiles of what comes of both.
+"""Intermittent demand: how often something is sold, how much then, and the quantiles of both together.
 
-The level is that of Teunter, Syntetos and Babai (2011), TSB: the probability p of a sale is smoothed at every step,
-the size z of a sale at every sale, so that p falls while nothing is sold. Both means are divided by the weight that
-they have seen, so that neither needs a value to start from; and what is seen is held against the usual share of that
-step of the season (nobody buys on a closed Saturday, and that says nothing). Sizes are those of the window.
+The level is that of Teunter, Syntetos and Babai (2011), TSB: the probability p of a sale is smoothed at every step, the
+size z of a sale at every sale, so that p falls while nothing is sold. Both means are divided by the weight that they
+have seen, so neither needs an initial value. Observations are compared with the usual share of that step of the season:
+nobody buys on a closed Saturday, and that says nothing. Sizes are those of the window.
 
-One implementation for numpy, torch and exported graphs: functions of whole arrays, in float64, each row for itself.
+One implementation serves numpy, torch and exported graphs: functions of whole arrays, in float64, each row for itself.
 """
 
 from collections.abc import Mapping

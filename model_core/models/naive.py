@@ -1,8 +1,9 @@
 """Both naive forecasts: what the last season did, and what the last reading was. They need no training.
 
 The last value is the newest observed cell of the last season, as far as the window reaches; an older one is no
-forecast. Seasonal naive repeats the last season; a hole takes the last value, and when more than half of the cells
-asked for are holes it has no answer: that would be the last value renamed. A row answers as a whole or not at all.
+forecast. Seasonal naive repeats the last season, and a hole takes the last value. If more than half of the cells it
+needs are holes it has no answer, because that would be the last value under another name. A row answers as a whole or
+not at all.
 """
 
 import numpy as np

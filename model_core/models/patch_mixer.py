@@ -1,9 +1,9 @@
 """Patch mixer: ridge, and a small network that corrects it where one linear map for all series cannot be right.
 
-It sees the window as patches (Nie et al. 2023): the newest cells one by one, means of patches before them, the cells a
-season before the targets, how rough the window is, the calendar of the first target, and ridge's own answer. Two
-layers mix them (measured on UCI 374: larger ones are no better). All cells count from the newest one, all features
-are clipped, so that what the network adds is bounded: far outside of what it has seen, ridge answers.
+The network sees the window as patches (Nie et al. 2023): the newest cells one by one, means of patches before them, the
+cells a season before the targets, how rough the window is, the calendar of the first target, and ridge's own answer.
+Two layers mix them (measured on UCI 374: larger ones are no better). All cells are relative to the newest one and all
+features are clipped, so the network's correction is bounded: far outside of what it has seen, ridge answers.
 
 Fitting is in patch_mixer_fit.py. It begins at ridge's solution: the last layer starts at zero.
 """

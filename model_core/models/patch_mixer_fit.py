@@ -1,9 +1,9 @@
-"""Fitting the network of the patch mixer, on top of a ridge that is already solved.
+"""Fits the network of the patch mixer, on top of a ridge that is already solved.
 
-What it learns is what ridge has left, by absolute error in typical steps of each series: the loss by which ridge's
-penalty is chosen too. One recipe, seeded, nothing to choose: six epochs of AdamW (Loshchilov and Hutter 2019) with one
-cycle of the rate (Smith and Topin 2019), dropout. Longer, wider and more of it was no better on the first half of UCI
-374. A window with missing targets counts where it has some.
+It learns the residuals of ridge, by absolute error in typical steps of each series, which is also the loss that chooses
+ridge's penalty. There is one seeded recipe and nothing to choose: six epochs of AdamW (Loshchilov and Hutter 2019) with
+one cycle of the rate (Smith and Topin 2019), and dropout. Longer, wider or more of it was no better on the first half
+of UCI 374. A window with missing targets counts where it has some.
 """
 
 from collections.abc import Iterable

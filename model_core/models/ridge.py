@@ -1,7 +1,7 @@
 """Ridge: one linear map from the window to all horizons, shared by every series of the stream.
 
 Inputs are the window, the window's newest part times its roughness (so that one map serves smooth and rough series:
-pinball -8 % on UCI 374), the covariates' windows, what is known of them ahead (rain that is forecast for tomorrow
+pinball −8 % on UCI 374), the windows of the covariates, what is known of them ahead (rain that is forecast for tomorrow
 morning is in the river by the evening), and for each horizon the calendar and the known covariates of its target tick.
 Fitting is in ridge_fit.py.
 """

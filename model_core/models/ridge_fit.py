@@ -1,8 +1,8 @@
-"""Fitting ridge: sums of products that add up exactly, and the closed form on them.
+"""Fits ridge: sums of products that add up exactly, and the closed form on them.
 
-A stream's whole history is a few matrices (X'X, X'Y and their likes, float64): those of two spans added are those of
-both, so that new data needs no old data. Columns of X are pooled first: the newest cells and those near earlier seasons
-count one by one, the rest as means of blocks (*measured* on UCI 374: half the columns, pinball 1 to 3 % lower).
+A stream's whole history is a few matrices (X'X, X'Y and the like, float64). The sums of two spans added are those of
+both together, so new data needs no old data. Columns of X are pooled first: the newest cells and those near earlier
+seasons count one by one, the rest as means of blocks (*measured* on UCI 374: half the columns, pinball 1 to 3 % lower).
 """
 
 from collections.abc import Sequence
