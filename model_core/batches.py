@@ -10,7 +10,7 @@ from model_core.arrays import BoolArray, CodeArray, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Raw windows as they stand at their origins; nothing in it depends on any other row.
+    """Raw windows as they stood at their origins. No row depends on another.
 
     Column 0 is the target, then the past covariates, then the future covariates, in the order of the spec.
     """

@@ -45,7 +45,7 @@ def seed_of(series_id: str) -> int:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Offsets of the partition as a whole, and what the tick that is still open adds to them."""
+    """Offsets of the partition as a whole, and what the tick that is still open will add to them."""
 
     offsets: FloatArray  # float64 [3, K, Q]
     above: IntArray  # int64 [3, K, Q], actual values above the quantile since the last close
@@ -53,7 +53,7 @@ class Cohort:
     totals: FloatArray  # float64 [K, 5], of demand: compiled/demand.h
 
     def corrections(self) -> FloatArray:
-        """float64 [K]: by how much means of demand were too small, as far as that is known."""
+        """float64 [K]: by what factor means of demand were too small, as far as that is known."""
         actual, mean, ticks = self.totals[:, 0], self.totals[:, 1], self.totals[:, 2]
         known = (actual > 0) & (mean > 0)
         ratio = np.clip(actual / np.where(known, mean, 1.0), 1 / TOTAL_RATIO_MAX, TOTAL_RATIO_MAX)
@@ -80,8 +80,8 @@ class Calibration:
 
     def _take_facts(self, facts: ModelFacts) -> None:
         self._facts = facts
-        # The naive rungs stay on the tables that their offsets were learned over, whoever the model is: residuals
-        # pooled over unlike series fit none of them, and offsets over another base would be offsets to nothing.
+        # The naive rungs stay on the tables over which their offsets were learned, whatever the model: residuals
+        # pooled over unlike series fit none of them, and offsets mean nothing over another base.
         base = self._untrained.copy()
         base[Rung.MODEL] = facts.base[Rung.MODEL]
         # One stack of tables: the rungs' cohort tables, then those of single series for the model.
@@ -96,7 +96,7 @@ class Calibration:
         )
 
     def swap(self, facts: ModelFacts, taken: ShadowOffsets | None = None) -> None:
-        """Another model takes charge: its tables count, its offsets are those that it learned in the shadow, or zero;
+        """Another model takes charge with its own tables. Its offsets are those that it learned in the shadow, or zero;
         the naive rungs keep theirs."""
         changed = facts.version != self._facts.version
         self._take_facts(facts)
@@ -108,7 +108,7 @@ class Calibration:
             self._find_tables(facts)
 
     def begin(self, facts: ModelFacts) -> None:
-        """Nothing is known yet of how the model errs."""
+        """Nothing is known yet about the model's errors."""
         self._columns.flat("offsets")[:, Rung.MODEL] = 0
         self._columns.touch_hot(np.arange(self._columns.used), SCORED)
         for totals in (self.cohort.offsets, self.cohort.above, self.cohort.counted):
@@ -117,7 +117,7 @@ class Calibration:
         self._find_tables(facts)
 
     def _find_tables(self, facts: ModelFacts) -> None:
-        """Series that have a table of their own in the model."""
+        """Find the series that have a table of their own in the model."""
         rows = self._columns.flat("base_row")
         rows[:] = -1
         for series_id, row in facts.series_base.items():
@@ -127,7 +127,7 @@ class Calibration:
         self._columns.touch_hot(np.arange(self._columns.used), ISSUING)
 
     def _take_over(self, taken: ShadowOffsets) -> None:
-        """Series that were not in the shadow begin with what those learned together, as new ones do."""
+        """Series that were not in the shadow begin with the cohort's offsets of the shadow, as new series do."""
         offsets, unit = self._columns.flat("offsets"), self._columns.flat("unit")
         self.cohort.offsets[Rung.MODEL] = taken.cohort
         # Of a model of demand the cohort's levels count beside the series' own.
@@ -139,7 +139,7 @@ class Calibration:
         unit[columns, Rung.MODEL] = taken.unit[rows]
 
     def meet(self, index: IntArray) -> None:
-        """Columns about to be forecast: new ones may have a table of their own, of demand they get a seed."""
+        """Columns about to be forecast: new ones may have a table of their own, and those of demand get a seed."""
         if not (self._facts.series_base or self._is_demand):
             return
         flat = self._columns.flat
@@ -167,6 +167,6 @@ class Calibration:
             if name in snapshot:  # older states have no totals
                 array[...] = snapshot[name]
         self.closed = closed
-        # A model whose files are gone has no table but the cohort's; its series have theirs again when it is back.
+        # A model whose files are gone has only the cohort's table; its series get their own back when it is back.
         if self._columns.flat("base_row").max(initial=-1) >= len(self._facts.series_tables):
             self._find_tables(self._facts)

@@ -21,7 +21,7 @@ from model_core.windows import AGGREGATE_CODES, NEVER, ROLE_CODES, accumulator_r
 FUTURE = ROLE_CODES["future"]
 SCALER_HALF_LIVES = 4  # half-life of the scaler in contexts (L)
 COUNTS = ("accepted", "late", "duplicate", "corrected", "out_of_range", "settled", "missing", "warming_up")
-# Room for what the walk tells before Python takes it: more of it saves calls, and leaves the caches.
+# Room for what the walk reports before Python takes it. More room saves calls, but does not fit the caches.
 CELLS_ROOM, WAVES_ROOM, REJECTED_ROOM, WINDOWS_ROOM_BYTES = 8192, 1024, 1024, 2 << 20
 FORGET_CHECK_TICKS = 256  # silent series are looked for at ticks that are a multiple of this
 _NONE = np.empty(0, np.int64)
@@ -100,7 +100,7 @@ class Cells:
 
     @property
     def at(self) -> int:
-        """How many readings of the poll in hand are done."""
+        """How many readings of the current poll are done."""
         return int(self._walk.at)
 
     # --- the walk ---------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Cells:
         self._walk.window_room = max(1, min(self._window_room, windows_max))
 
     def run(self) -> int:
-        """Walk on: phase_a.DONE, or what must be done first. What was told until then is in `take`."""
+        """Walk on. Returns phase_a.DONE, or what must be done first; `take` has what was reported until then."""
         if self._growths != self.columns.growths:
             self._note_addresses()
         self._walk.fields.used = self.columns.used
@@ -138,7 +138,7 @@ class Cells:
         return int(answer)
 
     def take(self) -> Observed:
-        """What was told since the last time."""
+        """What was reported since the last call."""
         self._collect()
         windows = WindowBatch.concatenate(self._gathered) if self._gathered else None
         counts = dict(zip(COUNTS, self._counts.tolist(), strict=True))
@@ -161,10 +161,10 @@ class Cells:
         fields.last_wave, fields.listed = address(self._last_wave, np.int64), address(self._listed, np.int64)
         self._growths = columns.growths
 
-    # --- the odd ways of time ---------------------------------------------------------------------------------------
+    # --- rare cases of time -----------------------------------------------------------------------------------------
 
     def _begin(self, first_ms: int) -> None:
-        """The first reading that moves the clock says where time begins."""
+        """Time begins at the first reading that moves the clock."""
         self.closed = self.spec.grid.last_closed_tick(first_ms - self.spec.out_of_orderness_ms)
         for row in range(accumulator_rows(self.spec)):
             phase_a.clear(row, self._address)

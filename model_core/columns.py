@@ -25,7 +25,7 @@ from model_core.errors import LayoutMismatch
 
 BLOCK = 256
 _SHIFT, _OFFSET = 8, 255
-# Between rows to be written: what is written again, as it is there already, since another piece would cost more.
+# Unchanged bytes between two changed rows that are written again, because another piece would cost more.
 GAP_BYTES_MAX = 16 << 10
 _BOTH = np.uint8(3)
 HOT = "hot"  # the group of what changes with every cell
@@ -38,8 +38,8 @@ class Field:
 
     `ahead`: rows are addressed by tick (tick mod rows) and most changes go into rows that were free before, so that a
     snapshot keeps one copy of the rows instead of two. What such a row holds while no live tick is in it is undefined.
-    `group`: the one-row fields that are touched together. `slots`: whoever writes it touches it by name, also where a
-    setting leaves it one row; it is in no group.
+    `group`: the one-row fields that are touched together. `slots`: it is touched by name and in no group, even if a
+    setting leaves it one row.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Coming:
-    """The same, its bytes on their way still: `read` fills a place of `length` bytes with them, once."""
+    """The same, with its bytes still on their way: `read` fills a buffer of `length` bytes with them, once."""
 
     field: str
     block: int
@@ -79,7 +79,7 @@ class Coming:
 
 
 def beginning(dtype: Any, **values: Any) -> Any:
-    """The fill value of a field whose cells are structs: zeros but for these members."""
+    """The fill value of a field whose cells are structs: zeros except for these members."""
     made = np.zeros(1, dtype)
     for name, value in values.items():
         made[name] = value
@@ -129,7 +129,7 @@ class Columns:
     def add(self, series_ids: list[str]) -> IntArray:
         """Columns for series that have none yet, freed ones first; every field at its fill value.
 
-        Who changes whole rows or blocks keeps free columns at their fill values.
+        Whoever changes whole rows or blocks must keep free columns at their fill values.
         """
         columns = np.empty(len(series_ids), np.int64)
         before = self.blocks
@@ -146,7 +146,7 @@ class Columns:
             columns[position] = column
         if self.blocks > len(self._ids_dirty):
             self._allocate(max(self.blocks, 2 * len(self._ids_dirty)))
-        # Blocks allocated in advance come into use whole, whatever of them is touched later.
+        # A block that was allocated in advance comes into use as a whole, whichever columns are touched later.
         for dirty in (*self._dirty.values(), *self._groups.values()):
             dirty[before : self.blocks] = _BOTH
         self._note_ids(columns)
@@ -169,8 +169,8 @@ class Columns:
         self._note_ids(columns)
 
     def touched(self, name: str) -> AnyArray:
-        """Marks of a field, uint8 [blocks, rows]: for kernels, which write 3 where they write. They move with the
-        arrays."""
+        """Marks of a field, uint8 [blocks, rows], for kernels, which set 3 where they write. They move when the arrays
+        do."""
         return self._dirty[name]
 
     def touched_group(self, group: str) -> AnyArray:
@@ -198,7 +198,7 @@ class Columns:
             self._ids_bytes.pop(block, None)
 
     def _allocate(self, blocks: int, *, filled: bool = True, given: Mapping[str, AnyArray] | None = None) -> None:
-        """Room for so many blocks. Not `filled`: whoever asks writes every row, which halves the time of a load.
+        """Make room for so many blocks. Not `filled`: the caller writes every row, which halves the time of a load.
 
         `given`: arrays that are there already, for columns that have none yet.
         """
@@ -279,7 +279,7 @@ class Columns:
         self._ids_dirty[: self.blocks] &= ~bit
 
     def lengths(self) -> dict[str, int]:
-        """Bytes a block of each field has outside; `ids` is listed by `ids_lengths`."""
+        """Bytes that a block of each field takes outside; those of `ids` are in `ids_lengths`."""
         return {name: field.rows * field.row_bytes for name, field in self.fields.items()}
 
     def ids_lengths(self) -> list[int]:
@@ -321,8 +321,8 @@ class Columns:
         self.loaded_layout = self.layout
 
     def take_over(self, older: "Columns", arrays: Mapping[str, AnyArray]) -> None:
-        """Fill empty columns with the series of others, which are spent, and with these arrays [blocks, rows, 256,
-        *inner]. Fields that are not among them are at their fill values."""
+        """Fill empty columns with the series of older ones, which must not be used any more, and with these arrays
+        [blocks, rows, 256, *inner]. Fields that are not among them keep their fill values."""
         assert not self.ids, "state is loaded into empty columns only"
         self.ids, self.index, self._free, self.used = older.ids, older.index, older._free, older.used
         self._allocate(self.blocks, given=arrays)

@@ -35,7 +35,7 @@ def slots_of_horizons(spec: StreamSpec) -> IntArray:
 
 
 def drop(columns: Columns, index: IntArray) -> None:
-    """Nothing that was issued for these columns will be scored any more."""
+    """Forget what was issued for these columns: it will not be scored any more."""
     columns.arrays["issued_rung"][index >> 8, :, index & 255] = NOT_ISSUED
     for row in range(columns.fields["issued_rung"].rows):
         columns.touch("issued_rung", index, row)

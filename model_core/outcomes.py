@@ -48,7 +48,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Observed:
-    """What place in time and memory made of the readings: waves in order, and the windows due, in wave order."""
+    """What phase A made of readings: waves in order, and the windows that are due, in the order of the waves."""
 
     waves: list[Wave]
     windows: WindowBatch | None  # None when no forecast is due
@@ -59,7 +59,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Forecasts:
-    """n issued forecasts, in the order of their making."""
+    """n issued forecasts, in the order in which they were made."""
 
     series_ids: list[str]
     origins: IntArray  # int64 [n], ticks
@@ -141,7 +141,7 @@ class Outcome:
 
     @property
     def storms(self) -> list[DriftRecord]:
-        """Those that begin, of forecasts that are off: each is a request to train anew."""
+        """Storms of forecasts that begin here: each asks for training."""
         return [record for record in self.drift if record.detector == STORM and record.state == "drift"]
 
     def records(self, *, scored: bool) -> int:
@@ -155,7 +155,7 @@ Rows = TypeVar("Rows", Forecasts, Scored, Summaries)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of all parts, one after the other. At least one part; what is None is so in all of them."""
+    """The rows of all parts, one after another. At least one part; a column that is None is None in all of them."""
     if len(parts) == 1:
         return parts[0]
 

@@ -96,7 +96,7 @@ class PartitionState:
         self.next_offset = max([self.next_offset, *(offset + 1 for offset in last)])
 
     def close_idle(self) -> Iterator[Observed]:
-        """Close through the newest tick seen; the caller has decided so, and journals it."""
+        """Close through the newest tick seen. The caller has decided this, and journals it."""
         return self._readiness.close_idle(WINDOWS_MAX)
 
     def settle_and_issue(self, observed: Observed, raw: RawForecast | None) -> Outcome:
@@ -107,18 +107,18 @@ class PartitionState:
         return replace(outcome, forecasts=self.rebuilt.mark(outcome.forecasts))
 
     def swap_model(self, facts: ModelFacts, taken: ShadowOffsets | None = None) -> None:
-        """Another model is in charge from the next reading on, with what it learned in the shadow."""
+        """Another model takes charge from the next reading on, with what it learned in the shadow."""
         self.model_version = facts.version
         self._readiness.cells.season = facts.season
         self._settlement.swap(facts, taken)
 
     def begin_shadow(self, facts: ModelFacts, series_max: int) -> Shadow:
-        """A candidate beside the model in charge, from the next reading on; `end_shadow` when it is given up."""
+        """Run a candidate beside the model in charge, from the next reading on, until `end_shadow`."""
         self._settlement.keep_losses(True)
         return Shadow(self.spec, self.partition, self.columns, self._settlement, facts, series_max)
 
     def take_losses(self) -> list[FloatArray]:
-        """While there is a shadow: what the cells of each wave since then cost (Settlement.take_losses)."""
+        """While there is a shadow: the losses of each wave since the last call (Settlement.take_losses)."""
         return self._settlement.take_losses()
 
     def end_shadow(self) -> None:
@@ -186,7 +186,7 @@ class PartitionState:
 
 
 def _with(chunks: Iterator[Observed], start: int, deleted: tuple[tuple[int, str], ...]) -> Iterator[Observed]:
-    """Chunks of a part of the readings: positions count from the whole, tombstones stand before the first chunk."""
+    """Chunks of a part of the readings, with positions in the whole; tombstones go before the first chunk."""
     for chunk in chunks:
         rejected = [replace(r, position=r.position + start if r.position >= 0 else -1) for r in chunk.rejected]
         yield replace(chunk, rejected=rejected, deleted=deleted) if start or deleted else chunk

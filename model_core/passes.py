@@ -46,7 +46,7 @@ class Answers:
 
 class Passes(Protocol):
     def answers(self, sight: Sight) -> Answers:
-        """Of the windows that a model is asked about. ModelFailed whatever a model does wrong."""
+        """Answers for the windows that a model is asked about. Raises ModelFailed, whatever the model does wrong."""
 
 
 class DeviceModel:
@@ -62,7 +62,7 @@ class DeviceModel:
 
     @property
     def season(self) -> int:
-        """Ticks after which the phases of demand come again; 1 where the model knows nothing of demand."""
+        """Ticks after which the phases of demand repeat; 1 if the model knows nothing of demand."""
         return 1 if self._demand is None else self._demand.season
 
     def __call__(self, prepared: Prepared, targets: Array, phase: Array) -> tuple[Array, Array, Array | None]:
@@ -74,8 +74,8 @@ class DeviceModel:
         located = prepared.inverse(outputs)
         if self._demand is None:
             return located, prepared.suspicious, None
-        # Nothing of a window that has no other answer is suspicious: what is far outside for a sensor is a day on
-        # which somebody bought.
+        # A window whose every step the model of demand answers is not suspicious: what is far outside for a sensor is
+        # just a day on which somebody bought.
         xp, made = self._library.xp, self._demand(targets, phase, self._horizon)
         suspicious = prepared.suspicious & ~made.intermittent.all(axis=1)
         made = self._demand.beside(made, located)
@@ -102,7 +102,7 @@ class CpuPasses:
     def _pass(self, batch: WindowBatch, kept: list[Prepared] | None, number: int) -> Answers:
         """`kept`: parts that have been prepared, this one the `number`-th of them (Sight.prepared)."""
         try:
-            with np.errstate(all="ignore"):  # what comes of it is looked at: a row that is not finite says so
+            with np.errstate(all="ignore"):  # answers are checked afterwards, row by row
                 prepared = self._prepared(batch, kept, number)
                 phase: AnyArray = batch.origins % self._model.season
                 return Answers(*self._model(prepared, batch.windows[:, :, 0], phase))

@@ -21,7 +21,7 @@ from model_core.spec import StreamSpec
 
 
 class Predictor:
-    """The raw part of a forecast. Whoever runs it tells of what has become of the device (`take_fallbacks`)."""
+    """The raw part of a forecast. Its caller reports what happened to the device (`take_fallbacks`)."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Predictor:
         """LayoutMismatch when the model was trained for other shapes, CorruptBundle when its weights are unusable,
         NoDevice when the device is not there.
 
-        `gone`: there is a model in charge, and nobody has its files: all rows say that it failed.
+        `gone`: there is a model in charge, but its files are gone: all rows say that it failed.
         """
         self.spec = spec
         self.name = bundle.manifest.model if bundle else None
@@ -53,7 +53,7 @@ class Predictor:
             self._passes = self._passes_on(device, strict, bundle)
 
     def take_fallbacks(self) -> list[str]:
-        """Falls to smaller passes or to the CPU since they were taken last, each a sentence."""
+        """Sentences about falling back to smaller passes or to the CPU, since the last call."""
         taken = self._fallbacks.copy()
         self._fallbacks.clear()
         return taken
@@ -72,16 +72,16 @@ class Predictor:
             return self._passes_instead(error, bundle)
 
     def _passes_instead(self, error: DeviceFailed, bundle: Bundle) -> Passes:
-        """For good: what failed once would cost every later batch its time to fail again."""
+        """The CPU's, for good: a device that failed once would cost every later batch the time to fail again."""
         self._fallbacks.append(f"the CPU answers now, the device does not: {error}")
         return CpuPasses(self.spec, bundle, self._calendar)
 
     def raw(self, batch: WindowBatch) -> RawForecast:
-        """One row for each window. Never raises for bad rows: they say with `reason` why the model does not answer."""
+        """One row for each window. Bad rows never raise: their `reason` says why the model does not answer."""
         return self.answer(look(batch, self.spec.horizon))
 
     def answer(self, sight: Sight) -> RawForecast:
-        """The same of windows that have been looked at. Its locations are the sight's own, until another answers."""
+        """The same for a sight. The answer shares the sight's `locations`, which the next answer overwrites."""
         rows, locations = len(sight), sight.locations
         suspicious, own = np.zeros(rows, np.bool_), None
         if self._bundle is None:

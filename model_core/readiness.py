@@ -40,15 +40,15 @@ class Readiness:
     # --- a stretch of readings --------------------------------------------------------------------------------------
 
     def observe(self, readings: Readings, windows_max: int) -> Iterator[Observed]:
-        """Take readings in log order. Yields when `windows_max` windows wait, and at the end; what was yielded must
-        be settled and issued before the next one is asked for."""
+        """Take readings in log order. Yields whenever `windows_max` windows wait, and at the end. What was yielded must
+        be settled and issued before the next is asked for."""
         placed = self._admit(readings)
         repeated = self._duplicates(placed) if self.spec.deduplicate == "timestamp" else None
         self.cells.begin_poll(placed, repeated, windows_max)
         yield from self._walk(placed.index, windows_max)
 
     def close_idle(self, windows_max: int) -> Iterator[Observed]:
-        """Close through the newest tick seen, never beyond: the partition's end was reached and nothing came."""
+        """Close through the newest tick seen, never beyond: the partition is at its end and nothing comes."""
         if self.clock.newest_ms is not None:
             self.cells.close_through(self.spec.grid.tick(self.clock.newest_ms), -1, windows_max)
             yield from self._walk(_NONE, windows_max)
@@ -56,7 +56,7 @@ class Readiness:
             yield self.cells.take()
 
     def _walk(self, index: IntArray, windows_max: int) -> Iterator[Observed]:
-        """Until all is done; `index` [n] columns of the poll's readings."""
+        """Walk until all readings are done. `index` [n]: columns of the poll's readings."""
         cells = self.cells
         while (answer := cells.run()) != phase_a.DONE:
             silent = self._silent() if answer in (phase_a.SILENCE, phase_a.GAP) else _NONE
@@ -81,7 +81,7 @@ class Readiness:
         spec, stamps = self.spec, placed.timestamps_ms
         newest = np.maximum.accumulate(np.concatenate(([placed.newest_ms], placed.moves)))
         oldest = newest - spec.out_of_orderness_ms - spec.allowed_lateness  # steps that end by then are too late
-        # Known-future values are meant to be said again: the newest wins.
+        # Values of future covariates are meant to be repeated: the newest wins.
         kept = np.flatnonzero((spec.grid.ends_ms(spec.grid.ticks(stamps)) > oldest[:-1]) & (placed.moves > BEFORE_ALL))
         fresh = np.stack([placed.index[kept], stamps[kept]], axis=1)
         every = np.concatenate([self.seen, fresh])
@@ -97,13 +97,13 @@ class Readiness:
     # --- silence ----------------------------------------------------------------------------------------------------
 
     def _silent(self) -> IntArray:
-        """Columns of series without a reading for `forget_after`: their state goes before the next reading."""
+        """Columns of series without a reading for `forget_after`: their state is dropped before the next reading."""
         seen = self.columns.flat("last_seen")[: self.columns.used]
         oldest = self.cells.closed - self.spec.forget_ticks
         return np.flatnonzero((seen < oldest) & (seen > NEVER))
 
     def _forget(self, silent: IntArray, upcoming: IntArray) -> None:
-        """Free silent series; those that speak again in the `upcoming` readings (columns, in place) start anew."""
+        """Free silent series. Those with `upcoming` readings (columns, changed in place) begin as new series."""
         names = {column: self.columns.ids[column] for column in silent.tolist()}
         if names:
             self.remove(silent)
@@ -111,7 +111,7 @@ class Readiness:
             name = names[column]
             assert name is not None, "a silent series has a name"
             anew, _ = self.roster.columns_of([name], self.cells.closed)
-            # Columns freed in the same breath may be handed out again: mark first, assign once.
+            # Columns that were just freed may be handed out again: mark first, assign once.
             upcoming[upcoming == column] = -1 - anew[0]
         upcoming[upcoming < 0] = -1 - upcoming[upcoming < 0]
 

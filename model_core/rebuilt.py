@@ -23,7 +23,8 @@ class Rebuilt:
     until: int | None = None  # first origin that is not; known with the first forecast from `emit_from` on
 
     def mark(self, forecasts: Forecasts) -> Forecasts:
-        """Forecasts in the order of their readings, whatever the cuts: the first one decides until when."""
+        """Mark forecasts. They come in the order of their readings, however polls were cut, and the first one decides
+        until when they are marked."""
         if self.until is None:
             new = np.flatnonzero(forecasts.offsets >= self.emit_from)
             if not len(new):

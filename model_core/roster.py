@@ -26,7 +26,7 @@ class Roster:
         self._enrol([(column, name) for column, name in enumerate(columns.ids) if name is not None])
 
     def columns_of(self, series_ids: list[str], closed: int) -> tuple[IntArray, set[int]]:
-        """Columns [n] of readings, made where new (they start behind the tick `closed`), and the set of new ones."""
+        """Columns [n] of readings, and the set of new columns, which begin after the tick `closed`."""
         index = self._columns.index
         known = self._order.columns_of(series_ids)
         if known is not None:
@@ -89,10 +89,10 @@ class Roster:
 
 
 class _Order:
-    """In which order the series spoke lately. Most keep it from tick to tick, and comparing a list of names with the
-    one remembered costs a quarter of looking each up. Only a cache: what it answers is what the index would.
+    """The order in which series had readings lately. Most streams repeat it from tick to tick, and comparing a list of
+    names with the remembered one costs a quarter of looking up each name. Only a cache: the index would answer alike.
 
-    `place[c]` is where column c stands first among the remembered, −1 where it does not. A freed column ends it.
+    `place[c]` is the first place of column c in the remembered order, −1 if it has none. Freeing a column ends it.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -121,7 +121,7 @@ class _Order:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def learn(self, columns: IntArray) -> None:
-        """These, in this order, after the remembered ones if they are others; seldom where the order never holds."""
+        """Remember these columns, after those known already if they are others; rarely if the order never repeats."""
         if len(columns) < ORDER_WORTH:
             return
         if self._pause:
@@ -132,7 +132,7 @@ class _Order:
             self._names, self._columns = [], np.empty(0, np.int64)
             self._pause = min(self._misses, ORDER_PAUSE_MAX)
             self._misses = 2 * self._misses + 1
-        # Rounds repeat, and it takes a few to compare in long stretches; more of them say nothing new.
+        # Rounds repeat: a few of them allow comparing in long stretches, more add nothing.
         columns = columns[: min(ORDER_MAX, max(ORDER_ROUNDS * len(self._state), ORDER_LEAST))]
         self._columns = np.concatenate([self._columns, columns])
         names = self._state.ids

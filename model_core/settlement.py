@@ -59,7 +59,7 @@ class Settlement:
     def __init__(
         self, spec: StreamSpec, columns: Columns, partition: int, facts: ModelFacts, *, quiet: bool = False
     ) -> None:
-        """`quiet`: nobody wants to hear of it; it learns and keeps losses, and its outcomes are empty."""
+        """`quiet`: it learns and keeps losses, but reports nothing; its outcomes are empty."""
         self._spec = spec
         self._columns = columns
         self._quiet = quiet
@@ -76,12 +76,12 @@ class Settlement:
         self._losses: list[FloatArray] | None = None
 
     def keep_losses(self, keep: bool) -> None:
-        """Whether `take_losses` has anything to say, from the next wave on."""
+        """Whether losses are kept for `take_losses`, from the next wave on."""
         self._losses = [] if keep else None
         self._kernel.keep_losses(keep)
 
     def take_losses(self) -> list[FloatArray]:
-        """Of each wave that has settled since it was asked last: pinball of what was issued for its cells."""
+        """Of each wave settled since the last call: the pinball loss of what was issued for its cells."""
         losses, self._losses = self._losses or [], None if self._losses is None else []
         return losses
 
@@ -139,14 +139,14 @@ class Settlement:
         out.scored.append((origins, *results, mase, coverage, skill, wave.offsets[rows]))
 
     def _report_summaries(self, wave: Wave, rows: IntArray, out: _Parts) -> None:
-        """Once a season a series says how it has been doing."""
+        """Once a season the running accuracy of a series is reported."""
         index = wave.columns[rows]
         out.summary_ids += self._names(index)
         scored = self._columns.flat("scored")[index]
         out.summaries.append((wave.ticks[rows], *self._kernel.running(index), scored, wave.offsets[rows]))
 
     def _close(self, wave: Wave, out: _Parts) -> None:
-        """What moves only with the watermark: the cohort's offsets, and what is told of drift."""
+        """What moves only with the watermark: the cohort's offsets, and reports of drift."""
         self.calibration.close(wave.closed)
         if not self._quiet:
             out.drift += self.drift.close(wave.closed, wave.cause)
@@ -154,7 +154,7 @@ class Settlement:
     # --- forecasts that are due -------------------------------------------------------------------------------------
 
     def _issue(self, wave: Wave, answers: Answers, start: int, out: _Parts) -> None:
-        """The answers at `start` and after are this wave's."""
+        """Issue the forecasts of this wave, whose answers begin at `start`."""
         index = wave.columns[wave.due]
         self.calibration.meet(index)
         self.corrector.correct(start, index, wave.origins, wave.settled)

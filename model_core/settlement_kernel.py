@@ -27,7 +27,7 @@ from model_core.spec import StreamSpec
 
 @dataclass(frozen=True)
 class Constants:
-    """Numbers that training goes by as well."""
+    """Numbers that training uses as well."""
 
     unit_floor_share: float  # smallest unit, of the scaler's standard deviation
     unit_winsor: float
@@ -43,7 +43,7 @@ class Answers:
     """The forecasts of one poll as they are made, wave by wave: all arrays have a row a window, in wave order."""
 
     def __init__(self, spec: StreamSpec, raw: RawForecast, windows: WindowBatch, *, quiet: bool) -> None:
-        """`quiet`: nobody asks for quantiles, means and runs; what will be scored is in the ledger."""
+        """`quiet`: without quantiles, means and runs; what will be scored goes into the ledger all the same."""
         rows, levels = len(raw.reason), len(spec.quantile_levels)
         told = 0 if quiet else rows
         self.rungs: CodeArray = np.empty(rows, np.int8)
@@ -100,7 +100,7 @@ class Answers:
 
 
 class Found:
-    """Rows of a wave that Python has to tell about."""
+    """Rows of a wave that Python has to report."""
 
     def __init__(self) -> None:
         self._room = 0
@@ -122,7 +122,7 @@ class Found:
             self.keep_losses(True)
 
     def keep_losses(self, keep: bool) -> None:
-        """Whether `lost` is told."""
+        """Whether `lost` is kept."""
         self._lost = np.empty(self._room) if keep else None
         self._struct.lost = None if self._lost is None else address(self._lost, np.float64)
 
@@ -156,7 +156,7 @@ class SettlementKernel:
     def __init__(
         self, spec: StreamSpec, columns: Columns, levels: Levels, constants: Constants, *, quiet: bool
     ) -> None:
-        """`quiet`: what is only told, and not learned from, is left out (phase_c.h)."""
+        """`quiet`: what is only reported, and not learned from, is left out (phase_c.h)."""
         assert len(levels.horizons) <= phase_c.HORIZONS_MAX, "phase_c.h has no room for so many horizons"
         self._columns = columns
         self._growths = -1  # of the columns when their addresses were noted
@@ -219,7 +219,7 @@ class SettlementKernel:
         self._keep(np.int64, cohort_hits=hits, cohort_scored=scored)
 
     def _bind(self) -> int:
-        """The address of what the kernels know, where the columns lie now."""
+        """The address of the kernels' struct, with the addresses that the columns have now."""
         columns, struct = self._columns, self._struct
         if columns.growths == self._growths:
             return self._address
@@ -241,7 +241,7 @@ class SettlementKernel:
         return self._address
 
     def keep_losses(self, keep: bool) -> None:
-        """Whether `settle` tells what each cell cost."""
+        """Whether `settle` keeps the loss of each cell."""
         self._found.keep_losses(keep)
 
     # --- what the kernels do ----------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ SEASON_SHARE_MIN = 0.5  # of the last season observed
 class Sight:
     """B windows and both naive forecasts of them. H horizon.
 
-    `prepared` are the parts of `asked` that a model on the CPU has looked at so far, in order; None: nobody else will
-    ask for them. Who answers writes its rung of `locations`, over that of whoever has answered before.
+    `prepared` are the parts of `asked` that a model on the CPU has prepared so far, in order; None if no other model
+    will need them. A model that answers writes its rung of `locations` over that of the model before.
     """
 
     batch: WindowBatch  # contiguous
@@ -44,7 +44,7 @@ class Sight:
 
     @cached_property
     def asked(self) -> WindowBatch:
-        """Those windows."""
+        """The usable windows."""
         return self.batch if len(self.usable) == len(self) else self.batch.rows(self.usable)
 
     def rows(self, index: IntArray) -> "Sight":
@@ -60,7 +60,7 @@ class Sight:
 
 
 def look(batch: WindowBatch, horizon: int, *, again: bool = False) -> Sight:
-    """`again`: more than one model will be asked."""
+    """The sight of a batch. `again`: more than one model will answer it."""
     batch = batch.contiguous()
     rows, length = batch.windows.shape[:2]
     locations = np.empty((rows, TRACKED_RUNGS, horizon))

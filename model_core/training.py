@@ -48,7 +48,7 @@ Progress = Callable[[str, float], None]  # (what is being done, share of the who
 
 
 class NotEnoughHistory(CoreError):
-    """There is too little to learn from: whoever was in charge stays."""
+    """There is too little to learn from: the model in charge stays."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def train(
 ) -> Trained:
     """Learn a candidate from the history and judge it. NotEnoughHistory says how much is missing.
 
-    `attempts` before this one: those that share data with it make it harder to pass. Without a `clock` (seconds) speed
-    is not judged. The history is left as it is: whoever trains again from it folds it first, or pays for it each time.
+    Earlier `attempts` that share data with this one make it harder to pass. Without a `clock` (seconds) speed is not
+    judged. The history is left unchanged: to train from it again, fold it first, or each training folds it anew.
     """
     history = history.copy()
     fold(history, spec)
@@ -187,10 +187,10 @@ class _Training:
         self._version, self._created_at, self._device, self._seed = version, created_at, device, seed
         self.tell = progress
         self.ridge: RidgeTraining
-        self.demand: dict[str, AnyArray] = {}  # tensors of what answers for intermittent demand
-        self.network: dict[str, AnyArray] = {}  # of what corrects ridge; none: ridge alone
+        self.demand: dict[str, AnyArray] = {}  # tensors of the model of intermittent demand
+        self.network: dict[str, AnyArray] = {}  # tensors of the network that corrects ridge; empty: ridge alone
         self.gap_max: int | None = None  # see Manifest
-        # Of every run the same: the errors of all of them are pooled.
+        # The same in every run, because the errors of all runs are pooled.
         self._series = run_series(windows, max(spans.earlier - spans.validation, spans.end - spans.earlier))
 
     def learn(self, season: SeasonSearch) -> tuple[Sums, Choice, Run]:
@@ -227,7 +227,8 @@ class _Training:
         return Predictor(self.spec, model, device=self._device)
 
     def _errs_less(self, season: SeasonSearch, one: Run, other: Run) -> bool:
-        """By absolute error in typical steps of the series, as penalty and prior are chosen; by enough."""
+        """Whether `one` is better by enough: in absolute errors, in typical steps of the series, by which penalty and
+        prior are chosen too."""
         steps = typical_steps(self.windows, season.ticks)[one.series][:, None]
         first, second = (np.abs(each.residuals[:, :, Rung.MODEL]) / steps for each in (one, other))
         return bool(np.nanmean(first) < (1.0 - NETWORK_GAIN_MIN) * np.nanmean(second))
@@ -240,7 +241,7 @@ class _Training:
         self.network = fit_mixer(self.windows, ridge, season.ticks, span, self._seed)
 
     def renew_network(self, season: SeasonSearch, sums: Sums, choice: Choice, end: int) -> None:
-        """The same again, where there is a network: `sums` have grown."""
+        """Fit the network again, if there is one, because `sums` have grown."""
         if self.network:
             self._fit_network(season, sums, choice, end)
 

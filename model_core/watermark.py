@@ -87,7 +87,7 @@ class EventClock:
     def _admit_one_by_one(
         self, arrived: Arrived, newcomers: set[int], known: int
     ) -> list[tuple[int, int, float, int, int, int]]:
-        """The odd path: (column, timestamp, value, offset, position, move) of the admitted, in order."""
+        """The rare path: (column, timestamp, value, offset, position, move) of the admitted readings, in order."""
         admitted: list[tuple[int, int, float, int, int, int]] = []
         newest = self.newest_ms
         for row in zip(
@@ -125,7 +125,7 @@ class EventClock:
             self.given_up += 1
 
     def _confirmed(self, series: int) -> int | None:
-        """The event time that a second series, or the third reading of the only one, has come to; None: nobody."""
+        """The event time that a second series, or the third reading of the only one, has reached; None if none has."""
         if series == 1:
             stamps = sorted(reading.timestamp_ms for reading in self._waiting)
             return stamps[-READINGS_TO_CONFIRM] if len(stamps) >= READINGS_TO_CONFIRM else None
@@ -135,7 +135,7 @@ class EventClock:
         return sorted(farthest.values())[-2] if len(farthest) > 1 else None
 
     def _release(self, believed: int | None) -> list[_Waiting]:
-        """Who waits no more when `believed` is an event time that stands, in the order of arrival."""
+        """The readings that need not wait once event time has reached `believed`, in the order of arrival."""
         if believed is None or not self._waiting:
             return []
         limit = believed + self._jump_ms

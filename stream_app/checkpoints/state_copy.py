@@ -4,9 +4,9 @@ Two ways lead a row to the store, and neither touches a byte that the last ackno
 
 - Most fields have two sides in the store, A and B. A copy goes to the one that the header does not name.
 - Fields written `ahead` have one, its rows addressed by tick. A row without a live tick as of the last checkpoint
-  is written in place. A row that was live then and changed (a late correction) goes into the overlay, a piece of
-  the standby side, and in place with the first copy since whose predecessor it did not change: whoever still reads the
-  old header takes it from the overlay.
+  is written in place. A row that was live then and has changed (a late correction) goes into the overlay, a piece of
+  the standby side. The next copy between which and this one it has not changed again writes it in place: whoever still
+  reads the header of this one takes it from the overlay.
 
 Knows nothing of Redis. Runs on the pipeline's thread, between two readings, so it only copies.
 """

@@ -72,7 +72,7 @@ class Written:
 
 @dataclass
 class _Lineage:
-    """The row of checkpoints of one ownership. `base` is None while the last copy is not acknowledged."""
+    """The checkpoints of one ownership, one after another. `base` is None while the last copy is not acknowledged."""
 
     token: OwnerToken
     keys: PartitionKeys
@@ -138,7 +138,7 @@ class CheckpointStore:
     def acquire_again(self, token: OwnerToken) -> OwnerToken:
         """Become the owner of the same state once more, after Redis forgot it; the next copy is a full snapshot.
 
-        OwnershipLost: this process has taken it anew meanwhile. That owner is to do so, when Redis refuses it.
+        Raises OwnershipLost if this process has acquired it anew meanwhile: then it is up to that owner.
         """
         before = self._lineage(token)
         keys, nonce = self._keys(token.stream, token.partition), secrets.token_hex(4)
@@ -153,7 +153,7 @@ class CheckpointStore:
         return renewed
 
     def release(self, token: OwnerToken) -> None:
-        """Let go of a partition; does nothing where another owner has it."""
+        """Release a partition; does nothing if another owner has it."""
         place = (token.stream, token.partition)
         with self._changing:
             if place in self._lineages and self._lineages[place].token == token:

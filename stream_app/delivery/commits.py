@@ -60,7 +60,8 @@ class CommitRequest:
         self.done = threading.Event()
 
     def still_owned(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, int]:
-        """Kafka does not check who owns a partition: a commit for one that moved on would take its owner's back."""
+        """Offsets of partitions that are still ours. Kafka does not check who owns a partition: a commit for one that
+        has moved on would set its new owner's offset back."""
         return {at: offset for at, (owner, offset) in self.offsets.items() if owned.get(at) is owner}
 
     def wait(self) -> frozenset[StreamPartition]:
@@ -85,7 +86,7 @@ class CommitRequest:
 
 
 class Permit:
-    """Leave to commit these offsets in a transaction: what the broker checks it by, if all of them are ours.
+    """Permission to commit these offsets in a transaction: the metadata that the broker checks, if all are ours.
 
     Kafka compares the generation of the group and not who owns a partition, so both are of one moment
     (polling/membership.py).
@@ -99,8 +100,8 @@ class Permit:
         self._gone: list[StreamPartition] = []
 
     def wait(self) -> bytes:
-        """The group's metadata. Raises Aborted: the transaction holds outputs of a partition that is not ours, or may;
-        without offsets nobody but us would refuse it."""
+        """The group's metadata. Raises Aborted if the transaction holds outputs of a partition that is not ours any
+        more, or may not be: a transaction without offsets would be refused by nobody else."""
         if not self._answered.wait(self._timeout_s):
             raise Aborted(f"the poll thread did not answer within {self._timeout_s:g} s")
         if self._gone:
@@ -134,7 +135,7 @@ class OffsetCommits:
         self._has_ended = False
 
     def ask_permit(self, offsets: Mapping[StreamPartition, tuple[Owned, int]], timeout_s: float) -> Permit:
-        """Publisher's thread: asked before the outputs are flushed, so that nobody waits for the other."""
+        """Publisher's thread: before the outputs are flushed, so that the answer is there afterwards."""
         permit = Permit(offsets, timeout_s)
         self._permits.put(permit)
         if self._has_ended:
@@ -142,19 +143,19 @@ class OffsetCommits:
         return permit
 
     def ask_commit(self, request: CommitRequest) -> None:
-        """Publisher's thread: whoever wants to know what became of it waits for the request."""
+        """Publisher's thread. `request.wait()` tells what became of it."""
         self._waiting.put(request)
         if self._has_ended:
             self.end()
 
     def permit(self, owned: Mapping[StreamPartition, Owned], metadata: bytes | None) -> None:
-        """Poll thread, every turn: answers who asked for a permit."""
+        """Poll thread, every turn: answers the requests for permits."""
         while not self._permits.empty():
             with contextlib.suppress(queue.Empty):  # in the end the other thread does so as well
                 self._permits.get_nowait().answer(owned, metadata)
 
     def end(self) -> None:
-        """Poll thread, at its end: nobody is kept waiting for it, and nothing is ours any more."""
+        """Poll thread, at its end: nothing is ours any more, and all requests are answered."""
         self._has_ended = True
         self.permit({}, None)
         if self._current is not None:

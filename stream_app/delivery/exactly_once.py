@@ -62,7 +62,7 @@ class ExactlyOnce(Delivery):
             raise _why(producer, failure) from failure
 
     def ask(self, offsets: Mapping[StreamPartition, tuple[Owned, int]]) -> Permit:
-        """The group's generation and what is still ours, of one moment; answered by the poll thread meanwhile."""
+        """Ask for the group's generation and what is still ours, as of one moment; the poll thread will answer."""
         return self._commits.ask_permit(offsets, self._commit_s)
 
     def send_offsets(self, permit: Permit) -> Committed:
@@ -96,7 +96,7 @@ class ExactlyOnce(Delivery):
             raise ProducerLost(str(failure)) from failure
 
     def _call(self, step: str, function: Callable[[], Any], timeout_s: float) -> Any:
-        """What may be asked again is, until the deadline; after that the outcome is unknown."""
+        """Retries what may be retried until the deadline; after that the outcome is unknown."""
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -110,8 +110,8 @@ class ExactlyOnce(Delivery):
 
 
 def _why(producer: OutputProducer, failure: ProducerLost) -> Exception:
-    """A record that timed out may have waited in vain for its partition's place in the transaction: no right to write,
-    say. The transaction knows. Asked by a call that it must refuse, so that nothing happens."""
+    """The real reason why a record timed out: it may have waited in vain for its partition to enter the transaction,
+    for example without the right to write. The transaction knows; it is asked by a call that it must refuse."""
     try:
         producer.client.begin_transaction()
     except KafkaException as error:

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransactionCut:
-    """Up to here everything is in the outboxes handed over so far."""
+    """What to commit once the outboxes handed over so far are published."""
 
     offsets: Mapping[StreamPartition, tuple[Owned, int]]
     checkpoints: tuple[tuple[Owned, StateCopy], ...] = ()
     released: tuple[Owned, ...] = ()  # let go of them after the checkpoint
     receipt: Receipt | None = None
-    due_at: float | None = None  # time.monotonic() from which it was to come; None: it came of itself
+    due_at: float | None = None  # when it was due (time.monotonic()); None: it was not a regular one
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """Outputs to send now, and perhaps a cut to complete after them. `rewinds`: how many had been when it was made."""
+    """Outputs to send now, and perhaps a cut to complete after them. `rewinds`: their number when it was made."""
 
     outbox: Outbox
     cut: TransactionCut | None = None

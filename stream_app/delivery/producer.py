@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 QUEUE_FULL_WAIT_S = 0.05
-WITH_LOCK_MAX = 16  # records: handing over so few is done before another thread woke up
+WITH_LOCK_MAX = 16  # records: so few are handed over before another thread would have woken up
 log = structlog.get_logger(__name__)
 
 
@@ -65,8 +65,8 @@ def _callbacks_served() -> Iterator[None]:
 class OutputProducer:
     """One client; thrown away as a whole when it fails (`abandon`).
 
-    It is held here only. One that lived on would go on trying what it was asked for last, and `init_transactions` that
-    comes through late fences its successor (seen).
+    Nothing else holds the client. One that lived on would keep retrying its last request, and an `init_transactions`
+    that gets through late fences its successor (seen).
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
@@ -109,9 +109,9 @@ class OutputProducer:
             raise failure_of(worst.error, "an output was not delivered")
 
     def abandon(self) -> None:
-        """Whoever waits for it waits no more; it ends by itself, on a thread of its own, when it can.
+        """Nobody waits for the client any more; it ends by itself, on a thread of its own, when it can.
 
-        A failure that somebody still looks at, or that the client has leaked, holds this object, and so no client.
+        An exception that is still referred to may hold this object, but then it does not hold the client.
         """
         client = self.client
         del self.client
@@ -137,7 +137,7 @@ class OutputProducer:
         return True
 
     def _hand_over(self, topic: str, records: Records, first: int) -> int:
-        """From a record on; how many are handed over when the client's queue is full, or all are."""
+        """Hand over records from the `first` on. Returns how many are handed over by then; the queue may be full."""
         if topic not in self._topics:
             self._topics[topic] = library().rd_kafka_topic_new(self._handle.client, topic.encode(), None)
         columns = _Columns.of(records)
@@ -158,7 +158,7 @@ class OutputProducer:
 
 
 class Delivery:
-    """What both deliveries share: the producer of the moment. There is none before `_renew` and after `abandon`."""
+    """What both deliveries share: the current producer. There is none before `_renew` and after `abandon`."""
 
     def __init__(self, settings: Settings, properties: Mapping[str, Any]) -> None:
         self._properties = properties

@@ -95,18 +95,19 @@ class Publisher:
 
     @property
     def is_transactional(self) -> bool:
-        """Whether outputs count with their cut, and not before."""
+        """Whether outputs become visible together with their cut."""
         return self._delivery.is_transactional
 
     @property
     def takes_outputs(self) -> bool:
-        """Whether outputs should come before their cut. Of a transaction only the first ones: they make its partitions
-        known to the coordinator, which takes as long as all the rest. Each parcel costs a request a partition."""
+        """Whether outputs should be handed over before their cut. Of a transaction only the first ones: they make its
+        partitions known to the coordinator, which takes as long as all the rest. Each parcel costs a request for each
+        partition."""
         return not self.is_transactional or (self._is_idle and not self._transaction.begun)
 
     @property
     def lead_s(self) -> float:
-        """How long before outputs should be committed they must be cut."""
+        """How long before a commit is due its outputs must be cut."""
         return self._lead.seconds if self.is_transactional else 0.0
 
     def start(self) -> None:
@@ -114,7 +115,7 @@ class Publisher:
         self._thread.start()
 
     def open(self, stopping: threading.Event) -> None:
-        """Before partitions are taken: a predecessor of the same name is fenced, what it left finished or aborted."""
+        """Before partitions are taken: fences a predecessor of the same name, finishes or aborts what it left."""
         deadline = time.monotonic() + self._limits.start_deadline / 1000
         self._open(deadline, stopping)
 
@@ -143,7 +144,7 @@ class Publisher:
             self._on_fatal(error)
 
     def _next(self) -> Parcel | None:
-        """A rewind is not kept waiting while there is nothing to send, nor is the end of a transaction."""
+        """The next parcel. While there is none, rewinds and transactions that are open for long are seen to."""
         self._is_idle = True
         try:
             while True:
@@ -248,7 +249,7 @@ class Publisher:
         transaction.sent = []
 
     def _put_off(self) -> None:
-        """Its outputs wait for the next: the brokers would abort a transaction that stays open, and fence us."""
+        """Abort a transaction that is open for long, before the brokers do and fence us. Its outputs go again."""
         if self._transaction.begun and time.monotonic() > self._transaction.began_at + self._open_s:
             if self._delivery.is_transactional:
                 log.info("transaction put off: its cut is late", outboxes=len(self._transaction.sent))
@@ -258,7 +259,7 @@ class Publisher:
                 self._recover(str(failure))
 
     def _clear(self) -> None:
-        """Somebody asked for a rewind: no transaction of before may count after this."""
+        """If somebody asked for a rewind: after this no earlier transaction can be committed."""
         if self._rewinds.needs_clearing:
             number = self._rewinds.number
             try:
@@ -269,7 +270,7 @@ class Publisher:
             self._rewinds.clear(number)
 
     def _recover(self, reason: str) -> None:
-        """Nobody knows what became of the transaction: a new producer makes Kafka decide, then everything rewinds."""
+        """The outcome of the transaction is unknown: a new producer makes Kafka decide, then everything rewinds."""
         self._metrics.publish_failures.inc()
         self._replace_producer(reason)
         self._transaction = _Transaction()

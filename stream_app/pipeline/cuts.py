@@ -50,8 +50,8 @@ class Cuts:
     def take(
         self, owned: Mapping[StreamPartition, Owned], now: float, *, lead_s: float = 0.0, changed_at: float = 0.0
     ) -> TransactionCut:
-        """The regular cut. The next follows so much earlier as a transaction takes (`lead_s`): what is made right after
-        this one has waited for the interval when it is committed. `changed_at`: when the first of it was made."""
+        """The regular cut. The next is earlier by the time that a transaction takes (`lead_s`), so that outputs made
+        right after this one are committed an interval later. `changed_at`: when the first uncommitted change came."""
         due_at, due = min(now, max(self.next_cut, changed_at)), self.next_cut + self._interval_s - lead_s
         self.next_cut = due if due > now else now + self._interval_s - lead_s
         return TransactionCut(self._offsets(owned), self._copies(owned, now), due_at=due_at)
@@ -59,7 +59,7 @@ class Cuts:
     def take_last(
         self, owned: Mapping[StreamPartition, Owned], leaving: frozenset[StreamPartition], receipt: Receipt
     ) -> TransactionCut:
-        """The cut after which `leaving` are let go of: with their state, whenever it was saved last."""
+        """The cut after which `leaving` are released: with their states, however recently those were saved."""
         gone = {at: owned[at] for at in leaving}
         for each in gone.values():
             each.copy_arrived.wait(COPY_WAIT_S)
@@ -70,18 +70,19 @@ class Cuts:
         return {at: (each, offset) for at, each, offset in newest if offset is not None}
 
     def _copies(self, owned: Mapping[StreamPartition, Owned], now: float) -> tuple[tuple[Owned, StateCopy], ...]:
-        """Of those whose turn it is: none of their transactions has to wait until all of them are saved."""
+        """Copies of the states whose turn it is. Turns are spread over the interval, so that no transaction has to wait
+        until all states are saved."""
         self._copy_at = {
             at: self._copy_at.get(at, now + self._checkpoint_interval_s * place / len(owned))
             for place, at in enumerate(owned)
         }
         due = [each for at, each in owned.items() if self._copy_at[at] <= now and self._may_copy(each)]
         copies: list[tuple[Owned, StateCopy]] = []
-        for each in sorted(due, key=lambda each: self._copy_at[each.at]):  # whoever has waited longest first
+        for each in sorted(due, key=lambda each: self._copy_at[each.at]):  # the one that has waited longest first
             if not self._has_room():
                 break
             turns = int((now - self._copy_at[each.at]) // self._checkpoint_interval_s) + 1
-            self._copy_at[each.at] += turns * self._checkpoint_interval_s  # those that were missed together stay apart
+            self._copy_at[each.at] += turns * self._checkpoint_interval_s  # their turns stay spread
             copies += self._copied([each])
         return tuple(copies)
 
@@ -98,7 +99,7 @@ class Cuts:
         return owned.has_changed and owned.copy_arrived.is_set() and not self._saver.is_away
 
     def _copy(self, owned: Owned) -> StateCopy | None:
-        """None: the poll thread has let go of it meanwhile, or taken it anew. What is made of it will be dropped."""
+        """None: the poll thread has released it meanwhile, or taken it again. What is made of it will be dropped."""
         owned.copied = owned.version
         try:
             copy = self._store.copy(

@@ -47,18 +47,18 @@ class Decisions:
         self._metrics = metrics
 
     def decide(self, owned: Owned, kind: Kind, **detail: object) -> None:
-        """Note a decision that is made here and now; it leaves with the outputs it leads to."""
+        """Journal a decision that is made here and now; it leaves together with the outputs it leads to."""
         owned.commit_again()
         self._leaving.add_decision(owned, owned.journaled.decide(owned.state.next_offset, kind, **detail))
 
     def begin(self, owned: Owned) -> None:
-        """A partition that was restored: by which model it goes on, and what is due before its first reading."""
+        """A partition was restored: show its model, and follow the decisions that are due before its first reading."""
         facts = self.facts(owned)
         self._metrics.show_model(owned.at.stream, facts.name, facts.version)
         self.follow(owned)
 
     def follow(self, owned: Owned) -> None:
-        """Decisions of the time take effect where they did then."""
+        """Journaled decisions take effect where they did at the time."""
         for decision in owned.journaled.due(owned.state.next_offset):
             if decision.kind == "model":
                 learned = decision.detail.get("learned")
@@ -67,19 +67,19 @@ class Decisions:
                 self._close(owned, published=self._was_published(decision, owned))
 
     def _was_published(self, decision: Decision, owned: Owned) -> bool:
-        """What it led to. At the end of what is committed it is there if the journal has the decision, by the same
-        transaction; without one a crash may have come in between."""
+        """Whether the outputs of a decision were published. At the committed offset itself they were, because the
+        journal has the decision by the same transaction; without transactions a crash may have come in between."""
         first_open = owned.emit_from + self._is_transactional
         return decision.next_offset < first_open
 
     def close_idle(self, owned: Owned) -> None:
-        """At its end, without a reading for idle_timeout: what is open closes."""
+        """The partition is at its end and had no reading for idle_timeout: its open cells close."""
         if owned.is_live:
             self.decide(owned, "idle_close")
             self._close(owned, published=False)
 
     def swap_models(self, partitions: Collection[Owned]) -> bool:
-        """Between two transactions: live partitions go over to their stream's champion. Whether any did."""
+        """Between two transactions: live partitions go over to a new champion. Returns whether any did."""
         changed = [owned for owned in partitions if self._new_champion(owned) is not None]
         for owned in changed:
             offered = self._offers[owned.at.stream]
@@ -108,7 +108,7 @@ class Decisions:
         version = owned.state.model_version
         if offered is None or not owned.is_live:
             return None
-        # A model whose files are back takes charge again.
+        # The same version takes charge again if its files were gone and are back.
         same = offered.facts.version == version
         return None if same and not self._forecasts.load(owned.at.stream, version).gone else offered
 

@@ -43,7 +43,7 @@ class LookedAt:
     counts: dict[Owned, int]
 
     def some(self, wanted: Mapping[Owned, IntArray]) -> LookedAt:
-        """The same of some windows of each partition."""
+        """The same for some windows of each partition."""
         first, index, counts = 0, [], {}
         for owned, count in self.counts.items():
             if owned in wanted and len(wanted[owned]):
@@ -76,7 +76,7 @@ class ForecastBatches:
         self._looked_at: list[LookedAt] = []  # by the newest `answer`
 
     def load(self, stream: str, version: str | None) -> LoadedModel:
-        """The model of a version, from memory or the registry; None: no model yet, naive rungs answer."""
+        """The model of a version, from memory or the registry. Version None: no model yet, naive rungs answer."""
         key = (stream, version)
         if key not in self._loaded:
             self._loaded[key] = self._from_registry(stream, version)
@@ -91,7 +91,7 @@ class ForecastBatches:
         try:
             bundle = self._registry.load(stream, version) if version is not None else None
         except CorruptBundle as error:
-            # Whatever somebody did to the registry, a partition that it was in charge of goes on.
+            # Whatever happened to the registry, the partitions that this model is in charge of go on.
             log.error("model is gone, the ladder answers", stream=stream, version=version, error=str(error))
             self._metrics.models_refused.labels(stream).inc()
             facts = replace(ModelFacts.none(spec), version=version)
@@ -111,7 +111,7 @@ class ForecastBatches:
     def answer(self, observed: Mapping[Owned, Observed]) -> dict[Owned, RawForecast | None]:
         """One RawForecast for each partition's windows; None where none is due.
 
-        Where a candidate runs in the shadow it may answer next, when these answers have been used: `answer_again`.
+        Where a candidate runs in the shadow, `answer_again` lets it answer the same windows afterwards.
         """
         answers: dict[Owned, RawForecast | None] = dict.fromkeys(observed)
         by_model: dict[tuple[str, str | None], list[Owned]] = {}
@@ -137,8 +137,8 @@ class ForecastBatches:
     def answer_again(
         self, stream: str, predictor: Predictor, wanted: Mapping[Owned, IntArray]
     ) -> dict[Owned, RawForecast]:
-        """By another model: of the windows that were answered last those that are wanted, rows of their partitions. It
-        may write over the answers that were given before."""
+        """The answers of another model to windows that were answered last: `wanted` are rows of each partition's
+        windows. It may overwrite the answers that were given before."""
         answers: dict[Owned, RawForecast] = {}
         for looked_at in self._looked_at:
             some = looked_at.some(wanted)
@@ -174,7 +174,7 @@ def model_failed_in(raw: RawForecast) -> bool:
 
 
 def without_model(raw: RawForecast, rows: IntArray | slice) -> RawForecast:
-    """As if the model had failed on these rows: the next rung of the ladder answers them."""
+    """The forecast as if the model had failed on these rows: the next rung of the ladder answers them."""
     locations, reason = raw.locations.copy(), raw.reason.copy()
     locations[rows, Rung.MODEL] = np.nan
     reason[rows] = np.where(reason[rows] == Reason.OK, Reason.MODEL_FAILED, reason[rows])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-WAITING_MAX = 1024  # records of outcomes that are not text yet, about
+WAITING_MAX = 1024  # about so many records wait to be written as text
 
 
 class Waiting(NamedTuple):
@@ -79,11 +79,11 @@ class Leaving:
 
     @property
     def size_bytes(self) -> int:
-        """Of what is text already."""
+        """Bytes of what has been written as text."""
         return self._outbox.size_bytes
 
     def cut(self) -> None:
-        """What was taken belongs to a cut; the next one begins."""
+        """What was taken belongs to a cut; counting begins again for the next."""
         self._taken = 0
 
     def take(self) -> Outbox:
@@ -94,7 +94,7 @@ class Leaving:
         return outbox
 
     def forget(self) -> None:
-        """What is collected will be made again."""
+        """Drop what is collected: it will be made again."""
         self._outbox, self._taken = Outbox(), 0
         self._waiting, self._waiting_records = [], 0
 

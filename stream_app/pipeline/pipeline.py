@@ -99,7 +99,7 @@ class Pipeline:
         """One poll batch, from messages to forecasts on their way to the publisher."""
         if self._failed:
             return  # the worker is ending: what is in memory may be half done
-        self._take_over(poll_batch)
+        self._change_hands(poll_batch)
         for stretch in stretches(poll_batch, self._owned):
             arrived = self._arrive(stretch)  # 1
             for observed in self._observe(arrived):  # 2 place in time, 3 remember
@@ -134,12 +134,13 @@ class Pipeline:
         return 0.0 if self._decisions.has_swap(owned) else self._cuts.copy_due_at(owned)
 
     def leaves_at(self) -> float:
-        """Until when what it makes stays here, however early it makes it (time.monotonic()). For the poll thread."""
+        """Until when outputs wait here anyway (time.monotonic()); 0: they leave at once. Called by the poll thread."""
         return self._cuts.next_cut if self._publisher.is_transactional else 0.0
 
     # --- ownership ----------------------------------------------------------------------------------------------------
 
-    def _take_over(self, poll_batch: PollBatch) -> None:
+    def _change_hands(self, poll_batch: PollBatch) -> None:
+        """Partitions come or go, or go back to their checkpoints."""
         change = poll_batch.change
         if isinstance(change, Assigned):
             self._owned |= {owned.at: owned for owned in change.partitions}
@@ -225,7 +226,7 @@ class Pipeline:
         answers = self._forecasts.answer(observed)
         for owned, raw in answers.items():
             if raw is not None and owned.is_live and model_failed_in(raw):
-                # For all that follows in this stretch too: a replay, cut otherwise, must fail on the same windows.
+                # The rest of the stretch counts as failed too: a replay that is cut differently must fail there.
                 first, end = int(window_offsets(observed[owned]).min()), stretch.next_offsets[owned.at]
                 owned.journaled.failed.append((first, end))
                 self._decisions.decide(owned, "model_failed", from_offset=first, to_offset=end)
@@ -242,13 +243,13 @@ class Pipeline:
         return outcome
 
     def _leave(self, owned: Owned, outcome: Outcome, stretch: Stretch) -> None:
-        """What was not published before goes into the outbox."""
+        """Put what was not published before into the outbox."""
         if stretch.next_offsets[owned.at] > owned.emit_from:
             with self._spent.on("encode"):
                 self._leaving.add(owned, unpublished(outcome, owned.emit_from), self._decisions.facts(owned))
 
     def _move_on(self, stretch: Stretch) -> None:
-        """Offsets of messages without any reading count too; then decisions of the time take effect."""
+        """Move on past messages without readings too; then journaled decisions take effect."""
         for at, next_offset in stretch.next_offsets.items():
             owned = self._owned[at]
             owned.state.next_offset = max(owned.state.next_offset, next_offset)
@@ -262,14 +263,14 @@ class Pipeline:
             self._wants_a_cut()
 
     def _wants_a_cut(self) -> None:
-        """Something has happened that is to be committed; the first time since the last cut counts."""
+        """Something has happened that must be committed. Remembers when it first did since the last cut."""
         if self._uncut_at is None:
             self._uncut_at = time.monotonic()
 
     # --- 7 leave, 8 checkpoint ----------------------------------------------------------------------------------------
 
     def _send_when_full(self) -> None:
-        """Within a poll batch: one pack of many series, or a long gap, leads to many outputs for each input byte."""
+        """Within a poll batch, because one pack of many series, or a long gap, can lead to very many outputs."""
         if self._leaving.size_bytes >= self._outbox_bytes_max:
             self._publisher.submit(Parcel(self._taken(), rewinds=self._rewinds))
 

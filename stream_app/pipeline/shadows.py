@@ -59,7 +59,7 @@ class Shadows:
             self._settle(stream, candidates[stream].predictor, some, observed)
 
     def _shadow(self, owned: Owned, candidate: LoadedModel | None) -> Shadow | None:
-        """The one that was there before this round; a new one begins with the next."""
+        """The shadow that was there before these windows, if it is still wanted. A new one begins with the next."""
         wanted = candidate.facts.version if candidate is not None and owned.is_live else None
         if wanted == owned.state.model_version:
             wanted = None

@@ -30,7 +30,7 @@ REVOCATION_SHARE = 0.2  # of max.poll.interval.ms
 
 
 class Assignment:
-    """What is ours. `owned` is replaced, never changed in place: other threads may look."""
+    """What is ours. `owned` is replaced, never changed in place: other threads read it."""
 
     def __init__(self, settings: Settings, *, restorer: Restorer, health: Health) -> None:
         self._restorer = restorer
@@ -40,7 +40,8 @@ class Assignment:
         self.owned: dict[StreamPartition, Owned] = {}
 
     def take(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Assigned:
-        """Become the owner in Redis, read the states, find where to begin. StoreUnavailable, KafkaAway: not yet."""
+        """Become the owner in Redis, read the states, find where to begin. Raises StoreUnavailable or KafkaAway if a
+        server is away: try again later."""
         started = time.monotonic()
         try:
             taken = tuple(self._restorer.restore(consumer, partitions)) if partitions else ()
@@ -93,7 +94,7 @@ class Assignment:
         return in_time
 
     def give_back(self, partitions: Sequence[StreamPartition]) -> None:
-        """Taken, and never announced."""
+        """Release partitions that were taken but never announced to the pipeline."""
         self._let_go(frozenset(partitions))
 
     def lose(self, partitions: Sequence[StreamPartition]) -> Lost:

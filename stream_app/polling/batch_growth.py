@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 SMALL_BATCH = 1_000  # messages: up to about so many a batch costs by its partitions
-SHARE_OF_INTERVAL = 0.3  # of transaction_interval: what is read at its end has little left to do
+SHARE_OF_INTERVAL = 0.3  # of transaction_interval: what is read later is hardly processed before the cut
 
 
 class BatchGrowth:
-    """`leaves_at`: until when the pipeline keeps what it makes, however early it makes it (time.monotonic())."""
+    """`leaves_at`: until when outputs wait in the pipeline anyway (time.monotonic())."""
 
     def __init__(self, transaction_interval_ms: int, leaves_at: Callable[[], float]) -> None:
         self._longest_s = SHARE_OF_INTERVAL * transaction_interval_ms / 1000
@@ -34,13 +34,13 @@ class BatchGrowth:
 
     @property
     def until(self) -> float:
-        """When a batch that waits for a cut waits no more (time.monotonic())."""
+        """Until when a batch may wait for a cut (time.monotonic())."""
         if self._since is None or self._handed_over != self._handled:
             return float("inf")
         return min(self._leaves_at(), self._since + self._longest_s)
 
     def should_grow(self, messages: int, now: float) -> bool:
-        """A batch of so many, which is not full. Behind one that waits, any is kept back."""
+        """Whether a batch of so many messages, which is not full, is kept back. Behind one that waits any batch is."""
         under_way, is_small = self._handed_over - self._handled, messages < SMALL_BATCH
         if under_way > 1 or (under_way and is_small):
             return True

@@ -44,8 +44,8 @@ log = structlog.get_logger(__name__)
 
 
 class Pace(Protocol):
-    """The pipeline's, as moments (time.monotonic()): when it wants a poll batch even if there are no messages, and
-    until when it keeps what it makes, however early it makes it."""
+    """The pipeline's timing (time.monotonic()): when it wants a poll batch even without messages, and until when its
+    outputs wait in it anyway."""
 
     def wake_at(self) -> float: ...
 
@@ -180,7 +180,7 @@ class PollThread:
             self._intake.forget()
             self._subscription.rewind(consumer)
             return
-        # A hand-over that a rewind cut short left it paused, and nothing would come to hand over again.
+        # A rewind may have cut a hand-over short and left the consumer paused: then nothing would come any more.
         self._subscription.resume(consumer)
         self._subscription.unpark_when_due(consumer)
         self._intake.listen(consumer)
@@ -188,23 +188,23 @@ class PollThread:
         if not full and self._growth.should_grow(sum(map(len, messages.values())), time.monotonic()):
             self._intake.keep(messages)
         else:
-            self._hand_over_sorted(consumer, messages)
+            self._hand_over_messages(consumer, messages)
         self._trim.turn(time.monotonic(), worked=bool(messages))
         self._gauges.update(consumer, self._assignment.owned, self.held)
 
     def _wake_s(self) -> float:
-        """Until the moment at which the pipeline wants to be woken, or to have what was kept."""
+        """How long to wait for messages: until the pipeline wants to be woken, or what was kept back is due."""
         return max(LEAST_WAIT_S, min(self._wake_at(), self._growth.until) - time.monotonic())
 
-    def _hand_over_sorted(self, consumer: Consumer, messages: ByStream) -> None:
+    def _hand_over_messages(self, consumer: Consumer, messages: ByStream) -> None:
         owned = self._assignment.owned
-        poll_batch = self._sorted(consumer, messages)
+        poll_batch = self._poll_batch_of(consumer, messages)
         if poll_batch.messages or poll_batch.ended or poll_batch.idle or time.monotonic() >= self._wake_at():
             self._hand_over(poll_batch, owned=owned)
         self._intake.handed_over(messages)
 
-    def _sorted(self, consumer: Consumer, messages: ByStream) -> PollBatch:
-        """With what the client said meanwhile, and where the partitions stand now."""
+    def _poll_batch_of(self, consumer: Consumer, messages: ByStream) -> PollBatch:
+        """The messages, with what the client reported meanwhile and where the partitions stand now."""
         ended = frozenset(at for at in map(self._end_of, self._intake.take_said()) if at is not None)
         next_offsets = self._positions(consumer, messages) if messages else {}
         moved = self._idleness.note(next_offsets, ended)
@@ -217,8 +217,8 @@ class PollThread:
         places = consumer.position(consumer.assignment())
         offsets = {self._inputs.at(place): place.offset for place in places if place.offset >= 0}
         if len(offsets) < len(self._assignment.owned):
-            # Nothing was read of some yet. Or the client has let go of them, fenced by a consumer of its name, and has
-            # not said so.
+            # Nothing was read yet of some partitions. Or the client has let go of them without a word, because a
+            # consumer with its name has fenced it.
             for stream, some in messages.items():
                 for partition in np.flatnonzero(np.bincount(some.partitions)).tolist():
                     if (at := StreamPartition(stream, partition)) not in offsets:
@@ -235,7 +235,7 @@ class PollThread:
         return None
 
     def _is_at_end(self, at: StreamPartition, next_offset: int) -> bool:
-        """Asked of the broker: an idle partition and one whose broker is away look the same from here."""
+        """Asks the broker, because an idle partition and one whose broker is away look the same from here."""
         assert self._consumer is not None
         try:
             _, high = self._consumer.get_watermark_offsets(
@@ -248,9 +248,9 @@ class PollThread:
     # --- credits ------------------------------------------------------------------------------------------------------
 
     def _hand_over(self, poll_batch: PollBatch, *, owned: Mapping[StreamPartition, Owned]) -> None:
-        """Put it into the channel once there is a credit; not at all when stopped, or when a rewind is asked for.
+        """Put it into the channel once there is a credit; not at all if we are stopping or a rewind is asked for.
 
-        `owned`: what was ours when it was polled. What changed hands while it waited will be read again.
+        `owned`: what was ours when it was polled. Partitions that changed hands while it waited will be read again.
         """
         patient_until = time.monotonic() + self._limits.pause_after / 1000
         while not self._credits.acquire(timeout=self._turn_s):

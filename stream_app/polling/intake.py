@@ -22,7 +22,7 @@ from stream_app.wire.message_columns import MessageColumns
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
-GATHER_S = 0.008  # a few ms cost less than a poll for each message does
+GATHER_S = 0.008  # for more messages after the first: a few ms cost less than a poll for each message
 ERRORS_AT_ONCE = 1_000
 FIRST_MESSAGE_BYTES = 1024  # before any was seen
 FIRST_POLL_MAX = 50  # messages of the first poll after partitions came; each may have twice as many as the one before
@@ -55,7 +55,7 @@ class Intake:
         self._fetched.close()
 
     def divert(self, consumer: Consumer, new: Sequence[TopicPartition]) -> None:
-        """Before these are assigned: what is fetched of them comes by the queue, as what is assigned already."""
+        """Before these are assigned: what is fetched of them goes to the queue, as for those assigned already."""
         assert self._fetched is not None
         self._fetched.divert([*consumer.assignment(), *new])
 
@@ -72,7 +72,7 @@ class Intake:
         self._said += [message for message in consumer.consume(1, wait_s) if message.error() is not None]
 
     def take(self, most_s: float) -> tuple[ByStream, bool]:
-        """What was kept and what is fetched, in so long at most; whether it is as much as a poll batch may have."""
+        """Messages that were kept back and messages fetched within `most_s`; and whether they fill a poll batch."""
         assert self._fetched is not None
         changed = self._assignment.owned is not self._owned_then
         if changed:
@@ -91,11 +91,11 @@ class Intake:
         return came, sum(map(len, came.values())) >= most
 
     def keep(self, messages: ByStream) -> None:
-        """They come with the next ones that are taken."""
+        """Keep them back: they come with the next ones that are taken."""
         self._early = messages
 
     def handed_over(self, messages: ByStream) -> None:
-        """What it learns from the messages of a poll batch."""
+        """Fit the size of the next polls to the messages of this one."""
         if count := sum(map(len, messages.values())):
             size = sum(int(np.maximum(some.value_bytes, 0).sum()) for some in messages.values())
             self._message_bytes = max(1, size // count)
@@ -108,12 +108,13 @@ class Intake:
         return said
 
     def forget(self) -> None:
-        """All of it will be read again. What else the client said it says once: that another has our name, say."""
+        """Drop all messages: they will be read again. What the client reported only once is kept, such as that another
+        consumer has our name."""
         self._early = {}
         self._said = [said for said in self._said if not _is_end(said)]
 
     def only_ours(self) -> None:
-        """After partitions changed hands: keep only what waits of those that are ours still."""
+        """After partitions changed hands: keep only what belongs to partitions that are still ours."""
         owned = self._assignment.owned
         kept = {
             stream: messages.where(np.isin(messages.partitions, partitions_of(stream, owned)))
@@ -123,7 +124,7 @@ class Intake:
         self._said = [said for said in self._said if not _is_end(said) or self.place_of(said) in owned]
 
     def place_of(self, message: ClientMessage) -> StreamPartition:
-        """The partition that the client speaks of; of stream "" where it speaks of none of ours."""
+        """The partition that the client's message is about; its stream is "" if the topic is not ours."""
         return StreamPartition(self._streams.get(message.topic(), ""), message.partition())
 
     # ---
@@ -133,7 +134,7 @@ class Intake:
         return max(1, min(self._poll_max, self._limits.poll_bytes_max // self._message_bytes))
 
     def _still_ours(self, messages: ByStream) -> ByStream:
-        """After a rebalance: some may be of partitions that went, or come twice."""
+        """After a rebalance: some messages may belong to partitions that went away, or arrive twice."""
         kept = {}
         for stream, some in messages.items():
             ours = np.zeros(len(some), np.bool_)

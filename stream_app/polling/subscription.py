@@ -38,8 +38,8 @@ class Serve(Protocol):
 
 
 class Subscription:
-    """`announce` hands a change to the pipeline; `changed` is told of every change of hands, and what is new in it;
-    `divert` of partitions that are about to be assigned. `drop` waits for the client, its messages being of no use."""
+    """`announce` hands a change to the pipeline. `changed` is called after partitions came or went, with those that
+    came; `divert` before partitions are assigned. `drop` serves the client and throws its messages away."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Subscription:
         self._serve = serve
         self._divert = divert
         self._drop = drop
-        # Until a person has looked, with the reason. Replaced, never changed in place: other threads look.
+        # Held until a person accepts, with the reason. Replaced, never changed in place: other threads read it.
         self.holding: dict[StreamPartition, str] = {}
         self.parked: set[StreamPartition] = set()  # assigned, paused, not restored yet
         self.is_paused = False
@@ -82,7 +82,7 @@ class Subscription:
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not self._membership.is_kept(consumer):
-            # The client forgets that they were lost when anything is unassigned before it could say so.
+            # If anything is unassigned before the client could report them as lost, it never does.
             self.on_lost(consumer, partitions)
             return
         self._membership.note(consumer)
@@ -93,13 +93,13 @@ class Subscription:
         lost = self._assignment.lose(self._going(partitions))
         self._changed(())
         if lost.partitions:
-            # In this order: once the pipeline has forgotten them it commits no offset of theirs, and by nothing else
-            # would Kafka refuse what it had made of them.
+            # In this order: once the pipeline has forgotten them it commits no offset of theirs, and only by such an
+            # offset would Kafka refuse what was made of them.
             self._tear("partitions were lost")
             self._announce(lost)
 
     def _going(self, partitions: list[TopicPartition]) -> list[StreamPartition]:
-        """They are not waited for any more, and held by nobody."""
+        """These partitions go away: they are no longer parked or held."""
         going = [self._inputs.at(partition) for partition in partitions]
         self.parked.difference_update(going)
         self._hold_no_more(going)
@@ -108,7 +108,7 @@ class Subscription:
     # --- taking -------------------------------------------------------------------------------------------------------
 
     def _take(self, consumer: Consumer, partitions: list[StreamPartition]) -> None:
-        """Restored, they are read from where their state ends. Where that cannot be known yet, they wait, paused."""
+        """Restore them and read on from where their states end. If a server needed for that is away, they wait."""
         inputs = self._inputs
         try:
             taken = self._assignment.take(consumer, partitions)
@@ -130,7 +130,7 @@ class Subscription:
         if self.is_paused:
             consumer.pause(starts)
         else:
-            # A pause outlives the assignment, also one in which they were lost; who is held stays so through a rewind.
+            # A pause outlives an assignment, even a lost one. Held partitions stay held through a rewind.
             consumer.resume([start for start in starts if inputs.at(start) not in self.holding])
         self._announce(taken)
 
@@ -151,15 +151,15 @@ class Subscription:
             self._unpark(consumer)
 
     def _unpark(self, consumer: Consumer) -> None:
-        """Not before a callback that waits: what is parked may be another's, and to unassign it would answer in its
-        place."""
+        """Not while a rebalance callback is due: a parked partition may be another worker's by now, and unassigning it
+        would answer that callback."""
         if self._membership.is_current(consumer):
             self._take(consumer, list(self.parked))
         else:
             self._unpark_at = time.monotonic() + CALLBACK_S
 
     def rewind(self, consumer: Consumer) -> None:
-        """Once the publisher says that no transaction of before can count any more; until then nothing is read."""
+        """Once the publisher says that no earlier transaction can still be committed; until then nothing is read."""
         number = self._rewinds.take()
         if number is None:
             self._drop(consumer, self._turn_s)
@@ -199,7 +199,7 @@ class Subscription:
         self._changed(())
 
     def _tear(self, reason: str) -> None:
-        """Partitions went away with outputs in the open transaction: none of it may count."""
+        """Partitions went away with outputs in the open transaction: it must not be committed."""
         if self._is_transactional:
             self._rewinds.ask(reason)
 
@@ -224,7 +224,7 @@ class Subscription:
         self.holding = {at: reason for at, reason in self.holding.items() if at not in partitions}
 
     def pause(self, consumer: Consumer) -> None:
-        """All of it. It throws away what the client has fetched ahead: worth it only when the wait is long."""
+        """Stop reading. This throws away what the client has fetched ahead, so it pays only for long waits."""
         if not self.is_paused:
             self.is_paused = True
             consumer.pause(consumer.assignment())

@@ -68,7 +68,7 @@ def test_readings_in_hand_have_their_place_though_the_client_has_let_go_of_their
     known = [TopicPartition("in", 0, 3), TopicPartition("in", 1, OFFSET_INVALID)]
     consumer.position = lambda places: known  # type: ignore[attr-defined]
     some = MessageColumns.of([message(b"{}", partition=1, offset=offset) for offset in (4, 6)])
-    poll_batch = thread._sorted(consumer, {"tides": some})
+    poll_batch = thread._poll_batch_of(consumer, {"tides": some})
     assert poll_batch.next_offsets == {StreamPartition("tides", 0): 3, StreamPartition("tides", 1): 7}
 
 
