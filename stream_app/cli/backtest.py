@@ -6,7 +6,9 @@ Exit codes: 0 judged; 2 there was nothing to judge, or the configuration is wron
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -36,10 +38,13 @@ def backtest(
     model: Annotated[
         list[str] | None, typer.Option(help="A version beside champion, candidate and previous; may be repeated.")
     ] = None,
+    train: Annotated[
+        Literal["all", "ridge", "patch_mixer"], typer.Option(help="Which models to train; for demand there is one.")
+    ] = "all",
     html: Page = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
-    """Play a log as a worker would, with every model in turn: one trained on what had arrived before, those of the
+    """Play a log as a worker would, with every model in turn: those trained on what had arrived before, those of the
     registry, and the naive forecasts."""
     from stream_app.settings import Settings
 
@@ -58,6 +63,7 @@ def backtest(
             file=layout.of(file) if file else None,
             start_ms=start_ms,
             versions=model or (),
+            kinds=backtest_job.KINDS if train == "all" else (train,),
             on_progress=lambda what, share: bar.update(task, description=what, completed=share),
         )
     if html is not None:
@@ -88,6 +94,21 @@ def show(report: dict[str, Any]) -> None:
         shares = ["–" if share is None else f"{share:.1%}" for share in (row["coverage"], row["seen"])]
         table.add_row(name, *("–" if loss is None else f"{loss:.4f}" for loss in losses), *shares)
     show_table(console, table)
+    for sentence in _what_it_means(report):
+        console.print(sentence, highlight=False)
+
+
+def _what_it_means(report: dict[str, Any]) -> Iterator[str]:
+    models = report["models"]
+    start = datetime.fromtimestamp(report["start_ms"] / 1000, UTC)
+    most = max(row["forecasts"] or 0 for row in models.values())
+    yield f"{most:,} forecasts by each model, of origins from {start:%Y-%m-%d %H:%M} UTC on."
+    if report["nominal_coverage"] is not None:
+        yield f"coverage: of the {report['nominal_coverage']:.0%} interval."
+    if any(row["seen"] for row in models.values()):
+        yield "learned from: share of the judged time that a model was trained on; above 0 % it knew answers beforehand."
+    if report["not_trained"]:
+        yield f"No model was trained: {report['not_trained']}"
 
 
 def _fitting(count: int, width: int) -> list[int]:
