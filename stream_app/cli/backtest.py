@@ -106,7 +106,7 @@ def _what_it_means(report: dict[str, Any]) -> Iterator[str]:
     if report["nominal_coverage"] is not None:
         yield f"coverage: of the {report['nominal_coverage']:.0%} interval."
     if any(row["seen"] for row in models.values()):
-        yield "learned from: share of the judged time that a model was trained on; above 0 % it knew answers beforehand."
+        yield "learned from: share of the judged time a model was trained on; above 0 % it knew answers beforehand."
     if report["not_trained"]:
         yield f"No model was trained: {report['not_trained']}"
 
