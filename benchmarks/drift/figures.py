@@ -105,6 +105,8 @@ def labelled(folder: Path, name: str) -> dict[str, Any]:
     spans = [[_tick(table, edge) for edge in span] for span in windows[f"realKnownCause/{name}.csv"]]
     said = [each for each in play(table, bundle) if each.series_id and each.state == "drift"]
     ours = [each.since for each in said if each.since >= table.first + probation]
+    rule = [each for each in three_sigma(table, season) if each >= table.first + probation]
+    judged = (table.first + probation, table.first + len(table.values))
     return {
         "file": name,
         "windows": len(spans),
@@ -112,8 +114,8 @@ def labelled(folder: Path, name: str) -> dict[str, Any]:
         "season": season,
         "levels_watched": bundle is not None and bundle.manifest.level_threshold is not None,
         "detectors": dict(Counter(each.detector for each in said if each.since >= table.first + probation)),
-        "tidecast": _score(ours, spans),
-        "three_sigma": _score([each for each in three_sigma(table, season) if each >= table.first + probation], spans),
+        "tidecast": _score(ours, spans, judged),
+        "three_sigma": _score(rule, spans, judged),
     }
 
 
@@ -130,10 +132,18 @@ def three_sigma(table: Table, season: int) -> list[int]:
     return found
 
 
-def _score(ticks: list[int], spans: list[list[int]]) -> dict[str, int]:
+def _score(ticks: list[int], spans: list[list[int]], judged: tuple[int, int]) -> dict[str, float]:
     inside = [any(first <= tick <= last for first, last in spans) for tick in ticks]
     hit = sum(any(first <= tick <= last for tick in ticks) for first, last in spans)
-    return {"hit": hit, "alarms": len(ticks), "outside": inside.count(False)}
+    by_chance = hit_by_chance(len(ticks), spans, judged)
+    return {"hit": hit, "by_chance": by_chance, "alarms": len(ticks), "outside": inside.count(False)}
+
+
+def hit_by_chance(alarms: int, spans: list[list[int]], judged: tuple[int, int]) -> float:
+    """How many windows [first, last] so many alarms hit on average that come anywhere in ticks [first, end)."""
+    begin, end = judged
+    shares = [max(0, min(last + 1, end) - max(first, begin)) / (end - begin) for first, last in spans]
+    return sum(1 - (1 - share) ** alarms for share in shares)
 
 
 def _tick(table: Table, text: str) -> int:

@@ -77,9 +77,10 @@ set's own levels do once in 10,000 hours.
 LABELLED = """## Labelled anomalies: NAB, realKnownCause
 
 Models and thresholds from the first 15 % of each file (NAB's probation), alarms counted after it. The 3σ rule: a value
-beyond three standard deviations of the season before it, resting as our detectors do. These windows mark single
-anomalies, of which many are spikes: the detectors look for change that stays. Levels are watched where the probation
-has the seasons to learn a threshold from.
+beyond three standard deviations of the season before it, resting as our detectors do. *By chance*: windows that as many
+alarms would hit on average if they came at any moment; a window is a tenth of a file in some, and many alarms hit it
+whatever they are of. These windows mark single anomalies, of which many are spikes: the detectors look for change that
+stays. Levels are watched where the probation has the seasons to learn a threshold from.
 """.splitlines()
 
 
@@ -234,13 +235,18 @@ def _sizes(typical: list[dict[str, Any]]) -> list[str]:
 
 def _labelled(found: list[dict[str, Any]]) -> list[str]:
     rows: list[list[object]] = []
-    total = [0] * 7
+    total: list[float] = [0] * 9
     for each in found:
         ours, rule = each["tidecast"], each["three_sigma"]
         numbers = [each["windows"], *ours.values(), *rule.values()]
         total = [a + b for a, b in zip(total, numbers, strict=True)]
         by = ", ".join(f"{name} {count}" for name, count in each["detectors"].items())
-        rows.append([each["file"], each["season"], "yes" if each["levels_watched"] else "no", by, *numbers])
-    rows.append(["**all**", "", "", "", *total])
-    head = ["file", "season", "levels watched", "alarms by detector", "windows", "hit", "alarms", "outside"]
-    return [*LABELLED, "", *_table([*head, "3σ hit", "3σ alarms", "3σ outside"], rows)]
+        watched = "yes" if each["levels_watched"] else "no"
+        rows.append([each["file"], each["season"], watched, by, *map(_count, numbers)])
+    rows.append(["**all**", "", "", "", *map(_count, total)])
+    head = ["file", "season", "levels watched", "alarms by detector", "windows", "hit", "by chance", "alarms"]
+    return [*LABELLED, "", *_table([*head, "outside", "3σ hit", "by chance", "3σ alarms", "3σ outside"], rows)]
+
+
+def _count(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:.1f}"

@@ -246,7 +246,8 @@ def _slice_check(name: str, found: Difference, limit: float, *, needed: bool) ->
     if not np.isfinite(found.upper):
         said = f"{found.blocks} blocks of {found.origins} scored origins are too few to tell"
         return Check(name, not needed, said)
-    said = f"pinball {found.mean:+.1%} ({found.lower:+.1%} to {found.upper:+.1%}), at most {limit:+.0%} wanted"
+    wanted = f"be below {limit:+.0%}" if limit else "not be above 0%"
+    said = f"pinball {found.mean:+.1%} ({found.lower:+.1%} to {found.upper:+.1%}), whose upper end must {wanted}"
     passed = found.upper < limit if limit else found.upper <= 0
     return Check(name, bool(passed), said)
 

@@ -6,7 +6,9 @@ Exit codes: 0 judged; 2 there was nothing to judge, or the configuration is wron
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -41,11 +43,14 @@ def backtest(
         list[str] | None,
         typer.Option(help="A version to compare as well, beside champion, candidate and previous; may be repeated."),
     ] = None,
+    train: Annotated[
+        Literal["all", "ridge", "patch_mixer"], typer.Option(help="Which models to train; for demand there is one.")
+    ] = "all",
     html: Page = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a log as a worker would have served it, with each model in turn: one trained on the part before, those of
-    the registry, and the naive forecasts."""
+    """Replay a log as a worker would have served it, with each model in turn: those trained on the part before, those
+    of the registry, and the naive forecasts."""
     from stream_app.settings import Settings
 
     settings = Settings.load(config)
@@ -62,6 +67,7 @@ def backtest(
             file=layout.of(file) if file else None,
             start_ms=start_ms,
             versions=model or (),
+            kinds=backtest_job.KINDS if train == "all" else (train,),
             on_progress=tell,
         )
     if html is not None:
@@ -92,6 +98,21 @@ def show(report: dict[str, Any]) -> None:
         shares = ["–" if share is None else f"{share:.1%}" for share in (row["coverage"], row["seen"])]
         table.add_row(name, *("–" if loss is None else f"{loss:.4f}" for loss in losses), *shares)
     show_table(console, table)
+    for sentence in _what_it_means(report):
+        console.print(sentence, highlight=False)
+
+
+def _what_it_means(report: dict[str, Any]) -> Iterator[str]:
+    models = report["models"]
+    start = datetime.fromtimestamp(report["start_ms"] / 1000, UTC)
+    most = max(row["forecasts"] or 0 for row in models.values())
+    yield f"{most:,} forecasts by each model, of origins from {start:%Y-%m-%d %H:%M} UTC on."
+    if report["nominal_coverage"] is not None:
+        yield f"coverage: of the {report['nominal_coverage']:.0%} interval."
+    if any(row["seen"] for row in models.values()):
+        yield "learned from: share of the judged time a model was trained on; above 0 % it knew answers beforehand."
+    if report["not_trained"]:
+        yield f"No model was trained: {report['not_trained']}"
 
 
 def _fitting(count: int, width: int) -> list[int]:

@@ -93,10 +93,11 @@ def _show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     from stream_app.cli.tables import show_table
+    from stream_app.pages.try_page import asked_for, where_set
 
-    levels = report["quantile_levels"]
-    asked = ", ".join(f"{name} = {value:g}" for name, value in report["set"].items())
-    table = Table(title=f"{report['stream']}: forecasts of {report['version']} with {asked}", title_justify="left")
+    levels, console = report["quantile_levels"], Console()
+    title = f"{report['stream']}: forecasts of {report['version']} with {asked_for(report)}"
+    table = Table(title=title, title_justify="left")
     table.add_column("series", no_wrap=True)
     for column in ("step", "median", "with it", "moves by", f"{levels[0]:g} … {levels[-1]:g}", "with it"):
         table.add_column(column, justify="right")
@@ -109,4 +110,8 @@ def _show(report: dict[str, Any]) -> None:
             medians = (f"{before[middle][step]:.4g}", f"{after[middle][step]:.4g}", f"{moved[step]:+.4g}")
             ranges = (f"{rows[0][step]:.4g} … {rows[-1][step]:.4g}" for rows in (before, after))
             table.add_row(each["series_id"], f"{step + 1}", *medians, *ranges)
-    show_table(Console(), table)
+    show_table(console, table)
+    console.print(where_set(report), highlight=False)
+    console.print(
+        "Steps: the first, the last, and the one whose median moves most. Quantiles as trained.", highlight=False
+    )

@@ -159,11 +159,12 @@ def _torch_runner(file: Path, outputs: list[str], _threads: int) -> Run:
 
 def _write_beside(traced: Traced, file: Path, form: Format, checked: Path) -> tuple[Path, Path]:
     """The model gets its name last: whoever finds it finds the others."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     described, vectors = file.with_name(f"{file.name}.json"), file.with_name(f"{file.name}.golden.safetensors")
     parts = {"input": traced.golden.inputs, "output": traced.golden.outputs}
-    save_file({f"{kind}.{name}": array for kind, arrays in parts.items() for name, array in arrays.items()}, vectors)
+    named = {f"{kind}.{name}": array for kind, arrays in parts.items() for name, array in arrays.items()}
+    vectors.write_bytes(save(named))  # its own save_file lets nobody else read
     described.write_text(json.dumps(description(traced, form), indent=2, ensure_ascii=False) + "\n")
     checked.replace(file)
     return described, vectors

@@ -38,11 +38,11 @@ class Learned:
 
     def save(self, file: Path) -> None:
         """safetensors; series and offsets as JSON in its metadata."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         offsets = {str(partition): offset for partition, offset in self.next_offsets.items()}
         metadata = {"series": json.dumps(self.series), "next_offsets": json.dumps(offsets)}
-        save_file({name: np.ascontiguousarray(array) for name, array in self.inputs.items()}, file, metadata)
+        file.write_bytes(save({name: np.ascontiguousarray(array) for name, array in self.inputs.items()}, metadata))
 
 
 def read_learned(settings: Settings, stream: str, bundle: Bundle) -> Learned:

@@ -17,12 +17,18 @@ def backtest_page(report: Mapping[str, Any]) -> str:
     models = report["models"]
     start = datetime.fromtimestamp(report["start_ms"] / 1000, UTC)
     cards = [(_number(row["scaled_pinball"]), f"scaled pinball, {name}") for name, row in models.items()]
-    sections = [_models(models), _horizons(report), _series(models), *([_forecasts(report)] if report["drawn"] else [])]
+    sections = [_models(report), _horizons(report), _series(models), *([_forecasts(report)] if report["drawn"] else [])]
     subtitle = f"Origins from {start:%Y-%m-%d %H:%M} UTC on; every forecast from what had arrived before it, as served."
     return page(Document(f"tidecast · {report['stream']} · backtest", subtitle, cards, sections))
 
 
-def _models(models: Mapping[str, Any]) -> Section:
+def _models(report: Mapping[str, Any]) -> Section:
+    models, nominal = report["models"], report["nominal_coverage"]
+    notes = [
+        "Learned from: the share of the judged time that a model was trained on; above 0 it knew answers beforehand.",
+        *([f"Coverage: of the {nominal:.0%} interval."] if nominal is not None else []),
+        *([f"No model was trained: {report['not_trained']}."] if report["not_trained"] else []),
+    ]
     rows = [
         (
             name,
@@ -36,7 +42,7 @@ def _models(models: Mapping[str, Any]) -> Section:
     ]
     return Section(
         "Models",
-        note="Learned from: the share of the judged time that a model was trained on; above 0 it has an advantage.",
+        note=" ".join(notes),
         columns=("model", "scaled pinball", "coverage", "forecasts", "answered by the model", "learned from"),
         rows=rows,
     )

@@ -15,6 +15,9 @@ from model_core.arrays import FloatArray, IntArray
 Figure = dict[str, Any]
 
 FORECAST, ACTUAL, NAIVE_A, NAIVE_B = "#2b7fd4", "#e8710a", "#8a94a0", "#b9975b"
+NAIVE = {"seasonal_naive": NAIVE_A, "last_value": NAIVE_B, "rival": NAIVE_A}  # lines that have a colour of their own
+MODELS = (FORECAST, "#7a4fbf", "#1f9e89", "#b5347a")  # of models beside each other, dashed from the fifth on
+RATIOS_COUNTED = 20  # series up to which each has its own mark on the axis
 BAND_OPACITY = (0.16, 0.20, 0.26, 0.34)  # from the widest interval to the narrowest
 SIGNIFICANT_DIGITS = 5
 COVERAGE_ROOM = 0.1  # shown of coverage around what is wanted at least: half a point must not look like a cliff
@@ -96,26 +99,24 @@ def interval_figure(names: Sequence[str], means: FloatArray, lower: FloatArray, 
     known = [np.where(np.isfinite(bound), np.abs(bound - means), 0.0) for bound in (lower, upper)]
     reach = {"type": "data", "symmetric": False, "arrayminus": _numbers(known[0]), "array": _numbers(known[1])}
     points = {"x": _numbers(means), "y": list(names), "mode": "markers", "error_x": reach, "showlegend": False}
-    axes = {"xaxis": {"tickformat": "+.1%", "zeroline": True}, "yaxis": {"type": "category"}}
+    axes = {"xaxis": {"tickformat": "+.1%", "zeroline": True, "rangemode": "tozero"}, "yaxis": {"type": "category"}}
     return {"data": [points | {"marker": {"color": FORECAST, "size": 10}}], "layout": _layout(**axes)}
 
 
 def ratio_figure(ratios: Sequence[float]) -> Figure:
     """Losses against the rival's, one point a series, worst first."""
-    points = {"y": _numbers(np.array(ratios)), "mode": "markers", "name": "series", "marker": {"color": FORECAST}}
-    same = _line("equal", np.ones(len(ratios)), NAIVE_A, width=1)
-    axes = {"xaxis": {"title": {"text": "series, worst first"}}, "yaxis": {"title": {"text": "loss / rival's"}}}
-    return {"data": [points, same], "layout": _layout(**axes)}
+    ranks = {"x0": 1, "dx": 1}
+    losses = {"y": _numbers(np.array(ratios)), "mode": "markers", "name": "series", "marker": {"color": FORECAST}}
+    same = _line("equal", np.ones(len(ratios)), NAIVE_A, width=1, **ranks)
+    ticks = {"dtick": 1} if len(ratios) <= RATIOS_COUNTED else {}
+    axes = {"xaxis": {"title": {"text": "series, worst first"}} | ticks, "yaxis": {"title": {"text": "loss / rival's"}}}
+    return {"data": [losses | ranks, same], "layout": _layout(**axes)}
 
 
 def losses_figure(horizons: Sequence[int], named: dict[str, FloatArray]) -> Figure:
     """Loss by horizon, a line a model."""
     steps = [str(step) for step in horizons]
-    colors = (FORECAST, ACTUAL, NAIVE_A, NAIVE_B)
-    data = [
-        _line(name, losses, colors[number % len(colors)], x=steps, width=2) | {"mode": "lines+markers"}
-        for number, (name, losses) in enumerate(named.items())
-    ]
+    data = _beside_each_other(named, steps)
     axes = {
         "xaxis": {"title": {"text": "steps ahead"}, "type": "category"},
         "yaxis": {"title": {"text": "scaled pinball"}, "rangemode": "tozero"},
@@ -126,11 +127,7 @@ def losses_figure(horizons: Sequence[int], named: dict[str, FloatArray]) -> Figu
 def coverage_figure(up_to: Sequence[int], named: dict[str, FloatArray], nominal: float) -> Figure:
     """Share of what happened inside an interval, by bucket of horizons."""
     steps = [str(step) for step in up_to]
-    colors = (FORECAST, NAIVE_A, NAIVE_B, ACTUAL)
-    data = [
-        _line(name, shares, color, x=steps, width=2) | {"mode": "lines+markers"}
-        for (name, shares), color in zip(named.items(), colors, strict=False)
-    ]
+    data = _beside_each_other(named, steps)
     wanted = _line(f"{nominal:.0%} wanted", np.full(len(steps), nominal), ACTUAL, x=steps, width=1)
     shares = np.concatenate([*named.values(), [nominal - COVERAGE_ROOM, nominal + COVERAGE_ROOM]])
     axes = {
@@ -138,6 +135,17 @@ def coverage_figure(up_to: Sequence[int], named: dict[str, FloatArray], nominal:
         "yaxis": {"tickformat": ".0%", "range": [float(np.nanmin(shares)) - 0.01, float(np.nanmax(shares)) + 0.01]},
     }
     return {"data": [*data, wanted], "layout": _layout(**axes)}
+
+
+def _beside_each_other(named: dict[str, FloatArray], steps: list[str]) -> list[dict[str, Any]]:
+    """A line each, as many as there are; a model has the same colour in every figure that shows the same models."""
+    data, models = [], 0
+    for name, values in named.items():
+        line = _line(name, values, NAIVE.get(name, MODELS[models % len(MODELS)]), x=steps, width=2)
+        line["line"]["dash"] = "solid" if name in NAIVE or models < len(MODELS) else "dash"
+        models += name not in NAIVE
+        data.append(line | {"mode": "lines+markers"})
+    return data
 
 
 def with_other(figure: Figure, name: str, quantiles: FloatArray, origin_ms: int, step_ms: int) -> Figure:

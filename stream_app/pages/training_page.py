@@ -55,7 +55,7 @@ def _slices(report: Mapping[str, Any]) -> Section:
     figure = interval_figure(names, values["mean"], values["lower"], values["upper"])
     return Section(
         "Pinball against the rival, on two disjoint slices of the newest history",
-        note=f"Moving blocks of {report['gate']['block_origins']} origins.",
+        note=f"Left of 0 the candidate lost less. Intervals by blocks of {report['gate']['block_origins']} origins.",
         columns=("slice", "difference", "lower", "upper", "origins", "blocks"),
         rows=[
             (

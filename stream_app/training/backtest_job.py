@@ -1,14 +1,14 @@
 """`tidecast backtest` without its terminal: a log, a moment in it, and every model side by side after that moment.
 
-The model of the row `trained now` learns from what had arrived before the moment; versions of the registry are taken as
-they are, and the report says how much of the judged time they had already learned from.
+A model of each kind learns from what had arrived before the moment; versions of the registry are taken as they are, and
+the report says how much of the judged time they had already learned from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from model_core.bundle import Bundle
 from model_core.durations import format_duration
 from model_core.errors import CoreError
 from model_core.history import CellHistory, HistoryFeed
+from model_core.models import DEMAND
 from model_core.quantiles import central_intervals
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
@@ -30,7 +31,9 @@ from stream_app.training.train_job import from_table
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
-TRAINED_NOW = "trained now"
+Kind = Literal["ridge", "patch_mixer"]
+KINDS: tuple[Kind, ...] = ("ridge", "patch_mixer")  # what is trained; of demand its own model
+TRAINED_NOW = "{}, trained now"
 NO_MODEL = "no model"
 DRAWN_SERIES, DRAWN_PAST = 6, 3  # series that are drawn, horizons before the forecast
 
@@ -53,10 +56,11 @@ def run(
     file: TableFile | None = None,
     start_ms: int | None = None,
     versions: Iterable[str] = (),
+    kinds: Sequence[Kind] = KINDS,
     on_progress: OnProgress = lambda _what, _share: None,
 ) -> dict[str, Any]:
     """The report, JSON-able. `start_ms`: origins from then on are judged, default the middle; `versions` beside those
-    that an alias names. TidecastError when there is nothing to judge."""
+    that an alias names; `kinds` of models that are trained. TidecastError when there is nothing to judge."""
     spec = settings.streams[stream]
     logs = _read(settings, spec, file, on_progress)
     times = np.concatenate([log.timestamps_ms for log in logs])
@@ -70,8 +74,9 @@ def run(
         )
     known, everything = (_history(spec, logs, ends) for ends in (cuts, [len(log) for log in logs]))
     span = (first_origin + 1, last)
+    trained, not_trained = _trained_now(settings, spec, known, kinds, on_progress)
     contestants = [
-        *_trained_now(settings, spec, known, on_progress),
+        *trained,
         *_registered(settings, stream, spec, span, versions),
     ] or [Contestant(NO_MODEL, None, 0.0)]
     middle = first_origin + (last - first_origin) // 2
@@ -95,7 +100,7 @@ def run(
             f"{format_duration(spec.freq)}, is the step of the readings."
         )
     report = _report(stream, spec, start_ms, contestants, played, _steps(spec, known), everything, middle)
-    told: dict[str, Any] = finite(report)
+    told: dict[str, Any] = finite(report | {"not_trained": not_trained})
     return told
 
 
@@ -129,12 +134,23 @@ def _history(spec: StreamSpec, logs: list[Readings], ends: list[int]) -> CellHis
     return history
 
 
-def _trained_now(settings: Settings, spec: StreamSpec, known: CellHistory, on_progress: OnProgress) -> list[Contestant]:
-    try:
-        trained = train(known, spec, version="trained-now", created_at="", device=settings.device, progress=on_progress)
-    except CoreError:
-        return []  # too little history before the moment: the others are judged all the same
-    return [Contestant(TRAINED_NOW, trained.bundle, 0.0)]
+def _trained_now(
+    settings: Settings, spec: StreamSpec, known: CellHistory, kinds: Sequence[Kind], on_progress: OnProgress
+) -> tuple[list[Contestant], str | None]:
+    """One of each kind; or why there is none: with too little history before the moment the others are judged alone."""
+    specs = {DEMAND: spec} if spec.is_demand else {kind: spec.model_copy(update={"model": kind}) for kind in kinds}
+    found = []
+    for kind, of in specs.items():
+
+        def progress(what: str, share: float, kind: str = kind) -> None:
+            on_progress(f"{kind}: {what}", share)
+
+        try:
+            trained = train(known, of, version="trained-now", created_at="", device=settings.device, progress=progress)
+        except CoreError as error:
+            return [], str(error)
+        found.append(Contestant(TRAINED_NOW.format(kind), trained.bundle, 0.0))
+    return found, None
 
 
 def _registered(

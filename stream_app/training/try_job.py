@@ -46,13 +46,14 @@ def try_model(
     until_ms: int | None = None,
     on_progress: OnProgress = lambda _what, _share: None,
 ) -> dict[str, Any]:
-    """The report, JSON-able. Of a future covariate all that is known ahead gets the value, of others the newest cell.
+    """The report, JSON-able. The newest cell of a covariate gets the value, and of a future one all that is ahead.
 
     TidecastError when a variable is no covariate, or no window is one that the model answers.
     """
     spec = settings.streams[stream]
-    if unknown := sorted(set(values) - {*spec.past_covariates, *spec.future_covariates}):
-        known = ", ".join((*spec.past_covariates, *spec.future_covariates)) or "none"
+    covariates = spec.past_covariates + spec.future_covariates
+    if unknown := sorted(set(values) - set(covariates)):
+        known = ", ".join(covariates) or "none"
         raise TidecastError(f"--set: {unknown[0]!r} is no covariate of stream {stream}; its covariates: {known}")
     windows = TrainingWindows(spec, read_history(settings, spec, file, until_ms, on_progress).history)
     try:
@@ -77,6 +78,7 @@ def try_model(
         "stream": stream,
         "version": bundle.manifest.version,
         "set": dict(values),
+        "set_ahead": [name for name in values if name in spec.future_covariates],
         "quantile_levels": list(spec.quantile_levels),
         "step_ms": spec.step_ms,
         "origin_ms": spec.grid.start_ms(origin + windows.first_tick),
@@ -84,6 +86,7 @@ def try_model(
             {
                 "series_id": windows.series_ids[chosen[row]],
                 "past": usual.windows[row, -PAST_HORIZONS * spec.horizon :, 0].tolist(),
+                "instead_of": {name: float(usual.windows[row, -1, 1 + covariates.index(name)]) for name in values},
                 "before": before[row].T.tolist(),
                 "after": after[row].T.tolist(),
             }

@@ -14,6 +14,7 @@ from stream_app.cli.backtest import show
 from stream_app.cli.command_line import build_app
 from stream_app.errors import TidecastError
 from stream_app.models.registry import ModelRegistry
+from stream_app.pages.backtest_page import backtest_page
 from stream_app.training import backtest_job, train_job
 from tests.app.test_train_job import FIRST_MS, SERIES, STEP_MS, configured, waves, write_csv
 
@@ -28,14 +29,17 @@ def test_models_stand_side_by_side_and_the_trained_one_is_better(tmp_path, rng):
     report = backtest_job.run(settings, "ovens", file=file, start_ms=START_MS)
     models = report["models"]
     champion = f"{version} (champion, candidate)"
-    assert list(models) == ["trained now", champion, "seasonal_naive", "last_value"]
+    trained = ["ridge, trained now", "patch_mixer, trained now"]
+    assert list(models) == [*trained, champion, "seasonal_naive", "last_value"]
     losses = {name: row["scaled_pinball"] for name, row in models.items()}
-    assert losses["trained now"] < 0.9 * min(losses["seasonal_naive"], losses["last_value"])
-    assert models["trained now"]["forecasts"] == 198 * len(SERIES)  # the watermark never passes the last two steps
-    assert models["trained now"]["answered_by_model"] == 1.0
-    assert models["trained now"]["seen"] == 0.0
+    for each in trained:
+        assert losses[each] < 0.9 * min(losses["seasonal_naive"], losses["last_value"])
+        assert models[each]["forecasts"] == 198 * len(SERIES)  # the watermark never passes the last two steps
+        assert models[each]["answered_by_model"] == 1.0
+        assert models[each]["seen"] == 0.0
+        assert 0.65 < models[each]["coverage"] < 0.95
+    assert losses[trained[0]] != losses[trained[1]], "two models, not one twice"
     assert 0.4 < models[champion]["seen"] < 0.6
-    assert 0.65 < models["trained now"]["coverage"] < 0.95
     assert set(models[champion]["series"]) == set(SERIES)
 
 
@@ -87,6 +91,19 @@ def test_the_command_prints_a_table_a_report_and_a_page(tmp_path, rng):
     assert all(f"<td>{name}</td>" in frame for name in (*report["models"], *SERIES))
 
 
+def test_what_a_model_had_learned_from_is_explained_where_it_is_more_than_nothing(tmp_path, rng, capsys):
+    settings = configured(tmp_path)
+    file = write_csv(tmp_path / "ovens.csv", waves(rng))
+    told = []
+    for _ in range(2):
+        show(backtest_job.run(settings, "ovens", file=file, start_ms=START_MS, kinds=["ridge"]))
+        told.append(" ".join(capsys.readouterr().out.split()))
+        train_job.run(settings, "ovens", file=file)
+    assert "coverage: of the 80% interval" in told[0]
+    assert "patch_mixer" not in told[0]
+    assert ["it knew answers beforehand" in each for each in told] == [False, True]
+
+
 def test_nothing_to_judge_says_what_was_found(tmp_path, rng):
     settings = configured(tmp_path)
     file = write_csv(tmp_path / "ovens.csv", waves(rng, 100))
@@ -114,9 +131,13 @@ def test_the_table_fits_the_terminal(tmp_path, rng, monkeypatch, capsys, width, 
     }
 
 
-def test_without_any_model_the_naive_forecasts_are_judged(tmp_path, rng):
+def test_without_any_model_the_naive_forecasts_are_judged_and_the_reason_is_told(tmp_path, rng, capsys):
     settings = configured(tmp_path)
     file = write_csv(tmp_path / "ovens.csv", waves(rng, 100))
     report = backtest_job.run(settings, "ovens", file=file)
     assert list(report["models"]) == ["no model", "seasonal_naive", "last_value"]
+    assert "training needs" in report["not_trained"]
+    show(report)
+    assert "No model was trained: training needs" in " ".join(capsys.readouterr().out.split())
+    assert "No model was trained: training needs" in backtest_page(report)
     assert ModelRegistry(settings.models.registry).versions("ovens") == []

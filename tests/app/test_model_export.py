@@ -149,6 +149,8 @@ def test_of_a_model_of_demand_the_intermittent_steps_are_answered_by_another_mod
 
 def test_the_golden_vectors_beside_it_can_be_repeated_with_them_alone(exported):
     file = exported.file
+    modes = {path.stat().st_mode for path in file.parent.iterdir() if path.name.startswith(file.name)}
+    assert len(modes) == 1, "whoever may read the model may read what belongs to it"
     vectors, said = load_file(f"{file}.golden.safetensors"), json.loads(file.with_name(f"{file.name}.json").read_text())
     inputs = {each["name"]: vectors[f"input.{each['name']}"] for each in said["inputs"]}
     for each in said["inputs"]:

@@ -8,6 +8,7 @@ import pytest
 from model_core.training import train
 from stream_app.cli import main
 from stream_app.models.registry import ModelRegistry
+from stream_app.pages.try_page import instead_of, where_set
 from tests.core.river import WEEK, River, river
 from tests.core.test_river import WITH_RAIN, history_of, readings_of
 
@@ -55,7 +56,13 @@ def test_the_river_rises_with_twenty_inches_of_rain_and_the_page_draws_both(rain
         moved = [b - a for a, b in zip(each["before"][middle], each["after"][middle], strict=True)]
         assert sum(moved[11:20]) / 9 > 0.1
         assert len(each["past"]) == 72
-    assert "gauge-1.flow: forecast with rain = 508" in page.read_text()
+    rows = (row.split(",") for row in rainy[1].read_text().splitlines())
+    newest = {name: value for name, _, value in rows}  # the last one of each wins
+    read = {each["series_id"]: each["instead_of"]["rain"] for each in report["drawn"]}
+    assert read == {f"gauge-{n}.flow": pytest.approx(float(newest[f"gauge-{n}.rain"]), rel=1e-6) for n in (0, 1)}
+    told = page.read_text()
+    assert f"gauge-1.flow: forecast with rain = 508 instead of {read['gauge-1.flow']:.4g}" in told
+    assert "rain = 508 in the newest step, " in told
 
 
 def test_the_terminal_shows_where_the_forecast_moves_most(rainy, capsys):
@@ -64,7 +71,15 @@ def test_the_terminal_shows_where_the_forecast_moves_most(rainy, capsys):
     assert "rain = 508" in out
     assert "gauge-1.flow" in out
     assert "gauge-0" not in out
+    assert "rain = 508 in the newest step, " in " ".join(out.split())
     assert "+" in out
+
+
+def test_of_a_future_covariate_all_that_is_ahead_is_set_and_that_is_said():
+    report = {"set": {"rain": 20.0, "outlook": 3.5}, "set_ahead": ["outlook"], "origin_ms": 1_700_000_000_000}
+    said = "rain = 20, outlook = 3.5 in the newest step, 2023-11-14 22:13 UTC, outlook also in all that is ahead."
+    assert where_set(report) == said
+    assert instead_of({"instead_of": {"rain": None}}) == ", where nothing was read"
 
 
 @pytest.mark.parametrize(
