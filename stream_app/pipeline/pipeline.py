@@ -252,6 +252,7 @@ class Pipeline:
         for at, next_offset in share.next_offsets.items():
             owned = self._owned[at]
             owned.state.next_offset = max(owned.state.next_offset, next_offset)
+            owned.journaled.forget(owned.state.next_offset)
             self._decisions.follow(owned)
         if share.next_offsets:
             self._wants_a_cut()
