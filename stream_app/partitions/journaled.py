@@ -72,7 +72,7 @@ class Journaled:
         return due
 
     def forget(self, next_offset: int) -> None:
-        """Verdicts on what the state has seen, which nobody looks up again: a model that fails adds one a poll batch."""
+        """Verdicts on what the state has seen, which nobody looks up again: a model that fails adds one a batch."""
         self.failed = [(first, end) for first, end in self.failed if end > next_offset]
         self.clock = {(offset, position) for offset, position in self.clock if offset >= next_offset}
 
