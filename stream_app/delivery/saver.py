@@ -70,8 +70,6 @@ class Saver:
         self._rewinds = rewinds
         self._on_fatal = on_fatal
         self._backlog_max = settings.limits.backlog_readings_max
-        self._saved: dict[StreamPartition, int] = {}
-        self._committed: dict[StreamPartition, int] = {}
         self._inbox: Inbox[CommittedCut] = Inbox(settings.limits.checkpoint_queue_max)
         self._waits_no_more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
@@ -109,7 +107,7 @@ class Saver:
                     return
                 self._save_all(done)
                 self._let_go(done.cut)
-                self._count(done.cut)
+                self._wait_while_too_far_behind()
         except Exception as error:  # noqa: BLE001 - a thread's last words: the worker must not go on without it
             self._inbox.fail()
             self._on_fatal(error)
@@ -117,9 +115,12 @@ class Saver:
     def _save_all(self, done: CommittedCut) -> None:
         """Of the states, those whose offset is committed, now or before."""
         committed = self._known(done)
-        for at, (owned, _) in done.cut.offsets.items():
+        for at, (owned, offset) in done.cut.offsets.items():
             owned.is_ahead = at not in committed
-            if not owned.is_ahead and done.began > (owned.taken_again_at or 0.0):
+            if owned.is_ahead:
+                continue
+            owned.committed_to = offset
+            if done.began > (owned.taken_again_at or 0.0):
                 owned.taken_again_at = None  # Kafka has taken an offset since: nobody else owns it
         for owned, copy in done.cut.checkpoints:
             if owned.taken_again_at is None and not owned.is_ahead:
@@ -162,7 +163,7 @@ class Saver:
             else:
                 log.info("not saved: another worker owns it", partition=str(owned.at))
         else:
-            self._saved[owned.at] = copy.header.next_offset
+            owned.saved_to = copy.header.next_offset
             self._metrics.checkpoint_seconds.observe(time.monotonic() - started)
             self._metrics.checkpoint_bytes.inc(copy.bytes)
         finally:
@@ -201,14 +202,9 @@ class Saver:
             log.warning(
                 "not released, the next owner takes over all the same", partition=str(owned.at), reason=str(error)
             )
-        self._saved.pop(owned.at, None)
-        self._committed.pop(owned.at, None)
 
-    def _count(self, cut: TransactionCut) -> None:
-        """Offsets that were committed. Waits here, and with it everything before it, while the backlog is too long."""
-        for at, (_, offset) in cut.offsets.items():
-            self._saved.setdefault(at, offset)
-            self._committed[at] = offset
+    def _wait_while_too_far_behind(self) -> None:
+        """Here, and with it everything before it."""
         self._look()
         while self.is_away and self._backlog() > self._backlog_max and not self._waits_no_more.wait(ASK_AGAIN_S):
             self._ask()
@@ -219,7 +215,8 @@ class Saver:
             self._ask()
 
     def _backlog(self) -> int:
-        return sum(offset - self._saved[at] for at, offset in self._committed.items())
+        """Readings beyond the last checkpoints, of what is ours now: those of a partition that went are its owner's."""
+        return sum(max(0, each.committed_to - each.saved_to) for each in self._owned().values())
 
     def _went_away(self, reason: str) -> None:
         if not self.is_away:

@@ -45,18 +45,18 @@ class Journaled:
     count: int = 0  # decisions ever made, those of others included
 
     @classmethod
-    def after(cls, decisions: Iterable[Decision], contained: int) -> Journaled:
-        """`contained`: how many decisions the state has already seen."""
+    def after(cls, decisions: Iterable[Decision], contained: int, next_offset: int) -> Journaled:
+        """`contained`: how many decisions the state has already seen, up to `next_offset`."""
         journaled = cls(count=contained)
         for decision in sorted(decisions, key=lambda each: each.number):
             journaled.count = max(journaled.count, decision.number)
-            # Verdicts are looked up by offset, so those that the state has seen do no harm.
             if decision.kind == "clock":
                 journaled.clock.update((offset, position) for offset, position in decision.detail["rejected"])
             elif decision.kind == "model_failed":
                 journaled.failed.append((decision.detail["from_offset"], decision.detail["to_offset"]))
             elif decision.number > contained:
                 journaled.pending.append(decision)
+        journaled.forget(next_offset)
         return journaled
 
     @property
@@ -70,6 +70,11 @@ class Journaled:
         while self.pending and self.pending[0].next_offset <= next_offset:
             due.append(self.pending.popleft())
         return due
+
+    def forget(self, next_offset: int) -> None:
+        """Verdicts on what the state has seen, which nobody looks up again: a model that fails adds one a batch."""
+        self.failed = [(first, end) for first, end in self.failed if end > next_offset]
+        self.clock = {(offset, position) for offset, position in self.clock if offset >= next_offset}
 
     def has_failed(self, offset: int) -> bool:
         return any(first <= offset < end for first, end in self.failed)

@@ -21,7 +21,7 @@ class Owned:
     """One partition while it is ours; a new one for each assignment, so that identity tells two ownerships apart.
 
     `state`, `shadow`, `emit_from` and `journaled` belong to the pipeline's thread; `token`, `taken_again_at`,
-    `is_ahead` to the saver's.
+    `is_ahead`, `committed_to` and `saved_to` to the saver's.
     """
 
     at: StreamPartition
@@ -37,6 +37,8 @@ class Owned:
     copied: tuple[int, int] | None = None  # `version` of the newest copy of the state
     taken_again_at: float | None = None  # in Redis (time.monotonic()), and Kafka has taken no offset of it since
     is_ahead: bool = False  # its state is: the newest offset that was to be committed was not
+    committed_to: int = field(init=False)  # newest offset that was committed since it is ours
+    saved_to: int = field(init=False)  # next_offset of its newest checkpoint
     shadow: Shadow | None = None  # the candidate that runs beside its model
     copy_arrived: threading.Event = field(default_factory=threading.Event)  # none is on its way to the store
 
@@ -44,6 +46,7 @@ class Owned:
         # Where a new deployment begins is committed before there is any reading: a checkpoint never stands without it,
         # and `auto_offset_reset` is asked once.
         self.offered_to = self.emit_from - self.never_committed
+        self.committed_to = self.saved_to = self.start_offset
         self.copy_arrived.set()
 
     @property

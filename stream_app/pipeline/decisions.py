@@ -16,7 +16,7 @@ from model_core.shadow_offsets import ShadowOffsets
 from stream_app.models.loaded import LoadedModel
 from stream_app.partitions.journaled import Decision, Kind
 from stream_app.partitions.owned import Owned
-from stream_app.pipeline.forecast_batches import ForecastBatches
+from stream_app.pipeline.forecast_batches import ForecastBatches, model_failed_in, without_model
 from stream_app.pipeline.leaving import Leaving
 from stream_app.pipeline.shadows import Shadows
 
@@ -64,7 +64,8 @@ class Decisions:
                 learned = decision.detail.get("learned")
                 self._swap(owned, decision.detail["version"], learned and ShadowOffsets.from_json(learned))
             else:
-                self._close(owned, published=self._was_published(decision, owned))
+                failed = decision.detail.get("model_failed_in", ())
+                self._close(owned, published=self._was_published(decision, owned), failed_then=failed)
 
     def _was_published(self, decision: Decision, owned: Owned) -> bool:
         """Whether the outputs of a decision were published. At the committed offset itself they were, because the
@@ -75,8 +76,9 @@ class Decisions:
     def close_idle(self, owned: Owned) -> None:
         """The partition is at its end and had no reading for idle_timeout: its open cells close."""
         if owned.is_live:
-            self.decide(owned, "idle_close")
-            self._close(owned, published=False)
+            failed = self._close(owned, published=False)
+            # No verdict by offsets: these windows are due by no reading.
+            self.decide(owned, "idle_close", **({"model_failed_in": failed} if failed else {}))
 
     def swap_models(self, partitions: Collection[Owned]) -> bool:
         """Between two transactions: live partitions go over to a new champion. Returns whether any did."""
@@ -117,11 +119,18 @@ class Decisions:
         owned.state.swap_model(facts, learned)
         self._metrics.show_model(owned.at.stream, facts.name, facts.version)
 
-    def _close(self, owned: Owned, *, published: bool) -> None:
-        for seen in owned.state.close_idle():
-            outcome = owned.state.settle_and_issue(seen, self._forecasts.answer({owned: seen})[owned])
+    def _close(self, owned: Owned, *, published: bool, failed_then: Collection[int] | None = None) -> list[int]:
+        """Returns in which batches of windows the model failed; in a replay it fails where it did then."""
+        failed = []
+        for number, seen in enumerate(owned.state.close_idle()):
+            raw = self._forecasts.answer({owned: seen})[owned]
+            if raw is not None and (model_failed_in(raw) if failed_then is None else number in failed_then):
+                failed.append(number)
+                raw = without_model(raw, slice(None))
+            outcome = owned.state.settle_and_issue(seen, raw)
             self._metrics.count_outcome(owned.at.stream, outcome, owned.spec)
             if self._shadows:
                 self._shadows.follow({owned: seen})
             if not published:
                 self._leaving.add(owned, outcome, self.facts(owned))
+        return failed

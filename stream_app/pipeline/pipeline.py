@@ -253,6 +253,7 @@ class Pipeline:
         for at, next_offset in stretch.next_offsets.items():
             owned = self._owned[at]
             owned.state.next_offset = max(owned.state.next_offset, next_offset)
+            owned.journaled.forget(owned.state.next_offset)
             self._decisions.follow(owned)
         if stretch.next_offsets:
             self._wants_a_cut()

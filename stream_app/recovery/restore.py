@@ -110,7 +110,7 @@ class Restorer:
             token=token,
             start_offset=start,
             emit_from=emit_from,
-            journaled=Journaled.after(decisions, contained),
+            journaled=Journaled.after(decisions, contained, start),
             never_committed=committed is None,
         )
 

@@ -29,7 +29,7 @@ def taken(store: CheckpointStore, at: StreamPartition = AT) -> Owned:
     token = store.acquire(at.stream, at.partition, SPEC, IDENTITY)
     state = PartitionState(SPEC, at.partition)
     state.next_offset = 5
-    return Owned(at, SPEC, state, token, start_offset=0, emit_from=0, journaled=Journaled.after([], 0))
+    return Owned(at, SPEC, state, token, start_offset=0, emit_from=0, journaled=Journaled.after([], 0, 5))
 
 
 @pytest.mark.parametrize("then", ["taken anew", "let go of"])

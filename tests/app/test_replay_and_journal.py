@@ -39,7 +39,7 @@ def offsets(stretch: Any) -> list[int]:
 
 
 def test_a_poll_batch_is_cut_before_the_reading_that_a_decision_precedes() -> None:
-    one = owned(journaled=Journaled.after([Decision(1, 3, "idle_close"), Decision(2, 5, "model")], contained=0))
+    one = owned(journaled=Journaled.after([Decision(1, 3, "idle_close"), Decision(2, 5, "model")], 0, 0))
     seen = []
     for stretch in stretches(poll_batch(0, 8), {AT: one}):
         one.state.next_offset = stretch.next_offsets[AT]
@@ -54,28 +54,28 @@ def test_messages_of_partitions_that_went_are_dropped() -> None:
 
 
 def test_decisions_that_the_state_contains_are_not_taken_again_but_numbers_go_on() -> None:
-    journaled = Journaled.after([Decision(1, 3, "idle_close"), Decision(2, 5, "idle_close")], contained=1)
+    journaled = Journaled.after([Decision(1, 3, "idle_close"), Decision(2, 5, "idle_close")], 1, 4)
     assert [each.number for each in journaled.pending] == [2]
     assert journaled.decide(9, "idle_close").number == 3
 
 
 def test_a_state_contains_no_decision_that_its_replay_has_still_to_come_to() -> None:
     decisions = [Decision(1, 3, "idle_close"), Decision(2, 4, "clock", {"rejected": []}), Decision(3, 5, "model")]
-    journaled = Journaled.after(decisions, contained=0)
+    journaled = Journaled.after(decisions, 0, 0)
     seen = [journaled.contained]
     for offset in (3, 4, 5):
         journaled.due(offset)
         seen.append(journaled.contained)
     assert seen == [0, 2, 2, 3]
     for contained in seen:
-        left = [each.number for each in Journaled.after(decisions, contained).pending]
+        left = [each.number for each in Journaled.after(decisions, contained, 0).pending]
         assert left == [number for number in (1, 3) if number > contained]
 
 
 def test_a_partition_is_live_only_when_all_was_published_and_every_decision_taken() -> None:
     assert not owned(next_offset=4, emit_from=5).is_live
     assert owned(next_offset=5, emit_from=5).is_live
-    assert not owned(next_offset=5, journaled=Journaled.after([Decision(1, 6, "model")], 0)).is_live
+    assert not owned(next_offset=5, journaled=Journaled.after([Decision(1, 6, "model")], 0, 5)).is_live
 
 
 @pytest.mark.parametrize("next_offset", [3, 5, 8])
@@ -89,11 +89,28 @@ def test_what_is_committed_again_takes_nothing_back(next_offset: int) -> None:
 
 
 def test_verdicts_of_the_clock_count_until_replay_is_over() -> None:
-    journaled = Journaled.after([Decision(1, 4, "clock", {"rejected": [[3, 0]]})], contained=1)
+    journaled = Journaled.after([Decision(1, 4, "clock", {"rejected": [[3, 0]]})], 1, 0)
     verdicts = clock_verdicts([owned(next_offset=0, emit_from=10, journaled=journaled)])
     assert verdicts[0].until_offset == 10
     assert verdicts[0].rejected == {(3, 0)}
     assert clock_verdicts([owned(next_offset=10, emit_from=10, journaled=journaled)]) == {}
+
+
+def test_verdicts_on_what_the_state_has_seen_are_forgotten() -> None:
+    """A journal has all of them that ever were, and each poll batch would look through them."""
+    clock = Decision(1, 4, "clock", {"rejected": [[3, 0], [7, 0]]})
+    failed = [model_failed(2, 3, 6), model_failed(3, 6, 9)]
+    journaled = Journaled.after([clock, *failed], contained=3, next_offset=6)
+    assert journaled.clock == {(7, 0)}
+    assert journaled.failed == [(6, 9)]
+    journaled.forget(8)
+    assert (journaled.clock, journaled.failed) == (set(), [(6, 9)])
+    journaled.forget(9)
+    assert journaled.failed == []
+
+
+def model_failed(number: int, first: int, end: int) -> Decision:
+    return Decision(number, first, "model_failed", {"from_offset": first, "to_offset": end})
 
 
 def test_a_decision_survives_its_way_through_the_journal() -> None:

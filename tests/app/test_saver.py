@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 
-from stream_app.checkpoints import CheckpointStore
+from stream_app.checkpoints import CheckpointStore, StoreUnavailable
 from stream_app.delivery import CommitRequest, Committed
 from stream_app.delivery.parcel import TransactionCut
-from stream_app.delivery.saver import CommittedCut, Saver
+from stream_app.delivery.saver import ASK_AGAIN_S, CommittedCut, Saver
+from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Receipt
 from stream_app.recovery.rewinds import Rewinds
 from stream_app.settings import Limits
+from tests.app.running_worker import wait_until
 from tests.app.test_cuts import AT, taken
+
+OTHER = StreamPartition("tides", 1)
 
 
 class Deployment:
-    """A saver, its store, and one partition that it may save."""
+    """A saver, its store, and one partition that it may save; more where a test says so."""
 
-    def __init__(self, client: redis.Redis, application_id: str) -> None:
+    def __init__(self, client: redis.Redis, application_id: str, limits: Limits | None = None) -> None:
         self.client, self.application_id = client, application_id
         self.store = CheckpointStore(client, application_id)
         self.owned = taken(self.store)
+        self.ours = {AT: self.owned}  # replaced, never changed in place
         self.rewinds = Rewinds()
         self.failures: list[BaseException] = []
         anything: Any = SimpleNamespace(inc=lambda *_: None, observe=lambda *_: None)
@@ -36,10 +43,9 @@ class Deployment:
             checkpoint_failures=anything,
             publish_failures=anything,
         )
-        settings: Any = SimpleNamespace(limits=Limits())
-        owned = {AT: self.owned}
+        settings: Any = SimpleNamespace(limits=limits or Limits())
         health: Any = SimpleNamespace(store_away=lambda _: None, store_there=lambda: None)
-        self.saver = Saver(settings, self.store, lambda: owned, health, metrics, self.rewinds, self.failures.append)
+        self.saver = Saver(settings, self.store, lambda: self.ours, health, metrics, self.rewinds, self.failures.append)
         self.saver.start()
 
     def cut(self, next_offset: int, *, offsets: bool = True) -> TransactionCut:
@@ -117,3 +123,50 @@ def test_what_was_taken_again_is_saved_only_after_a_commit_that_began_later(depl
     assert deployment.saved is None, "it was under way when somebody else may have been the owner"
     deployment.save(deployment.cut(10), known(AT))
     assert deployment.saved == 10
+
+
+def test_what_was_lost_while_the_store_is_away_keeps_nobody_waiting(
+    redis_client: redis.Redis, application_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its readings beyond the last checkpoint are its owner's: the partition that stays is within the limit."""
+    deployment = Deployment(redis_client, application_id, Limits(backlog_readings_max=10))
+    stays = taken(deployment.store, OTHER)
+    deployment.ours = {AT: deployment.owned, OTHER: stays}
+    deployment.save(deployment.cut(7), known(AT))
+    with store_away(deployment.store, monkeypatch):
+        deployment.save(deployment.cut(100), known(AT))
+        wait_until(lambda: deployment.saver.is_away, 20, "a checkpoint that cannot be written")
+        deployment.ours = {OTHER: stays}  # as the poll thread does it, when they are lost or rewound
+        for offset in (6, 7):
+            receipt = Receipt()
+            cut = TransactionCut({OTHER: (stays, offset)}, receipt=receipt)
+            deployment.saver.submit(CommittedCut(cut, known(OTHER), time.monotonic()))
+            assert receipt.wait(20), "it waits for the store because of what is another worker's"
+    assert deployment.saver.stop(20)
+    assert not deployment.failures
+
+
+def test_while_the_store_is_away_too_many_readings_of_ours_wait(
+    redis_client: redis.Redis, application_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = Deployment(redis_client, application_id, Limits(backlog_readings_max=10))
+    with store_away(deployment.store, monkeypatch):
+        deployment.save(deployment.cut(100), known(AT))
+        receipt = Receipt()
+        cut = TransactionCut({AT: (deployment.owned, 101)}, receipt=receipt)
+        deployment.saver.submit(CommittedCut(cut, known(AT), time.monotonic()))
+        assert not receipt.wait(2 * ASK_AGAIN_S), "the backlog is longer than the limit"
+    assert receipt.wait(20), "the store is back"
+    assert deployment.saver.stop(20)
+    assert not deployment.failures
+
+
+@contextmanager
+def store_away(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refuse(*_: Any) -> None:
+        raise StoreUnavailable("it is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(store, "write", refuse)
+        away.setattr(store, "check_server", refuse)
+        yield

@@ -1,0 +1,112 @@
+"""A partition goes on without the model that is in charge of it, for as long as it takes; a replay says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_core.partition import PartitionState
+from stream_app.checkpoints import Identity
+from stream_app.delivery.parcel import Parcel
+from stream_app.models.registry import ModelRegistry
+from stream_app.models.speed import untrained
+from stream_app.observability.metrics import Metrics
+from stream_app.partitions.journaled import Decision, Journaled
+from stream_app.partitions.names import StreamPartition
+from stream_app.partitions.owned import Owned, Receipt
+from stream_app.pipeline.forecast_batches import ForecastBatches
+from stream_app.pipeline.pipeline import Pipeline
+from stream_app.polling.poll_batch import Assigned, PollBatch, Released
+from stream_app.settings import Settings
+from stream_app.wire.message_columns import MessageColumns
+from tests.app.polls import NOW_MS, message, reading
+from tests.app.saved_states import same_state
+
+AT = StreamPartition("pumps", 0)
+STREAM = {"topic": "pumps", "freq": "10min", "context_length": 24, "horizon": 6, "seasonality": ["2h"]}
+READINGS = 100
+VERSION = "gone"
+
+
+class Around:
+    """The publisher, which keeps what it is sent, and a saver whose store is away."""
+
+    is_transactional = is_away = True
+    takes_outputs = False
+    lead_s = 0.0
+
+    def __init__(self) -> None:
+        self.parcels: list[Parcel] = []
+
+    def submit(self, parcel: Parcel) -> None:
+        self.parcels.append(parcel)
+
+
+class Deployment:
+    """A pipeline with one partition, from the beginning of its log; the registry may have its model or not."""
+
+    def __init__(self, registry: Path, stream: dict[str, Any], *, emit_from: int = 0, journal: Sequence[Decision] = ()):
+        settings = Settings.model_validate({"streams": {"pumps": stream}, "models": {"registry": str(registry)}})
+        spec, metrics, self.around = settings.streams["pumps"], Metrics(), Around()
+        metrics.begin("pumps")
+        parts: Any = {"publisher": self.around, "saver": self.around, "store": None}
+        self.pipeline = Pipeline(
+            settings,
+            identities={"pumps": Identity("cluster", "topic", 1, "group")},
+            forecasts=ForecastBatches(settings, ModelRegistry(str(registry)), metrics),
+            offers={},
+            candidates={},
+            metrics=metrics,
+            hold=lambda at, reason: None,
+            now_ms=lambda: NOW_MS,
+            **parts,
+        )
+        state, token = PartitionState(spec, 0), Any
+        state.model_version = VERSION
+        self.owned = Owned(AT, spec, state, token, 0, emit_from, Journaled.after(journal, 0, 0))  # type: ignore[arg-type]
+        self.pipeline.process(PollBatch(change=Assigned((self.owned,))))
+
+    def read(self, first: int, end: int) -> None:
+        """One reading a poll batch, ten minutes apart."""
+        for offset in range(first, end):
+            value = reading(timestamp=NOW_MS + (offset - 2 * READINGS) * 600_000, value=20 + offset % 7)
+            messages = MessageColumns.of([message(value, offset=offset)])
+            self.pipeline.process(PollBatch({"pumps": messages}, {AT: offset + 1}))
+
+    def is_silent(self) -> None:
+        self.pipeline.process(PollBatch(idle=frozenset([AT]), ended=frozenset([AT])))
+
+    def journal(self) -> list[Decision]:
+        """What has left."""
+        self.pipeline.process(PollBatch(change=Released(frozenset([AT]), Receipt())))
+        left = [record for parcel in self.around.parcels for record in parcel.outbox.addressed]
+        return [Decision.from_record(json.loads(each.value)) for each in left if each.topic.endswith("journal")]
+
+
+def test_what_is_remembered_of_a_model_that_does_not_answer_does_not_grow(tmp_path: Path) -> None:
+    """Each window of each poll batch looked through all of it: a worker whose registry was emptied came to a halt."""
+    deployment = Deployment(tmp_path, STREAM | {"readings_per_step": 1, "max_out_of_orderness": "0s"})
+    deployment.read(0, READINGS)
+    assert deployment.owned.journaled.count > READINGS / 2, "it was never asked: nothing was tried"
+    assert len(deployment.owned.journaled.failed) <= 1
+
+
+@pytest.mark.parametrize("is_back", [False, True], ids=["still gone", "back by then"])
+def test_an_idle_close_without_the_model_is_replayed_without_it(tmp_path: Path, is_back: bool) -> None:
+    stream = STREAM | {"idle_timeout": "1s", "max_out_of_orderness": "2h"}
+    live = Deployment(tmp_path, stream)
+    live.read(0, 60)
+    live.is_silent()
+    live.read(60, READINGS)
+    journal = live.journal()
+    assert "idle_close" in [decision.kind for decision in journal]
+    if is_back:
+        spec = live.owned.spec
+        ModelRegistry(str(tmp_path)).publish("pumps", untrained(spec, VERSION, 0.1), {})
+    again = Deployment(tmp_path, stream, emit_from=READINGS, journal=journal)
+    again.read(0, READINGS)
+    same_state(live.owned.state, again.owned.state)
