@@ -63,6 +63,12 @@ class PartitionState:
         return self._readiness.clock.newest_ms
 
     @property
+    def has_open_ticks(self) -> bool:
+        """Whether the watermark has still to close the newest tick seen."""
+        newest_ms = self.newest_ms
+        return newest_ms is not None and self._readiness.cells.closed < self.spec.grid.tick(newest_ms)
+
+    @property
     def cohort(self) -> Cohort:
         """What was learned of all series together."""
         return self._settlement.calibration.cohort

@@ -73,12 +73,14 @@ class Decisions:
         first_open = owned.emit_from + self._is_transactional
         return decision.next_offset < first_open
 
-    def close_idle(self, owned: Owned) -> None:
-        """The partition is at its end and had no reading for idle_timeout: its open cells close."""
-        if owned.is_live:
-            failed = self._close(owned, published=False)
-            # No verdict by offsets: these windows are due by no reading.
-            self.decide(owned, "idle_close", **({"model_failed_in": failed} if failed else {}))
+    def close_idle(self, owned: Owned) -> bool:
+        """The partition is at its end and had no reading for idle_timeout: its open cells close. Returns whether any were."""
+        if not (owned.is_live and owned.state.has_open_ticks):
+            return False
+        failed = self._close(owned, published=False)
+        # No verdict by offsets: these windows are due by no reading.
+        self.decide(owned, "idle_close", **({"model_failed_in": failed} if failed else {}))
+        return True
 
     def swap_models(self, partitions: Collection[Owned]) -> bool:
         """Between two transactions: live partitions go over to a new champion. Returns whether any did."""

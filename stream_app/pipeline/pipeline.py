@@ -260,8 +260,8 @@ class Pipeline:
 
     def _close_idle(self, poll_batch: PollBatch) -> None:
         for at in poll_batch.idle & self._owned.keys():
-            self._decisions.close_idle(self._owned[at])
-            self._wants_a_cut()
+            if self._decisions.close_idle(self._owned[at]):
+                self._wants_a_cut()
 
     def _wants_a_cut(self) -> None:
         """Something has happened that must be committed. Remembers when it first did since the last cut."""

@@ -205,12 +205,13 @@ class PollThread:
 
     def _poll_batch_of(self, consumer: Consumer, messages: ByStream) -> PollBatch:
         """The messages, with what the client reported meanwhile and where the partitions stand now."""
-        ended = frozenset(at for at in map(self._end_of, self._intake.take_said()) if at is not None)
+        ends = (self._end_of(message) for message in self._intake.take_said())
+        ended = {at: offset for at, offset in ends if at is not None}
         next_offsets = self._positions(consumer, messages) if messages else {}
         moved = self._idleness.note(next_offsets, ended)
         paused = self._subscription.is_paused
         idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._subscription.holding.keys()
-        return PollBatch(messages, moved, ended=ended, idle=idle)
+        return PollBatch(messages, moved, ended=frozenset(ended), idle=idle)
 
     def _positions(self, consumer: Consumer, messages: ByStream) -> dict[StreamPartition, int]:
         """Where the partitions stand: one call for all of them, instead of one look at each message."""
@@ -225,16 +226,17 @@ class PollThread:
                         offsets[at] = int(some.offsets[some.partitions == partition].max()) + 1
         return offsets
 
-    def _end_of(self, message: ClientMessage) -> StreamPartition | None:
-        """The partition that ended. Errors the client recovers from by itself are logged, others end the worker."""
+    def _end_of(self, message: ClientMessage) -> tuple[StreamPartition | None, int]:
+        """The partition that ended, and where. Errors the client recovers from by itself are logged, others end the
+        worker."""
         error = message.error()
         if error.code() == KafkaError._PARTITION_EOF:
-            return self._intake.place_of(message)
+            return self._intake.place_of(message), message.offset()
         raise_if_ending(message)
         log.warning("consumer error", error=error.str())
-        return None
+        return None, -1
 
-    def _is_at_end(self, at: StreamPartition, next_offset: int) -> bool:
+    def _is_at_end(self, at: StreamPartition, end: int) -> bool:
         """Asks the broker, because an idle partition and one whose broker is away look the same from here."""
         assert self._consumer is not None
         try:
@@ -243,7 +245,7 @@ class PollThread:
             )
         except KafkaException:
             return False
-        return int(high) <= next_offset
+        return int(high) <= end
 
     # --- credits ------------------------------------------------------------------------------------------------------
 

@@ -19,29 +19,30 @@ class Idleness:
             stream: spec.idle_timeout / 1000 for stream, spec in streams.items() if spec.idle_timeout is not None
         }
         self._next_offsets: dict[StreamPartition, int] = {}
+        self._ends: dict[StreamPartition, int] = {}  # as the client found them, also where nothing was read
         self._silent_since: dict[StreamPartition, float] = {}  # of partitions at their end, not yet reported
 
     def note(
-        self, next_offsets: Mapping[StreamPartition, int], ended: Iterable[StreamPartition]
+        self, next_offsets: Mapping[StreamPartition, int], ended: Mapping[StreamPartition, int]
     ) -> dict[StreamPartition, int]:
-        """Positions after a turn; returns those that moved."""
+        """Positions after a turn, and ends that were reached in it; returns the positions that moved."""
         now = time.monotonic()
         moved = {at: offset for at, offset in next_offsets.items() if self._next_offsets.get(at) != offset}
         self._next_offsets.update(moved)
         for at in moved:
             self._silent_since.pop(at, None)
-        for at in ended:
-            if at.stream in self._timeouts_s and at in self._next_offsets:
-                self._silent_since[at] = now
+        for at, end in ended.items():
+            if at.stream in self._timeouts_s:
+                self._ends[at], self._silent_since[at] = end, now
         return moved
 
     def idle(self, is_at_end: Callable[[StreamPartition, int], bool]) -> frozenset[StreamPartition]:
-        """`is_at_end(partition, next_offset)` is asked only when the time has come."""
+        """`is_at_end(partition, end)`, whether nothing follows, is asked only when the time has come."""
         now = time.monotonic()
         due = [at for at, since in self._silent_since.items() if now - since >= self._timeouts_s[at.stream]]
         idle = []
         for at in due:
-            if is_at_end(at, self._next_offsets[at]):
+            if is_at_end(at, self._ends[at]):
                 del self._silent_since[at]
                 idle.append(at)
             else:
@@ -52,4 +53,5 @@ class Idleness:
         """Start afresh for partitions that were assigned."""
         for at in partitions:
             self._next_offsets.pop(at, None)
+            self._ends.pop(at, None)
             self._silent_since.pop(at, None)

@@ -196,16 +196,26 @@ def test_silence_is_reported_once_and_only_at_the_end(monkeypatch: pytest.Monkey
     now = [0.0]
     monkeypatch.setattr("stream_app.polling.idleness.time", SimpleNamespace(monotonic=lambda: now[0]))
     idleness = Idleness({"tides": spec(idle_timeout="10s")})
-    assert idleness.note({AT: 5}, []) == {AT: 5}
+    assert idleness.note({AT: 5}, {}) == {AT: 5}
     now[0] = 100.0
     assert idleness.idle(lambda *_: True) == frozenset(), "its end has not been reached"
-    idleness.note({AT: 5}, [AT])
+    idleness.note({AT: 5}, {AT: 5})
     now[0] = 111.0
     assert idleness.idle(lambda *_: False) == frozenset(), "the broker has more, or is away"
     now[0] = 113.0
     assert idleness.idle(lambda *_: True) == {AT}
     now[0] = 200.0
     assert idleness.idle(lambda *_: True) == frozenset()
+
+
+def test_the_silence_of_a_partition_that_was_taken_at_its_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read of it, before the end is reached as well."""
+    now = [0.0]
+    monkeypatch.setattr("stream_app.polling.idleness.time", SimpleNamespace(monotonic=lambda: now[0]))
+    idleness = Idleness({"tides": spec(idle_timeout="10s")})
+    idleness.note({}, {AT: 5})
+    now[0] = 11.0
+    assert idleness.idle(lambda at, end: (at, end) == (AT, 5)) == {AT}
 
 
 def test_origins_before_emit_from_are_not_published_but_deletions_are() -> None:

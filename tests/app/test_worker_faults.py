@@ -72,6 +72,35 @@ def test_an_idle_partition_closes_and_a_replay_closes_it_at_the_same_place(
     assert len(world.published("a", "forecasts")) == len(world.forecasts("a")), "none is there twice"
 
 
+def test_an_idle_partition_closes_behind_the_mark_that_ends_a_transaction(
+    world: World, rng: np.random.Generator
+) -> None:
+    """Nobody can read the mark that stands between the last reading and the end of the log."""
+    config = world.deployment("a", stream='idle_timeout = "1s"')
+    config.write_text(config.read_text().replace("readings_per_step = 1\n", ""))
+    world.start(config)
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": world.topic})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for key, value in readings(values(rng, 4)):
+        producer.produce(world.topic, value, key)
+    producer.commit_transaction(30)
+    world.wait_for_forecasts("a", 4 * 3)
+    assert [decision["kind"] for decision in journal(world, "a")] == ["idle_close"]
+
+
+def test_a_partition_that_was_silent_before_a_restart_closes_after_it(world: World, rng: np.random.Generator) -> None:
+    config = world.deployment("a", stream='idle_timeout = "8s"')
+    config.write_text(config.read_text().replace("readings_per_step = 1\n", ""))
+    worker = world.start(config)
+    world.send(readings(values(rng, 4)))
+    world.wait_for_forecasts("a", 3 * 3)
+    assert worker.stop() == 0
+    world.start(config)
+    world.wait_for_forecasts("a", 4 * 3)
+    assert [decision["kind"] for decision in journal(world, "a")] == ["idle_close"]
+
+
 def test_an_owner_that_the_store_forgets_during_a_replay_takes_no_offset_back(
     world: World, rng: np.random.Generator
 ) -> None:

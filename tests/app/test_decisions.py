@@ -1,4 +1,4 @@
-"""A partition goes on without the model that is in charge of it, for as long as it takes; a replay says the same."""
+"""What a pipeline decides: idle closes, and that a model does not answer, for as long as it takes; and its replay."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tests.app.polls import NOW_MS, message, reading
 from tests.app.saved_states import same_state
 
 AT = StreamPartition("pumps", 0)
+CLOSING = {"idle_timeout": "1s", "max_out_of_orderness": "2h"}
 STREAM = {"topic": "pumps", "freq": "10min", "context_length": 24, "horizon": 6, "seasonality": ["2h"]}
 READINGS = 100
 VERSION = "gone"
@@ -97,7 +98,7 @@ def test_what_is_remembered_of_a_model_that_does_not_answer_does_not_grow(tmp_pa
 
 @pytest.mark.parametrize("is_back", [False, True], ids=["still gone", "back by then"])
 def test_an_idle_close_without_the_model_is_replayed_without_it(tmp_path: Path, is_back: bool) -> None:
-    stream = STREAM | {"idle_timeout": "1s", "max_out_of_orderness": "2h"}
+    stream = STREAM | CLOSING
     live = Deployment(tmp_path, stream)
     live.read(0, 60)
     live.is_silent()
@@ -110,3 +111,13 @@ def test_an_idle_close_without_the_model_is_replayed_without_it(tmp_path: Path, 
     again = Deployment(tmp_path, stream, emit_from=READINGS, journal=journal)
     again.read(0, READINGS)
     same_state(live.owned.state, again.owned.state)
+
+
+def test_a_silence_in_which_nothing_is_open_is_no_decision(tmp_path: Path) -> None:
+    """Each restart of a worker meets the end of a silent partition once more."""
+    deployment = Deployment(tmp_path, STREAM | CLOSING)
+    deployment.is_silent()
+    deployment.read(0, 10)
+    for _ in range(3):
+        deployment.is_silent()
+    assert [decision.kind for decision in deployment.journal()].count("idle_close") == 1
