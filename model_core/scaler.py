@@ -2,7 +2,9 @@
 
 Weights decay by `decay` a tick (West 1979; with decay 1 it is Welford's recurrence). Values are winsorised at eight
 standard deviations once enough has been seen, so that one spike cannot dominate the spread. It is never refitted: a
-forecast uses it as it stood at the origin. The recurrence itself is compiled/scaler.h.
+forecast uses it as it stood at the origin. Nor are two of them ever merged (Chan, Golub and LeVeque 1979): a series
+lives on one partition, whose ticks come one after the other, and what was winsorised by what came before has no exact
+merge. The recurrence itself is compiled/scaler.h.
 """
 
 import numpy as np

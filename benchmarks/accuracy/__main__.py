@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy.figures import SETS, both_forms, gift_eval, long_horizon, sampled_rivals, save
+from benchmarks.accuracy.figures import SETS, both_forms, gift_eval, long_horizon, sampled_rivals, save, whole_batches
 from benchmarks.accuracy.page import write_page
 from benchmarks.accuracy.protocol import HORIZONS_ALL, Ett
 from benchmarks.figures_in_turn import Benchmark, run
@@ -25,6 +25,11 @@ CELLS: dict[str, tuple[str, Callable[[Ett, Path], dict[str, Any]]]] = {
     },
     **{
         f"{name}-{horizon}-both": (name, lambda data, raw, horizon=horizon: both_forms(data, horizon, raw))
+        for name in SETS
+        for horizon in HORIZONS_ALL
+    },
+    **{
+        f"{name}-{horizon}-batches": (name, lambda data, raw, horizon=horizon: whole_batches(data, horizon, raw))
         for name in SETS
         for horizon in HORIZONS_ALL
     },

@@ -18,7 +18,8 @@ counts, and its model takes charge where that begins, its offsets at zero. All w
 corrector off, unless it is set.
 
 ETT: trained on 16 months, the last 4 of the 20 count (every hour is an origin). Coverage error: mean over levels and
-buckets of the horizon of |share of actual values at or below the quantile − level|, every step of every forecast.
+buckets of the horizon of |share of actual values at or below the quantile − level|, every step of every forecast, all
+series together: one that covers too much can make up for one that covers too little, so the last column is by series.
 Pinball in standard deviations of the first 12 months; *untracked* is the same with offsets that never move. Asked: at
 most 1 % of pinball more than that.
 """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import gift, ours, page
-from benchmarks.accuracy.figures import save_method
+from benchmarks.accuracy.figures import counted_by_batches, save_method
 from benchmarks.accuracy.protocol import (
     CONTEXT,
     ClosedPart,
@@ -39,6 +39,12 @@ def made(rng, series: int = 1, rows: int = 17_420) -> Ett:
 
 
 # --- protocol -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("windows", "counted"), [(2785, 2688), (2689, 2688), (2545, 2432), (256, 256), (100, 0)])
+def test_of_test_windows_others_count_those_in_full_batches(windows, counted):
+    assert len([n for start in range(0, windows, 128) if start + 128 <= windows for n in range(128)]) == counted
+    assert counted_by_batches(windows) == counted
 
 
 @pytest.mark.parametrize(("horizon", "windows"), [(96, 2785), (192, 2689), (336, 2545), (720, 2161)])

@@ -23,6 +23,7 @@ from stream_app.cli import main
 from stream_app.errors import TidecastError
 from stream_app.models.export import DIFFERENCE_MAX, Run, Traced, runner, trace, write
 from stream_app.models.registry import ModelRegistry
+from stream_app.settings.model import Limits
 from tests.core.test_predictor import make_bundle, make_spec
 
 SPEC = make_spec(past_covariates=("rain",), future_covariates=("price",), holidays="DE", aggregate="sum")
@@ -30,7 +31,7 @@ SENSORS = make_spec(past_covariates=("rain",), future_covariates=("price",), hol
 SEALS = {"tensors", "sha256", "model"}  # of a manifest, what another sealed bundle has of its own
 SERIES = ("a", "b", "c")
 OUTPUTS = ["quantiles", "mean"]
-LARGEST = 2_048  # windows at once
+LARGEST = Limits().forecast_batch_max  # as a worker forecasts at once
 FAR_FROM_NOTHING = [0, 3]  # of seven golden vectors: others are clipped at 0, of seldom sales, or do not vary
 
 
