@@ -207,9 +207,10 @@ class PollThread:
         """The messages, with what the client reported meanwhile and where the partitions stand now."""
         ended = frozenset(at for at in map(self._end_of, self._intake.take_said()) if at is not None)
         next_offsets = self._positions(consumer, messages) if messages else {}
-        moved = self._idleness.note(next_offsets, ended)
+        now = time.monotonic()
+        moved = self._idleness.note(next_offsets, ended, now)
         paused = self._subscription.is_paused
-        idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._subscription.holding.keys()
+        idle = frozenset() if paused else self._idleness.idle(self._is_at_end, now) - self._subscription.holding.keys()
         return PollBatch(messages, moved, ended=ended, idle=idle)
 
     def _positions(self, consumer: Consumer, messages: ByStream) -> dict[StreamPartition, int]:
