@@ -32,8 +32,8 @@ from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
 from model_core.residuals import Tables, learn_tables, run_origins
 from model_core.ridge_training import Choice, RidgeTraining
+from model_core.spans import Spans, split
 from model_core.spec import StreamSpec
-from model_core.training import Spans, split
 from stream_app.tables import read_table
 from stream_app.training.train_job import from_table
 

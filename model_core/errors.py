@@ -27,3 +27,7 @@ class NoDevice(CoreError):
 
 class DeviceFailed(CoreError):
     """A GPU has no room at all or answers nothing more, the model has said nothing yet: the CPU answers."""
+
+
+class NotEnoughHistory(CoreError):
+    """There is too little to learn from: the model in charge stays."""

@@ -10,7 +10,7 @@ The four spans lie in the newest part of the history. What is older has become s
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,11 @@ from model_core.demand_training import fit_demand
 from model_core.drift.limits import Limits, learn_limits
 from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.durations import format_duration
-from model_core.errors import CoreError
-from model_core.folding import HORIZONS_MIN, ORIGINS_MIN, fold, recent_origins
+from model_core.errors import NotEnoughHistory
+from model_core.folding import fold, recent_origins
 from model_core.gate.attempt import Attempt
 from model_core.gate.holes import longest_gap
-from model_core.gate.judge import BLOCKS_WANTED, Contender, Slices, Verdict, block_steps, judge
+from model_core.gate.judge import Contender, Verdict, judge
 from model_core.gate.speed import Clock
 from model_core.history import CellHistory
 from model_core.ladder import Rung
@@ -38,17 +38,13 @@ from model_core.predictor import Predictor
 from model_core.residuals import Run, Tables, learn_tables, run, run_series
 from model_core.ridge_training import Choice, RidgeTraining, typical_steps
 from model_core.season_search import SeasonSearch, find_season
+from model_core.spans import Spans, split
 from model_core.spec import StreamSpec
+from model_core.training_report import training_report
 
-SLICE_SHARE_MIN, SLICE_SHARE_MAX = 0.15, 0.25  # of the origins, by time: each of the two newest spans
-FIT_SHARE = 0.7  # of what is older
 NETWORK_GAIN_MIN = 0.02  # of the absolute error, by which a network must be better than ridge alone to be taken
 
 Progress = Callable[[str, float], None]  # (what is being done, share of the whole that is done)
-
-
-class NotEnoughHistory(CoreError):
-    """There is too little to learn from: the model in charge stays."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +54,6 @@ class Trained:
     bundle: Bundle
     verdict: Verdict
     report: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Spans:
-    """Rows of the history that are origins: [fit, validation) [validation, earlier) [earlier, newest) [newest, end).
-
-    Windows before `fit` are sums, if there are any.
-    """
-
-    fit: int
-    validation: int
-    earlier: int
-    newest: int
-    end: int
-
-    def slices(self, horizon: int) -> Slices:
-        """What was before, and the two that decide; no target of one lies in the next."""
-        before, earlier = (self.validation, self.earlier - horizon), (self.earlier, self.newest - horizon)
-        return Slices(before, earlier, (self.newest, self.end))
 
 
 def train(
@@ -135,29 +112,7 @@ def train(
     limits = learn_limits(every, tables, spec, season.ticks, windows, false_alarms_per_million, seed)
     bundle = work.bundle(season, sums, choice, tables, limits)
     work.tell("done", 1.0)
-    return Trained(bundle, verdict, _report(bundle, season, windows, spans, verdict, choice))
-
-
-def split(windows: TrainingWindows, *, first_model: bool, past: Past | None = None) -> Spans:
-    """Cut the origins by time. NotEnoughHistory names what is there and what is needed."""
-    horizon = windows.spec.horizon
-    first, end = windows.first_origin(), windows.ticks - horizon
-    if past is not None:
-        first = max(first, past.until - windows.first_tick)
-    needed = max(ORIGINS_MIN, HORIZONS_MIN * horizon)
-    if not len(windows) or end - first < needed:
-        steps = windows.spec.context_length + horizon + needed
-        raise NotEnoughHistory(
-            f"training needs {steps} steps of history (context_length + horizon + {needed}), found {windows.ticks} "
-            f"steps of {len(windows)} series; wait for more readings, train from a longer file (--file), or lower "
-            f"context_length, {windows.spec.context_length} now, which rebuilds the state"
-        )
-    origins = min(end - first, recent_origins(windows.spec))
-    wanted = BLOCKS_WANTED * block_steps(windows, first_model=first_model)
-    decides = int(np.clip(wanted, origins * SLICE_SHARE_MIN, origins * SLICE_SHARE_MAX))
-    earlier = end - 2 * decides
-    recent = end - origins
-    return Spans(first, recent + int((earlier - recent) * FIT_SHARE), earlier, end - decides, end)
+    return Trained(bundle, verdict, training_report(bundle, season, windows, spans, verdict, choice))
 
 
 def _no_window(windows: TrainingWindows) -> str:
@@ -283,52 +238,3 @@ class _Training:
                 prior=choice.prior,
             ),
         )
-
-
-def _report(
-    bundle: Bundle,
-    season: SeasonSearch,
-    windows: TrainingWindows,
-    spans: Spans,
-    verdict: Verdict,
-    choice: Choice,
-) -> dict[str, Any]:
-    manifest = bundle.manifest
-    starts = windows.spec.grid.starts_ms(windows.first_tick + np.array(list(asdict(spans).values())))
-    return {
-        "version": manifest.version,
-        "model": manifest.model,
-        "passed": verdict.passed,
-        "reason": verdict.reason,
-        "checks": [asdict(check) for check in verdict.checks],
-        "slices": {"newest": asdict(verdict.newest), "earlier": asdict(verdict.earlier)},
-        "gate": verdict.report,
-        "quantile_levels": list(manifest.quantile_levels),
-        "step_ms": manifest.step_ms,
-        "scaled_pinball": {
-            "candidate": verdict.candidate,
-            "seasonal_naive": verdict.seasonal_naive,
-            "last_value": verdict.last_value,
-            "champion": verdict.champion,
-        },
-        "champion": verdict.champion_version,
-        "coverage_of_the_widest_interval": verdict.coverage,
-        "season": asdict(season),
-        "spans_ms": dict(zip(asdict(spans), starts.tolist(), strict=True)),
-        "training": manifest.training.model_dump(),
-        "losses": {
-            f"penalty {penalty:.3g}, prior {prior}, lags {lags}": loss
-            for (penalty, prior, lags), loss in choice.losses.items()
-        },
-        "cusum_threshold": manifest.cusum_threshold,
-        "horizon_threshold": manifest.horizon_threshold,
-        "level_threshold": manifest.level_threshold,
-        "storm_share": manifest.storm_share,
-        "gap_max": manifest.gap_max,
-        "false_alarms_per_million": manifest.false_alarms_per_million,
-        "constant_series": verdict.constant_series,
-        "series": {
-            name: dict(zip(("candidate", "seasonal_naive", "last_value"), losses, strict=True))
-            for name, losses in verdict.series.items()
-        },
-    }

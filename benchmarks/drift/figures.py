@@ -14,9 +14,9 @@ import numpy as np
 
 from benchmarks.drift.data import Table, ett, learn, nab, play, uci235, uci374
 from model_core.backtest import steps
+from model_core.errors import NotEnoughHistory
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
-from model_core.training import NotEnoughHistory
 
 HOUR_MS, WEEK = 3_600_000, 168
 TOLD = ("cusum", "cusum_horizon", "level")  # what the rate of false alarms is of

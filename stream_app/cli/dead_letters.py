@@ -11,23 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from stream_app.cli.dead_letter_tables import SHOWN_BYTES, as_json_of, print_letter, print_list, print_plan
 from stream_app.cli.options import DEFAULT_FILE, AsJson, Config, Stream, time_ms, writable
 from stream_app.cli.progress import progress_bar
-from stream_app.cli.tables import show_table
 from stream_app.errors import TidecastError
 
 if TYPE_CHECKING:
     from model_core.spec import StreamSpec
     from stream_app.dead_letters.log import Chosen, DeadLetterLog, Kept
-    from stream_app.dead_letters.requeueing import Plan
     from stream_app.kafka.topic_scan import Progress
     from stream_app.settings import Settings
 
 LISTED = 20
-SHOWN_BYTES = 4_096
 COUNTED_MAX = 10_000  # lines of counts
 
 app = typer.Typer(no_args_is_help=True)
@@ -78,11 +74,11 @@ def list_(
                 {"reason": why, "partition": where, "dead_letters": count, "requeued": back[why, where]}
                 for (why, where), count in sorted(counts.items())
             ],
-            "newest": [_as_json(kept) | {"requeued": is_back} for kept, is_back in newest],
+            "newest": [as_json_of(kept) | {"requeued": is_back} for kept, is_back in newest],
         }
         typer.echo(json.dumps(body, indent=2, ensure_ascii=False))
         return
-    _print_list(topic, counts, back, newest)
+    print_list(topic, counts, back, newest)
 
 
 @app.command()
@@ -97,38 +93,13 @@ def show(
 ) -> None:
     """Show one dead letter: reason, place, key, headers and value, with control characters escaped."""
     from stream_app.dead_letters.log import Place
-    from stream_app.dead_letters.printable import printable
-    from stream_app.wire.timestamps import rfc3339
 
     with _opened(config, stream) as opened:
         kept = opened.log.letter(Place.parse(place))
         if kept is None:
             raise TidecastError(f"There is no dead letter at {place} of {opened.topic} (any more).")
         is_back = kept.place in opened.log.requeued()
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    lines: list[tuple[str, str]] = [
-        ("reason", kept.reason),
-        ("detail", printable(kept.detail.encode("utf-8", "replace"), SHOWN_BYTES)),
-        ("message", f"{kept.source_topic}[{kept.source.partition}]@{kept.source.offset}"),
-        ("time", rfc3339(kept.timestamp_ms)),
-        ("requeued", "yes" if is_back else "no, but it had been: it failed again" if kept.went_back else "no"),
-    ]
-    if kept.readings:
-        lines.append(("readings", printable(kept.readings.encode("utf-8", "replace"), SHOWN_BYTES)))
-    if kept.is_cut:
-        lines.append(("kept", "not all of it: what was too long was cut"))
-    lines.append(("key", "none" if kept.key is None else printable(kept.key, SHOWN_BYTES)))
-    lines += [
-        (f"header {printable(header.encode('utf-8', 'replace'), 200)}", printable(text or b"", 1_000))
-        for header, text in kept.headers
-    ]
-    size = "null" if kept.value is None else f"{len(kept.value):,} bytes"
-    lines.append(("value", size if not kept.value else f"{size}\n{printable(kept.value, bytes_max)}"))
-    for what, text in lines:
-        table.add_row(Text(what), Text(text))
-    Console().print(table)
+    print_letter(kept, bytes_max, is_back=is_back)
     if save is not None:
         save.write_bytes(kept.value or b"")
 
@@ -173,7 +144,7 @@ def requeue(
         work = Requeue(settings, spec, opened.log, chosen, rules, count)
         with _progress("looking") as progress:
             plan = work.plan(progress)
-        _print_plan(console, plan, spec.topic)
+        print_plan(console, plan, spec.topic)
         for sentence in skipped_sentences(plan.skipped):
             console.print(sentence)
         if dry_run or not plan.total:
@@ -259,65 +230,3 @@ def _progress(what: str) -> Iterator[Progress]:
     with progress_bar() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _print_list(
-    topic: str,
-    counts: Counter[tuple[str, int]],
-    back: Counter[tuple[str, int]],
-    newest: deque[tuple[Kept, bool]],
-) -> None:
-    from stream_app.dead_letters.printable import printable
-    from stream_app.wire.timestamps import rfc3339
-
-    console = Console(highlight=False)
-    if not counts:
-        console.print(f"No dead letters in {topic}.", markup=False, soft_wrap=True)
-        return
-    table = Table("reason", "partition", "dead letters", "requeued", title=topic, title_justify="left")
-    for (why, where), count in sorted(counts.items()):
-        table.add_row(Text(why), str(where), f"{count:,}", f"{back[why, where]:,}")
-    show_table(console, table)
-    if not newest:
-        return
-    table = Table("place", "reason", "message", "time", "key", "detail", title="newest", title_justify="left")
-    for kept, is_back in newest:
-        detail = printable(kept.detail.encode("utf-8", "replace"), 300)
-        table.add_row(
-            str(kept.place),
-            Text(kept.reason + (" ↩" if is_back else "")),
-            Text(f"[{kept.source.partition}]@{kept.source.offset}"),
-            rfc3339(kept.timestamp_ms),
-            Text("" if kept.key is None else printable(kept.key, 60)),
-            Text(detail),
-        )
-    show_table(console, table)
-    if any(is_back for _, is_back in newest):
-        console.print("↩ requeued")
-
-
-def _print_plan(console: Console, plan: Plan, topic: str) -> None:
-    if not plan.total:
-        console.print("Nothing goes back.")
-    for why, count in sorted(plan.going.items()):
-        console.print(f"{count:,} {why} → {topic}")
-    if plan.going["too_late"]:
-        console.print("Readings that were too late are too late again, unless allowed_lateness has grown.")
-
-
-def _as_json(kept: Kept) -> dict[str, Any]:
-    from stream_app.dead_letters.printable import printable
-    from stream_app.wire.timestamps import rfc3339
-
-    return {
-        "place": str(kept.place),
-        "reason": kept.reason,
-        "detail": kept.detail,
-        "topic": kept.source_topic,
-        "partition": kept.source.partition,
-        "offset": kept.source.offset,
-        "time": rfc3339(kept.timestamp_ms),
-        "key": None if kept.key is None else printable(kept.key, SHOWN_BYTES),
-        "bytes": None if kept.value is None else len(kept.value),
-        "failed_again": kept.went_back,
-    }

@@ -208,9 +208,10 @@ class PollThread:
         ends = (self._end_of(message) for message in self._intake.take_said())
         ended = {at: offset for at, offset in ends if at is not None}
         next_offsets = self._positions(consumer, messages) if messages else {}
-        moved = self._idleness.note(next_offsets, ended)
+        now = time.monotonic()
+        moved = self._idleness.note(next_offsets, ended, now)
         paused = self._subscription.is_paused
-        idle = frozenset() if paused else self._idleness.idle(self._is_at_end) - self._subscription.holding.keys()
+        idle = frozenset() if paused else self._idleness.idle(self._is_at_end, now) - self._subscription.holding.keys()
         return PollBatch(messages, moved, ended=frozenset(ended), idle=idle)
 
     def _positions(self, consumer: Consumer, messages: ByStream) -> dict[StreamPartition, int]:

@@ -1,8 +1,10 @@
-"""Which partitions are at their end and have had no reading for the stream's `idle_timeout` of wall clock."""
+"""Which partitions are at their end and have had no reading for the stream's `idle_timeout` of wall clock.
+
+Time comes in as an argument (time.monotonic()).
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 
 from model_core.spec import StreamSpec
@@ -23,10 +25,9 @@ class Idleness:
         self._silent_since: dict[StreamPartition, float] = {}  # of partitions at their end, not yet reported
 
     def note(
-        self, next_offsets: Mapping[StreamPartition, int], ended: Mapping[StreamPartition, int]
+        self, next_offsets: Mapping[StreamPartition, int], ended: Mapping[StreamPartition, int], now: float
     ) -> dict[StreamPartition, int]:
         """Positions after a turn, and ends that were reached in it; returns the positions that moved."""
-        now = time.monotonic()
         moved = {at: offset for at, offset in next_offsets.items() if self._next_offsets.get(at) != offset}
         self._next_offsets.update(moved)
         for at in moved:
@@ -36,9 +37,8 @@ class Idleness:
                 self._ends[at], self._silent_since[at] = end, now
         return moved
 
-    def idle(self, is_at_end: Callable[[StreamPartition, int], bool]) -> frozenset[StreamPartition]:
+    def idle(self, is_at_end: Callable[[StreamPartition, int], bool], now: float) -> frozenset[StreamPartition]:
         """`is_at_end(partition, end)`, whether nothing follows, is asked only when the time has come."""
-        now = time.monotonic()
         due = [at for at, since in self._silent_since.items() if now - since >= self._timeouts_s[at.stream]]
         idle = []
         for at in due:

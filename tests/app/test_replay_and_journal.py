@@ -192,30 +192,21 @@ def test_a_refusal_during_a_rebalance_is_asked_again_until_the_deadline() -> Non
     assert "rebalanc" in str(answer["error"]).lower()
 
 
-def test_silence_is_reported_once_and_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("stream_app.polling.idleness.time", SimpleNamespace(monotonic=lambda: now[0]))
+def test_silence_is_reported_once_and_only_at_the_end() -> None:
     idleness = Idleness({"tides": spec(idle_timeout="10s")})
-    assert idleness.note({AT: 5}, {}) == {AT: 5}
-    now[0] = 100.0
-    assert idleness.idle(lambda *_: True) == frozenset(), "its end has not been reached"
-    idleness.note({AT: 5}, {AT: 5})
-    now[0] = 111.0
-    assert idleness.idle(lambda *_: False) == frozenset(), "the broker has more, or is away"
-    now[0] = 113.0
-    assert idleness.idle(lambda *_: True) == {AT}
-    now[0] = 200.0
-    assert idleness.idle(lambda *_: True) == frozenset()
+    assert idleness.note({AT: 5}, {}, 0.0) == {AT: 5}
+    assert idleness.idle(lambda *_: True, 100.0) == frozenset(), "its end has not been reached"
+    idleness.note({AT: 5}, {AT: 5}, 100.0)
+    assert idleness.idle(lambda *_: False, 111.0) == frozenset(), "the broker has more, or is away"
+    assert idleness.idle(lambda *_: True, 113.0) == {AT}
+    assert idleness.idle(lambda *_: True, 200.0) == frozenset()
 
 
-def test_the_silence_of_a_partition_that_was_taken_at_its_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_silence_of_a_partition_that_was_taken_at_its_end_is_reported() -> None:
     """Nothing is read of it, before the end is reached as well."""
-    now = [0.0]
-    monkeypatch.setattr("stream_app.polling.idleness.time", SimpleNamespace(monotonic=lambda: now[0]))
     idleness = Idleness({"tides": spec(idle_timeout="10s")})
-    idleness.note({}, {AT: 5})
-    now[0] = 11.0
-    assert idleness.idle(lambda at, end: (at, end) == (AT, 5)) == {AT}
+    idleness.note({}, {AT: 5}, 0.0)
+    assert idleness.idle(lambda at, end: (at, end) == (AT, 5), 11.0) == {AT}
 
 
 def test_origins_before_emit_from_are_not_published_but_deletions_are() -> None:

@@ -8,6 +8,7 @@ from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.drift.limits import learn_limits
+from model_core.errors import NotEnoughHistory
 from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.partition import PartitionState
@@ -17,7 +18,7 @@ from model_core.residuals import Run, learn_tables, run
 from model_core.ridge_training import Choice, RidgeTraining
 from model_core.season_search import find_season
 from model_core.spec import StreamSpec
-from model_core.training import NotEnoughHistory, train
+from model_core.training import train
 
 LENGTH, HORIZON, FIRST_TICK = 48, 6, 480_000
 MADE = {"version": "v1", "created_at": "2026-01-01T00:00:00Z"}
