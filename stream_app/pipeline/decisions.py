@@ -74,7 +74,7 @@ class Decisions:
         return decision.next_offset < first_open
 
     def close_idle(self, owned: Owned) -> bool:
-        """The partition is at its end and had no reading for idle_timeout: its open cells close. False: there were none."""
+        """The partition is at its end and had no reading for idle_timeout: its open cells close. False: none was."""
         if not (owned.is_live and owned.state.has_open_ticks):
             return False
         failed = self._close(owned, published=False)
