@@ -40,16 +40,18 @@ class KafkaServer(Server):
         self._downloads = downloads
         self._progress = progress
         self._jars: list[Path] = []
+        self.cluster_id = new_cluster_id()  # of data that are not there yet
 
     def prepare(self) -> None:
         self._jars = install_kafka_jars(self._downloads, self._progress)
         self._home.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text(
-            broker_properties(data=self._data, ports=self.ports, proxy_port=self._proxy_port, more=self._more)
-        )
+        self._properties.write_text(self.settings(self.ports))
         self._log_settings.write_text(log4j2_settings(self.log_path))
         if not (self._data / "meta.properties").exists():
             self._format_storage()
+
+    def settings(self, ports: dict[str, int]) -> str:
+        return broker_properties(data=self._data, ports=ports, proxy_port=self._proxy_port, more=self._more)
 
     def command(self) -> list[str]:
         return [
@@ -80,7 +82,7 @@ class KafkaServer(Server):
 
     def _format_storage(self) -> None:
         """Gives the empty log folder its cluster id; Kafka does not start on a folder without one."""
-        arguments = ["kafka.tools.StorageTool", "format", "--cluster-id", new_cluster_id()]
+        arguments = ["kafka.tools.StorageTool", "format", "--cluster-id", self.cluster_id]
         arguments += ["--config", str(self._properties), "--ignore-formatted"]
         with self.log_path.open("ab") as log:
             done = subprocess.run(

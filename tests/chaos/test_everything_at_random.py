@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import pytest
 from tests.app.running_worker import WorkerProcess, World
 from tests.chaos.disturbed import PATIENT_S, Disturbed
 from tests.chaos.killing_worker import PLACES
+from tests.chaos.quorum import Quorum
+from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
     from stream_app.local_services import LocalServices
@@ -21,6 +23,14 @@ STEPS = list(PLACES)
 WORKERS = 2
 GROWTH_MAX_MB = 150  # I6: of one process, after its warm-up
 Prove = Callable[[str, list[dict[str, Any]]], None]
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
+    """With a controller that outlives the broker: this one is killed while the machine is busy."""
+    folder = tmp_path_factory.mktemp("services")
+    with Quorum(folder, free_ports=True, downloads=REPOSITORY / ".tidecast" / "kafka-jars") as running:
+        yield running
 
 
 class Trouble:
