@@ -86,8 +86,10 @@ def _run(stage: Stage, asked: Asked, delivery: Delivery, round_: int) -> dict[st
         progress.wait(fill.messages, 120, worker.child.require_running)
         time.sleep(3)
         commands = stage.redis_commands()
+        # Held until the receiver is done: freeing them takes a tenth of a second, in which it could note no time.
+        messages = [message for of_round in live.rounds() for message in of_round]
         receiver = Receiver(stage.bootstrap, f"{deployment.name}.forecasts", fill.partitions)
-        schedule = _send(stage.bootstrap, live, sizes.live_rate)
+        schedule = _send(stage.bootstrap, live, messages, sizes.live_rate)
         progress.wait(fill.messages + live.messages, 60 + AFTER_S, worker.child.require_running)
         commands = stage.redis_commands() - commands
         found = _latencies(live, schedule.times, receiver.stop(), warm_s)
@@ -116,13 +118,12 @@ class _Schedule:
         self.behind_s = 0.0
 
 
-def _send(bootstrap: str, live: Workload, rate: int) -> _Schedule:
-    """By the clock, from messages made before."""
+def _send(bootstrap: str, live: Workload, messages: list[Message], rate: int) -> _Schedule:
+    """By the clock."""
     producer = Producer(
         {"bootstrap.servers": bootstrap, "linger.ms": 1, "enable.idempotence": True, "partitioner": "murmur2_random"}
     )
     producer.list_topics(live.topic, 30)
-    messages = [message for round_ in live.rounds() for message in round_]
     schedule = _Schedule(live, rate, time.time() + 0.5)
     began = float(schedule.times.min())
     for number, part in enumerate(_chunks(messages, schedule.chunk)):
