@@ -8,6 +8,7 @@ comes in as an argument.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 SMALL_BATCH = 1_000  # messages: up to about so many a batch costs by its partitions
@@ -21,6 +22,7 @@ class BatchGrowth:
         self._longest_s = SHARE_OF_INTERVAL * transaction_interval_ms / 1000
         self._leaves_at = leaves_at
         self._handed_over = self._handled = 0
+        self._end = threading.Event()
         self._since: float | None = None  # when the batch in hand was small enough to wait for the first time
 
     def handed_over(self) -> None:
@@ -31,6 +33,16 @@ class BatchGrowth:
     def handled(self) -> None:
         """Pipeline's thread."""
         self._handled += 1
+        self._end.set()
+
+    def await_end(self, timeout_s: float) -> bool:
+        """Poll thread: while a batch is under way it waits for the end of one, so long at most. False: none is."""
+        if self._handed_over == self._handled:
+            return False
+        self._end.clear()
+        if self._handed_over != self._handled:  # still, or else nobody would wake it
+            self._end.wait(timeout_s)
+        return True
 
     @property
     def until(self) -> float:

@@ -27,7 +27,7 @@ from stream_app.partitions.owned import Owned
 from stream_app.polling.assignment import Assignment
 from stream_app.polling.batch_growth import BatchGrowth
 from stream_app.polling.idleness import Idleness
-from stream_app.polling.intake import ByStream, Intake
+from stream_app.polling.intake import GATHER_S, ByStream, Intake
 from stream_app.polling.membership import Membership
 from stream_app.polling.partition_gauges import PartitionGauges
 from stream_app.polling.poll_batch import Change, PollBatch
@@ -184,7 +184,9 @@ class PollThread:
         self._subscription.resume(consumer)
         self._subscription.unpark_when_due(consumer)
         self._intake.listen(consumer)
-        messages, full = self._intake.take(self._wake_s())
+        # What waits for the pipeline leaves when that is free, with all that has come by then: no message delays it.
+        has_waited = self._intake.has_kept and self._growth.await_end(min(self._wake_s(), GATHER_S))
+        messages, full = self._intake.take(0.0 if has_waited else self._wake_s())
         if not full and self._growth.should_grow(sum(map(len, messages.values())), time.monotonic()):
             self._intake.keep(messages)
         else:

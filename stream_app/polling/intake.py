@@ -90,6 +90,11 @@ class Intake:
             came[stream] = MessageColumns.concatenate([messages, came[stream]]) if stream in came else messages
         return came, sum(map(len, came.values())) >= most
 
+    @property
+    def has_kept(self) -> bool:
+        """Messages wait here for company."""
+        return bool(self._early)
+
     def keep(self, messages: ByStream) -> None:
         """Keep them back: they come with the next ones that are taken."""
         self._early = messages

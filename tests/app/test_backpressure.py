@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +64,7 @@ class FetchedLog:
     def __init__(self, log: Sequence[Any] = ()) -> None:
         self.log = list(log)
         self.asked: list[int] = []
+        self.waits_s: list[float] = []  # for how long it was asked to wait at most
         self.diverted: list[TopicPartition] = []
 
     def divert(self, places: Sequence[TopicPartition]) -> None:
@@ -70,6 +72,7 @@ class FetchedLog:
 
     def take(self, most: int, *, first_s: float, gather_s: float, most_s: float) -> Fetched:
         self.asked.append(most)
+        self.waits_s.append(most_s)
         taken, self.log = self.log[:most], self.log[most:]
         return Fetched({"in": MessageColumns.of(taken)} if taken else {}, [])
 
@@ -184,6 +187,25 @@ def test_small_polls_join_while_the_pipeline_has_one_in_hand() -> None:
     fetched.log = [message(b"{}", offset=number) for number in range(4, 12)]
     thread._turn(consumer)  # type: ignore[arg-type]
     assert offsets(put[-1]) == [4, 5, 6, 7, 8], "a full one waits for a credit, not for more"
+
+
+def test_what_waits_for_the_pipeline_waits_for_no_message_besides() -> None:
+    """It stood for another gathering while the pipeline was free: the slowest hundredth was made of that (seen)."""
+    consumer, fetched, put = LiveConsumer(), FetchedLog(), list[PollBatch]()
+    thread = poll_thread(consumer, Rewinds(), put, Limits(poll_wait=1), fetched)
+    for number in range(2):
+        fetched.log = [message(b"{}", offset=number)]
+        thread._turn(consumer)  # type: ignore[arg-type]
+    assert [offsets(each) for each in put] == [[0]]
+    assert min(fetched.waits_s) > 0
+    fetched.log = [message(b"{}", offset=2)]
+    pipeline = threading.Timer(0.002, thread.handled, put[:1])
+    pipeline.start()
+    while len(put) < 2:
+        thread._turn(consumer)  # type: ignore[arg-type]
+    pipeline.join()
+    assert offsets(put[1]) == [1, 2]
+    assert set(fetched.waits_s[2:]) == {0.0}
 
 
 def test_larger_ones_wait_behind_one_in_hand_and_join_behind_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:

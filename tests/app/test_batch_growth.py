@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from stream_app.polling.batch_growth import SMALL_BATCH, BatchGrowth
 
 INTERVAL_MS = 100
+LONG_S = 600.0  # longer than a test may take
 
 
 class Cut:
@@ -60,3 +63,15 @@ def test_nothing_in_hand_keeps_nobody_awake() -> None:
     assert growth.should_grow(5, now=10.02)
     growth.handed_over()
     assert growth.until == float("inf"), "the pipeline is at work, and wants nothing now"
+
+
+def test_whoever_waits_for_the_pipeline_is_woken_when_it_is_free() -> None:
+    growth = BatchGrowth(INTERVAL_MS, lambda: 0.0)
+    assert not growth.await_end(LONG_S), "nothing is under way"
+    growth.handed_over()
+    assert growth.await_end(0.001), "it is under way still, and the wait is over"
+    pipeline = threading.Timer(0.05, growth.handled)
+    pipeline.start()
+    assert growth.await_end(LONG_S)
+    assert not growth.should_grow(1, now=10.0)
+    pipeline.join()
