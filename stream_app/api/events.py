@@ -74,7 +74,7 @@ def _state(known: Known, stream: str, series_id: str | None) -> dict[str, Any]:
     """Without the lock: two numbers that belong to different moments do no harm here."""
     view = known.views[stream]
     state: dict[str, Any] = {"reasons": known.readiness.reasons, "gives_way": known.gives_way}
-    state |= {"version": view.version, "series": None}
+    state |= {"passed_over": known.passed_over, "version": view.version, "series": None}
     column = view.roster.find(series_id) if series_id is not None else None
     if column is not None:
         newest_forecast = int(view.forecasts.count(column))
