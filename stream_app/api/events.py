@@ -1,4 +1,5 @@
-"""Server-sent events: what has changed, at most once a second. A page then asks for what it shows."""
+"""Server-sent events: what has changed, at most once a second. A page then asks for what it shows, and while workers
+catch up it is to ask seldom: then only a change of its own state is told at once."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from stream_app.api.routes import Known
 
 EVERY_S = 1.0
+LATE_TURNS = 5  # between two events while the page gives way
 SILENT_TURNS_MAX = 15  # then a comment, so that proxies do not take the silence for the end
 
 
@@ -61,13 +63,20 @@ async def _changes(known: Known, stream: str, series_id: str | None) -> AsyncIte
     silent = 0
     while True:
         found = _state(known, stream, series_id)
-        if found != said:
+        if found != said and _is_due(found, said, silent):
             said, silent = found, 0
             yield f"data: {json.dumps(found)}\n\n"
         elif (silent := silent + 1) >= SILENT_TURNS_MAX:
             silent = 0
             yield ": still here\n\n"
         await asyncio.sleep(EVERY_S)
+
+
+def _is_due(found: dict[str, Any], said: dict[str, Any], silent: int) -> bool:
+    """`silent`: turns since something was said."""
+    if not found["gives_way"] or silent >= LATE_TURNS - 1:
+        return True
+    return any(found[name] != said.get(name) for name in ("reasons", "gives_way"))
 
 
 def _state(known: Known, stream: str, series_id: str | None) -> dict[str, Any]:
