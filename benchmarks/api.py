@@ -1,12 +1,13 @@
 """`tidecast api` beside a worker: what it costs the worker, and whether it keeps up.
 
 `python -m benchmarks.api` is a quick look, `make bench ARGS="--only api"` puts the figure beside the others. Meanwhile
-somebody asks once a second for what a page shows, as an open browser would.
+somebody asks for what a page shows whenever it is told that something has changed, as an open browser would.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import threading
 import time
@@ -46,6 +47,7 @@ class Api:
         path.write_text(f"{base.read_text()}\n[api]\nport = 0\nseries_max = {deployment.workload.series}\n")
         self.log_path = path.with_suffix(".log")
         self.child = Child("api", ["api", "--config", str(path)], self.log_path)
+        self._process = psutil.Process(self.child.pid)
         self.url: str = wait_until(self._address, START_TIMEOUT_S, "the API to listen")
         wait_until(self._has_read, START_TIMEOUT_S, "the API to have read what is there")
 
@@ -63,11 +65,11 @@ class Api:
             return json.load(answer)
 
     def cpu_seconds(self) -> float:
-        times = psutil.Process(self.child.pid).cpu_times()
+        times = self._process.cpu_times()
         return times.user + times.system
 
     def rss_bytes(self) -> int:
-        return int(psutil.Process(self.child.pid).memory_info().rss)
+        return int(self._process.memory_info().rss)
 
 
 @contextmanager
@@ -81,21 +83,25 @@ def watched(deployment: Deployment) -> Iterator[Api]:
         yield api
     finally:
         gone.set()
-        page.join(5)
         api.child.stop()
+        page.join(5)
 
 
 def _look(api: Api, gone: threading.Event) -> None:
-    """What a page asks for once a second while everything changes."""
+    """An open page: it is told that something has changed, and asks for all that it shows."""
     stream = f"/api/v1/streams/{STREAM}"
-    while not gone.wait(LOOK_S):
+    while not gone.is_set():
         try:
-            api.get(stream)
-            rows = api.get(f"{stream}/series?limit=50")["series"]
-            if rows:
-                api.get(f"/page/{STREAM}/series?series_id={rows[0]['series_id']}")
-        except OSError:  # it ends, or Kafka is busy: a page would try again as well
-            continue
+            with urllib.request.urlopen(f"{api.url}/api/v1/events?stream={STREAM}", timeout=30) as told:
+                for line in told:
+                    if gone.is_set() or not line.startswith(b"data: "):
+                        continue
+                    api.get(stream)
+                    rows = api.get(f"{stream}/series?limit=50")["series"]
+                    if rows:
+                        api.get(f"/page/{STREAM}/series?series_id={rows[0]['series_id']}")
+        except (OSError, http.client.HTTPException):  # it ends, or Kafka is busy: a page would try again as well
+            gone.wait(LOOK_S)
 
 
 def measure_api(stage: Stage, asked: Asked, figure: Figure) -> None:

@@ -1,4 +1,7 @@
-"""Server-sent events: which parts have changed, at most once a second. A page then asks for the parts that it shows."""
+"""Server-sent events: which parts have changed, at most once a second. A page then asks for the parts that it shows.
+
+While workers catch up a page should ask seldom: only a change of its own state is told at once then.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from stream_app.api.routes import Known
 
 EVERY_S = 1.0
+LATE_TURNS = 5  # between two events while the page gives way
 SILENT_TURNS_MAX = 15  # then a comment, so that proxies do not take the silence for the end
 
 
@@ -61,7 +65,7 @@ async def _changes(known: Known, stream: str, series_id: str | None) -> AsyncIte
     silent = 0
     while True:
         found = _state(known, stream, series_id)
-        if found != said:
+        if found != said and _is_due(found, said, silent):
             said, silent = found, 0
             yield f"data: {json.dumps(found)}\n\n"
         elif (silent := silent + 1) >= SILENT_TURNS_MAX:
@@ -70,11 +74,18 @@ async def _changes(known: Known, stream: str, series_id: str | None) -> AsyncIte
         await asyncio.sleep(EVERY_S)
 
 
+def _is_due(found: dict[str, Any], said: dict[str, Any], silent: int) -> bool:
+    """`silent`: turns since something was said."""
+    if not found["gives_way"] or silent >= LATE_TURNS - 1:
+        return True
+    return any(found[name] != said.get(name) for name in ("reasons", "gives_way"))
+
+
 def _state(known: Known, stream: str, series_id: str | None) -> dict[str, Any]:
     """Without the lock: two numbers that belong to different moments do no harm here."""
     view = known.views[stream]
     state: dict[str, Any] = {"reasons": known.readiness.reasons, "gives_way": known.gives_way}
-    state |= {"version": view.version, "series": None}
+    state |= {"passed_over": known.passed_over, "version": view.version, "series": None}
     column = view.roster.find(series_id) if series_id is not None else None
     if column is not None:
         newest_forecast = int(view.forecasts.count(column))

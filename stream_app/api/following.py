@@ -37,7 +37,10 @@ AT_ONCE_MAX = 2_000  # some megabytes of them, which the caches and the allocato
 LOOK_S = 15.0  # for new topics and partitions
 ASK_AGAIN_S = 1.0
 GAVE_WAY_S = 3.0  # so long it is said after a rest
-QUEUE_KIB = 16_384  # of messages that wait in the client
+# What waits in the client. It bounds an answer of a broker as well, which comes packed and is unpacked at once, however
+# much waits already: a large one is much work at a moment when workers may need the machine.
+QUEUE_KIB = 2_048
+PARTITION_BYTES = 131_072  # of one answer
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters")
 
 
@@ -90,6 +93,7 @@ class Following(threading.Thread):
         client = reader_properties(self._settings) | {
             "error_cb": self._on_error,
             "queued.max.messages.kbytes": QUEUE_KIB,
+            "fetch.message.max.bytes": PARTITION_BYTES,
             "fetch.wait.max.ms": 100,
         }
         self._lost.clear()

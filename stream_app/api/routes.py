@@ -54,9 +54,13 @@ class Known:
             reasons=reasons,
             version=self.version,
             streams=list(self.views),
-            passed_over=self.following.passed_over if self.following else 0,
+            passed_over=self.passed_over,
             gives_way=self.gives_way,
         )
+
+    @property
+    def passed_over(self) -> int:
+        return self.following.passed_over if self.following is not None else 0
 
     @property
     def gives_way(self) -> bool:

@@ -5,6 +5,7 @@ librdkafka retries for ever and answers a call with "transport failure"; the rea
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from confluent_kafka.admin import AdminClient
 from stream_app.certificates import certificate_remedy, refused_by, speaks_tls
 from stream_app.errors import TidecastError
 from stream_app.kafka.clients import admin_properties, describe_error
+from stream_app.settings.addresses import host_and_port
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 REPORTS_MAX = 16
 ASK_AGAIN_S = 1.0
+REFUSED_MAX = 3  # times in a row that nobody listens: a broker that restarts is away for a moment as well
 UNRESOLVED = "Failed to resolve"
 # By words of librdkafka or of the broker; the first that fits.
 _REMEDIES = (
@@ -63,8 +66,8 @@ class Admin(AdminClient):
             ) from None
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
-        """As AdminClient has it, but for a refusal, which is raised within a second or two: waiting does not help."""
-        until = time.monotonic() + timeout
+        """As AdminClient has it, but for a refusal, which is raised within some seconds: waiting does not help."""
+        until, refused = time.monotonic() + timeout, 0
         while True:
             left = until - time.monotonic() if timeout >= 0 else ASK_AGAIN_S
             try:
@@ -72,7 +75,10 @@ class Admin(AdminClient):
             except KafkaException:
                 self.poll(0)
                 servers = str(self._properties["bootstrap.servers"])
-                if (timeout >= 0 and left <= ASK_AGAIN_S) or self._unresolved(servers) or self._refusal(servers):
+                refused = refused + 1 if nobody_listens(servers) else 0
+                if (timeout >= 0 and left <= ASK_AGAIN_S) or refused >= REFUSED_MAX:
+                    raise
+                if self._unresolved(servers) or self._refusal(servers):
                     raise
 
     def failure(self, error: KafkaException) -> TidecastError:
@@ -91,6 +97,11 @@ class Admin(AdminClient):
         self.poll(0.1)  # delivers the reports
         if (said := self._unresolved(servers)) is not None:
             return f"{expected}, found: {said}. Is the name right, and known on this machine or in this network?"
+        if nobody_listens(servers):
+            return (
+                f"{expected}, found that nobody listens there. Is it running (`tidecast services up` starts one), and "
+                "is the address right?"
+            )
         found = self._refusal(servers)
         if found is None:
             return (
@@ -122,6 +133,20 @@ class Admin(AdminClient):
         if "SSL" not in str(self._properties.get("security.protocol", "")).upper() and speaks_tls(servers):
             return "a listener that speaks TLS", "set security.protocol to SSL or SASL_SSL"
         return None
+
+
+def nobody_listens(servers: str) -> bool:
+    """Whether each of them (HOST:PORT,…) refuses connections."""
+    for each in servers.split(","):
+        host, port = host_and_port(each)
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ASK_AGAIN_S).close()
+        except ConnectionRefusedError:
+            continue
+        except OSError:
+            return False
+        return False
+    return True
 
 
 def _without_place(report: str) -> str:

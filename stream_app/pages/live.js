@@ -279,6 +279,8 @@ function told(state) {
   const reasons = Object.values(state.reasons), isLate = state.gives_way && !reasons.length;
   say(reasons.length || isLate ? "waiting" : "live", reasons.length ? "not current" : isLate ? "late" : "live");
   if (isLate !== Boolean(element("late").firstChild)) element("late").replaceChildren(...isLate ? [make("p", LATE, {className: "panel"})] : []);
+  element("passed").hidden = !state.passed_over;
+  element("passed").textContent = `${count(state.passed_over)} messages were passed over: they came faster than this page reads. It does not show them; the topics have them.`;
   element("banner").hidden = !reasons.length;
   const text = reasons.join(" ");
   if (element("banner").textContent !== text) element("banner").replaceChildren(make("p", text));

@@ -13,12 +13,19 @@ OF_REDIS = "expected redis://, rediss:// or unix://, USER:PASSWORD@HOST:PORT/DAT
 def brokers(text: str) -> str:
     """HOST:PORT, several separated by commas; librdkafka would wait for what it does not understand. ValueError."""
     for each in text.split(","):
-        protocol, has_one, place = each.strip().rpartition("://")
-        host, _, port = place.rpartition(":") if ":" in place.rpartition("]")[2] else (place, "", "9092")
-        fine = bool(host) and "/" not in place and port.isdecimal() and 0 < int(port) <= PORT_MAX
+        protocol, has_one, _ = each.strip().rpartition("://")
+        host, port = host_and_port(each)
+        fine = bool(host) and "/" not in host and port.isdecimal() and 0 < int(port) <= PORT_MAX
         if not fine or (has_one and protocol.lower() not in PROTOCOLS):
             raise ValueError(f"expected HOST:PORT, several separated by commas, found {each.strip()!r}")
     return text
+
+
+def host_and_port(broker: str) -> tuple[str, str]:
+    """Of one, as librdkafka reads it."""
+    place = broker.strip().rpartition("://")[2]
+    host, _, port = place.rpartition(":") if ":" in place.rpartition("]")[2] else (place, "", "9092")
+    return host, port
 
 
 def registries(text: str | None) -> str | None:

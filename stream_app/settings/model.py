@@ -156,7 +156,7 @@ class Api(Strict):
         ge=1_000,
     )
     catching_up_share: float = setting(
-        0.03,
+        0.01,
         "restart",
         "Share of a core that reading the topics takes while workers catch up with a backlog, about; 1: as it needs.",
         gt=0,

@@ -18,9 +18,9 @@ from stream_app.api.workers import CATCHING_UP
 from stream_app.pages.page import Document, Section, page
 from stream_app.pages.plots import coverage_figure
 from tests.api.chromium import find_chromium
-from tests.api.conftest import DRIFTING, SERIES, TICKS, TOKEN, Plant, start_api
+from tests.api.conftest import DRIFTING, SERIES, TICKS, TOKEN, Plant, Running, start_api
 from tests.app.published import forecast
-from tests.app.running_worker import START_MS, STEP_MS, World, readings
+from tests.app.running_worker import START_MS, STEP_MS, World, readings, wait_until
 
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
 # View → what is there once it is drawn.
@@ -267,26 +267,30 @@ def test_without_data_it_says_what_is_missing(chromium: Browser, world: World, t
     seen.page.close()
 
 
-def test_while_workers_catch_up_it_says_that_what_it_shows_is_late(
+def test_while_workers_catch_up_it_says_that_what_it_shows_is_late_and_how_much_it_left_out(
     chromium: Browser, world: World, request: pytest.FixtureRequest
 ) -> None:
     """To the page workers are a group that has committed little, and outputs that come."""
-    api = start_api(world, world.deployment("behind"))
+    api = start_api(world, world.deployment("behind"), more="backlog_max = 1_000\ncatching_up_share = 0.0001")
     seen = Watched(chromium.new_page, api.url)
     seen.page.goto(api.url)
-    said, late = seen.page.locator("#said"), seen.page.locator("#late")
+    said, late, passed = (seen.page.locator(name) for name in ("#said", "#late", "#passed"))
     expect(said).to_have_text("live", timeout=20_000)
     expect(late).to_be_empty()
+    expect(passed).to_be_hidden()
     expect(late).to_have_role("status")  # there before it says something, or a screen reader would miss that
     sent = world.send(readings([[1.0] * 5] * (CATCHING_UP // 5 + 1)))
     with forecasts_that_come(world, f"{world.topic}.behind.forecasts"):
         expect(late).to_contain_text("Workers catch up with a backlog", timeout=30_000)
         expect(said).to_have_text("late")
         assert api.get("/api/v1/status")["gives_way"] is True
+        sent += world.send(readings([[1.0] * 5] * 4_000))
+        wait_until(lambda: passed.inner_text() == passed_over(api), 60, "the page to count what was passed over")
         for name, size, scheme in (("laptop", LAPTOP, "light"), ("phone", PHONE, "dark")):
             seen.page.set_viewport_size(size)
             seen.page.emulate_media(color_scheme=scheme)
             expect(late).to_be_visible()
+            expect(passed).to_be_visible()
             keep(seen.page, f"{name}-{scheme}-late", request)
             is_accessible_and_fits(seen.page)
         group = Consumer({"bootstrap.servers": world.bootstrap, "group.id": f"{world.topic}.behind"})
@@ -297,6 +301,14 @@ def test_while_workers_catch_up_it_says_that_what_it_shows_is_late(
         expect(late).to_be_empty()
     seen.page.close()
     assert seen.said == []
+
+
+def passed_over(api: Running) -> str:
+    count = api.get("/api/v1/status")["passed_over"]
+    return count and (
+        f"{count:,} messages were passed over: they came faster than this page reads. It does not show them; the "
+        "topics have them."
+    )
 
 
 @contextmanager

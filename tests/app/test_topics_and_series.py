@@ -1,6 +1,7 @@
 """Topics are created and checked, series deleted, on a real broker."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,16 +88,33 @@ def test_an_input_kept_too_short_is_said(
     assert "shorter than the input's" in problems["journal"]
 
 
+@pytest.mark.parametrize(
+    ("listens", "patience", "found"),
+    [
+        (False, "1h", "found that nobody listens there. Is it running"),  # nor does it wait an hour for that
+        (True, "300ms", "found none that answers"),
+    ],
+)
 def test_a_wrong_address_is_said_in_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    listens: bool,
+    patience: str,
+    found: str,
 ) -> None:
-    monkeypatch.setenv("TIDECAST__LIMITS__KAFKA_TIMEOUT", "300ms")
-    path = tmp_path / "tidecast.toml"
-    path.write_text('[kafka]\nbootstrap_servers = "127.0.0.1:1"\n[streams.a]\ntopic = "a"\nfreq = "1s"\n')
-    assert run("topics", "check", "-c", str(path)) == 2
+    monkeypatch.setenv("TIDECAST__LIMITS__KAFKA_TIMEOUT", patience)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listens:
+            other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        path = tmp_path / "tidecast.toml"
+        path.write_text(f'[kafka]\nbootstrap_servers = "{address}"\n[streams.a]\ntopic = "a"\nfreq = "1s"\n')
+        assert run("topics", "check", "-c", str(path)) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "Expected a Kafka broker at 127.0.0.1:1 (kafka.bootstrap_servers), found none that answers" in said
+    assert f"Expected a Kafka broker at {address} (kafka.bootstrap_servers), {found}" in said
 
 
 def test_the_journal_is_kept_as_long_as_the_input() -> None:
