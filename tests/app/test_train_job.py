@@ -277,12 +277,21 @@ def test_the_commands_tell_the_story(tmp_path, rng, monkeypatch):
     report = json.loads(tidecast("train", "--file", str(file.path), "--json"))
     assert [check["name"] for check in report["checks"]][:2] == ["newest slice", "earlier slice"]
     assert report["gate"]["attempt"] == 1  # the first was against the naive forecasts, this one is against a model
-    assert report["version"] in tidecast("models", "list")
+    assert report["champion_learned"] == 1.0  # it was trained on the same file, slices and all
+    assert {len(losses) for losses in report["series"].values()} == {4}
+    listed = tidecast("models", "list")
+    assert report["version"] in listed
+    assert {"naive", "champion", "passed", "Compare a version with its rival alone"} <= set(
+        re.findall(r"Compare a version with its rival alone|\w+", listed)
+    )
     assert json.loads(tidecast("models", "list", "--json"))[0]["problem"] is None
     page = tmp_path / "report.html"
     assert str(page) in tidecast("models", "report", report["version"], "--out", str(page)).replace("\n", "")
     assert_page_is_whole(page.read_text(), report)
+    assert "of the champion" in page.read_text()
     tidecast("models", "promote", report["version"])
+    (head,) = [line for line in tidecast("train", "--file", str(file.path)).splitlines() if "seasonal naive" in line]
+    assert "champion" in head
     first = json.loads(tidecast("models", "show", "previous"))["manifest"]["version"]
     assert first in tidecast("models", "rollback")
     with pytest.raises(TidecastError, match="no model nonsense"):
