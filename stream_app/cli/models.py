@@ -43,7 +43,7 @@ def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: A
         return
     table = Table(title=f"models of {name}, with their scaled pinball", title_justify="left", box=None, pad_edge=False)
     table.add_column("version", no_wrap=True)
-    for column in ("is", "model", "series", "windows", "pinball", "rival's", "rival", "gate"):
+    for column in ("is", "model", "series", "pinball", "rival's", "gate"):
         table.add_column(column, overflow="fold")
     for each in listed:
         if each.manifest is None:
@@ -54,19 +54,18 @@ def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: A
         naive = min(
             (s for s in (scores.get("seasonal_naive"), scores.get("last_value")) if s is not None), default=None
         )
-        counts = (f"{made.training.series:,}", f"{made.training.windows:,}")
         table.add_row(
             each.version,
             ", ".join(each.aliases),
             made.model,
-            *counts,
+            f"{made.training.series:,}",
             _number(scores.get("candidate")),
             _number(scores.get("champion") if champion else naive),
-            "" if passed is None else "champion" if champion else "naive",
             "" if passed is None else "passed" if passed else "refused",
         )
     console = Console()
     show_table(console, table)
+    console.print("rival's: of the champion of that time, without one of the better naive forecast.")
     if len(listed) > 1:
         console.print("Compare a version with its rival alone: each pair was judged on its own newest weeks.")
 

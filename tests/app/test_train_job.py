@@ -281,9 +281,12 @@ def test_the_commands_tell_the_story(tmp_path, rng, monkeypatch):
     assert {len(losses) for losses in report["series"].values()} == {4}
     listed = tidecast("models", "list")
     assert report["version"] in listed
-    assert {"naive", "champion", "passed", "Compare a version with its rival alone"} <= set(
-        re.findall(r"Compare a version with its rival alone|\w+", listed)
-    )
+    assert report["passed"] is False
+    assert "rival's" in listed.splitlines()[1], "a table, not lists: it fits"
+    row = next(line.split() for line in listed.splitlines() if line.startswith(report["version"]))
+    losses = report["scaled_pinball"]
+    assert row[1:] == ["candidate", "ridge", "2", f"{losses['candidate']:.4f}", f"{losses['champion']:.4f}", "refused"]
+    assert "Compare a version with its rival alone" in listed
     assert json.loads(tidecast("models", "list", "--json"))[0]["problem"] is None
     page = tmp_path / "report.html"
     assert str(page) in tidecast("models", "report", report["version"], "--out", str(page)).replace("\n", "")
