@@ -167,6 +167,7 @@ def judged(on: Ground, mine: FloatArray, theirs: FloatArray) -> dict[str, float 
         "earlier": old.mean,
         "gate": bool(slices_pass and np.quantile(ratios, 0.99) <= TAIL_P99_MAX and ratios.max() <= TAIL_MAX),
         "two slices": slices_pass,
+        "two slices, no margin": bool(new.upper < 0 and old.upper <= 0),
         "newest slice, no margin": bool(new.upper < 0),
         "independent errors": bool(independent < 0),
     }
@@ -185,8 +186,15 @@ def measure(on: Ground, kind: str, trials: int) -> dict[str, object]:
     found = [judged(on, pool[pairs[each][0]], pool[pairs[each][1]]) for each in taken.tolist()]
     promoted = {rule: sum(bool(each[rule]) for each in found) for rule in RULES}
     print(kind, "of", len(found), "promoted", promoted, flush=True)
-    spread = {name: float(np.std([each[name] for each in found])) for name in ("newest", "earlier")}
-    return {"trials": len(found), "promoted": promoted, "spread_of_the_difference": spread}
+    means = {name: np.array([each[name] for each in found]) for name in ("newest", "earlier")}
+    surely = np.array([bool(each["newest slice, no margin"]) for each in found])
+    return {
+        "trials": len(found),
+        "promoted": promoted,
+        "spread_of_the_difference": {name: float(values.std()) for name, values in means.items()},
+        "likeness_of_the_slices": float(np.corrcoef(means["newest"], means["earlier"])[0, 1]),
+        "surely_better_in_the_newest_and_better_in_the_earlier": int((surely & (means["earlier"] < 0)).sum()),
+    }
 
 
 def main() -> None:
@@ -203,7 +211,7 @@ def main() -> None:
         chosen.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-RULES = ("gate", "two slices", "newest slice, no margin", "independent errors")
+RULES = ("gate", "two slices", "two slices, no margin", "newest slice, no margin", "independent errors")
 
 if __name__ == "__main__":
     main()

@@ -41,6 +41,7 @@ def training_report(
             "champion": verdict.champion,
         },
         "champion": verdict.champion_version,
+        "champion_learned": verdict.champion_learned,
         "coverage_of_the_widest_interval": verdict.coverage,
         "season": asdict(season),
         "spans_ms": dict(zip(asdict(spans), starts.tolist(), strict=True)),
@@ -57,7 +58,7 @@ def training_report(
         "false_alarms_per_million": manifest.false_alarms_per_million,
         "constant_series": verdict.constant_series,
         "series": {
-            name: dict(zip(("candidate", "seasonal_naive", "last_value"), losses, strict=True))
+            name: dict(zip(("candidate", "seasonal_naive", "last_value", "champion"), losses, strict=True))
             for name, losses in verdict.series.items()
         },
     }

@@ -74,7 +74,8 @@ class Verdict:
     champion: float
     champion_version: str | None
     coverage: float  # of the candidate's widest interval
-    series: dict[str, tuple[float, float, float]]  # id → candidate, seasonal naive, last value
+    champion_learned: float  # share of the judged ticks that the champion was trained on
+    series: dict[str, tuple[float, float, float, float]]  # id → candidate, seasonal naive, last value, champion
     constant_series: int  # never moved: counted, not averaged
     report: dict[str, Any]  # JSON-able
 
@@ -131,16 +132,17 @@ def judge(
         _speed_check(speed),
     )
     naive = naive_losses(late, errors, windows, np.isfinite(first.candidate))
-    passed = all(check.passed for check in checks)
+    passed, learned = all(check.passed for check in checks), _learned(champion, attempt) if rival and champion else 0.0
     return Verdict(
         passed=passed,
-        reason=_reason(checks, rival_version),
+        reason=_reason(checks, rival_version, learned),
         checks=checks,
         attempt=replace(attempt, passed=passed),
         number=number,
         newest=newest,
         earlier=earlier,
         champion_version=rival_version,
+        champion_learned=learned,
         constant_series=int((steps <= 0).sum()),
         coverage=_share(first.inside[0], first.counted),
         report=report_of(windows, slices.both, number, alpha, block, first, ratios, every, stressed, holed, speed),
@@ -153,8 +155,9 @@ def _losses(
 ) -> dict[str, Any]:
     """The losses of a verdict, from those of the duel and of both naive forecasts [2, S]."""
     mine, theirs = (_mean_scaled(losses, units) for losses in (first.candidate, first.rival))
-    scaled = np.stack([mine, *(2.0 * naive / np.where(units > 0, units, np.nan))], axis=1)  # [S, 3]
-    judged = np.flatnonzero(np.isfinite(scaled).all(axis=1))
+    champions = theirs if against_model else np.full_like(theirs, np.nan)
+    scaled = np.stack([mine, *(2.0 * naive / np.where(units > 0, units, np.nan)), champions], axis=1)  # [S, 4]
+    judged = np.flatnonzero(np.isfinite(scaled[:, :3]).all(axis=1))
     return {
         "candidate": _mean(mine),
         "seasonal_naive": _mean(scaled[judged, 1]),
@@ -325,8 +328,16 @@ def _speed_check(speed: Speed | None) -> Check:
     return Check("speed", speed.passed, said)
 
 
-def _reason(checks: Sequence[Check], rival: str | None) -> str:
+def _learned(champion: Bundle, attempt: Attempt) -> float:
+    """The share of the judged ticks that the champion had been trained on."""
+    ticks = attempt.last_tick + 1 - attempt.first_tick
+    return max(0.0, min(champion.manifest.training.last_tick, attempt.last_tick) + 1 - attempt.first_tick) / ticks
+
+
+def _reason(checks: Sequence[Check], rival: str | None, learned: float) -> str:
     against = f"the champion {rival}" if rival else "the naive forecasts"
+    if learned:
+        against += f" (which had learned from {learned:.0%} of what both are judged on)"
     failed = [check for check in checks if not check.passed]
     told = "; ".join(f"{check.name}: {check.said}" for check in failed or checks[:2])
     return f"{'refused' if failed else 'better'} against {against}: {told}"

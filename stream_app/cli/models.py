@@ -43,26 +43,31 @@ def list_models(config: Config = DEFAULT_FILE, stream: Stream = None, as_json: A
         return
     table = Table(title=f"models of {name}, with their scaled pinball", title_justify="left", box=None, pad_edge=False)
     table.add_column("version", no_wrap=True)
-    for column in ("is", "model", "series", "windows", "pinball", "naive"):
+    for column in ("is", "model", "series", "pinball", "rival's", "gate"):
         table.add_column(column, overflow="fold")
     for each in listed:
         if each.manifest is None:
             table.add_row(each.version, ", ".join(each.aliases), each.problem)
             continue
         made, scores = each.manifest, each.report.get("scaled_pinball", {})
+        passed, champion = each.report.get("passed"), each.report.get("champion")
         naive = min(
             (s for s in (scores.get("seasonal_naive"), scores.get("last_value")) if s is not None), default=None
         )
-        counts = (f"{made.training.series:,}", f"{made.training.windows:,}")
         table.add_row(
             each.version,
             ", ".join(each.aliases),
             made.model,
-            *counts,
+            f"{made.training.series:,}",
             _number(scores.get("candidate")),
-            _number(naive),
+            _number(scores.get("champion") if champion else naive),
+            "" if passed is None else "passed" if passed else "refused",
         )
-    show_table(Console(), table)
+    console = Console()
+    show_table(console, table)
+    console.print("rival's: of the champion of that time, without one of the better naive forecast.")
+    if len(listed) > 1:
+        console.print("Compare a version with its rival alone: each pair was judged on its own newest weeks.")
 
 
 @app.command()

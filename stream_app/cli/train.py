@@ -7,6 +7,7 @@ configuration is wrong; 130 interrupted.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -137,15 +138,17 @@ def _show(stream: str, result: Result) -> None:
     manifest = result.trained.bundle.manifest
     table = Table(title=f"{stream}: scaled pinball, newest parts", title_justify="left")
     table.add_column("series")
-    for column in ("model", "seasonal naive", "last value"):
+    shown = slice(None) if verdict.champion_version else slice(3)  # of candidate, both naive forecasts, champion
+    for column in ("model", "seasonal naive", "last value", "champion")[shown]:
         table.add_column(column, justify="right")
-    ranked = sorted(verdict.series.items(), key=lambda item: -item[1][0] / max(min(item[1][1:]), 1e-12))
+    ranked = sorted(verdict.series.items(), key=lambda item: -item[1][0] / max(min(item[1][1:3]), 1e-12))
     for series_id, losses in ranked[:SERIES_SHOWN_MAX]:
-        table.add_row(series_id, *_losses(*losses))
+        table.add_row(series_id, *_losses(losses[shown]))
     if len(ranked) > SERIES_SHOWN_MAX:
         table.add_row(f"… and {len(ranked) - SERIES_SHOWN_MAX} more that do better")
     table.add_section()
-    table.add_row("mean", *_losses(verdict.candidate, verdict.seasonal_naive, verdict.last_value))
+    means = (verdict.candidate, verdict.seasonal_naive, verdict.last_value, verdict.champion)
+    table.add_row("mean", *_losses(means[shown]))
     show_table(console, table)
     season = f"{manifest.season} steps" if manifest.season_found else "none found"
     console.print(
@@ -165,7 +168,7 @@ def _show(stream: str, result: Result) -> None:
     console.print(f"the whole report: tidecast models report {result.version}", soft_wrap=True)
 
 
-def _losses(model: float, seasonal: float, last: float) -> list[str]:
-    """Three cells, the smallest in bold."""
-    least = min(model, seasonal, last)
-    return [f"[bold]{loss:.4f}[/]" if loss == least else f"{loss:.4f}" for loss in (model, seasonal, last)]
+def _losses(losses: Sequence[float]) -> list[str]:
+    """A cell each, the smallest in bold."""
+    least = min(losses)
+    return [f"[bold]{loss:.4f}[/]" if loss == least else f"{loss:.4f}" for loss in losses]

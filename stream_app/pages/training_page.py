@@ -24,6 +24,7 @@ def training_document(stream: str, report: Mapping[str, Any]) -> Document:
         (_share(report["slices"]["newest"]["mean"]), "pinball, newest slice"),
         (_share(report["slices"]["earlier"]["mean"]), "pinball, slice before it"),
         (_number(scaled["candidate"]), "scaled pinball"),
+        *([(_number(scaled["champion"]), "of the champion")] if report["champion"] else []),
         (_number(scaled["seasonal_naive"]), "of seasonal naive"),
         (_number(scaled["last_value"]), "of last value"),
     ]
@@ -80,20 +81,26 @@ def _coverage(gate: Mapping[str, Any]) -> Section:
 def _series(report: Mapping[str, Any]) -> Section:
     ratios = report["gate"]["series_ratios"]
     losses = report["series"]
+    shown = {key: title for key, title in _LOSSES.items() if key != "champion" or report["champion"]}
     rows = [
-        (name, f"{ratio:.3f}", *(_number(losses.get(name, {}).get(each)) for each in _LOSSES))
+        (name, f"{ratio:.3f}", *(_number(losses.get(name, {}).get(key)) for key in shown))
         for name, ratio in list(ratios.items())[:SERIES_SHOWN_MAX]
     ]
     return Section(
         "Series, worst first",
-        note="Loss as a multiple of the rival's; then scaled pinball of the candidate and of both naive forecasts.",
-        columns=("series", "ratio", "candidate", "seasonal naive", "last value"),
+        note="Loss as a multiple of the rival's; then scaled pinball of each.",
+        columns=("series", "ratio", *shown.values()),
         rows=rows,
         figures=[ratio_figure(list(ratios.values()))] if ratios else [],
     )
 
 
-_LOSSES = ("candidate", "seasonal_naive", "last_value")
+_LOSSES = {
+    "candidate": "candidate",
+    "champion": "champion",
+    "seasonal_naive": "seasonal naive",
+    "last_value": "last value",
+}
 
 
 def _stress(gate: Mapping[str, Any]) -> Section:

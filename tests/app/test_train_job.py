@@ -277,12 +277,24 @@ def test_the_commands_tell_the_story(tmp_path, rng, monkeypatch):
     report = json.loads(tidecast("train", "--file", str(file.path), "--json"))
     assert [check["name"] for check in report["checks"]][:2] == ["newest slice", "earlier slice"]
     assert report["gate"]["attempt"] == 1  # the first was against the naive forecasts, this one is against a model
-    assert report["version"] in tidecast("models", "list")
+    assert report["champion_learned"] == 1.0  # it was trained on the same file, slices and all
+    assert {len(losses) for losses in report["series"].values()} == {4}
+    listed = tidecast("models", "list")
+    assert report["version"] in listed
+    assert report["passed"] is False
+    assert "rival's" in listed.splitlines()[1], "a table, not lists: it fits"
+    row = next(line.split() for line in listed.splitlines() if line.startswith(report["version"]))
+    losses = report["scaled_pinball"]
+    assert row[1:] == ["candidate", "ridge", "2", f"{losses['candidate']:.4f}", f"{losses['champion']:.4f}", "refused"]
+    assert "Compare a version with its rival alone" in listed
     assert json.loads(tidecast("models", "list", "--json"))[0]["problem"] is None
     page = tmp_path / "report.html"
     assert str(page) in tidecast("models", "report", report["version"], "--out", str(page)).replace("\n", "")
     assert_page_is_whole(page.read_text(), report)
+    assert "of the champion" in page.read_text()
     tidecast("models", "promote", report["version"])
+    (head,) = [line for line in tidecast("train", "--file", str(file.path)).splitlines() if "seasonal naive" in line]
+    assert "champion" in head
     first = json.loads(tidecast("models", "show", "previous"))["manifest"]["version"]
     assert first in tidecast("models", "rollback")
     with pytest.raises(TidecastError, match="no model nonsense"):

@@ -189,6 +189,17 @@ def test_intervals_that_are_too_narrow_are_refused(ring):
     assert narrow.coverage < honest.coverage - 0.05
 
 
+def test_what_of_the_judged_ticks_the_champion_had_learned_is_said(ring):
+    attempt = ring.judge(1.0).attempt
+    ticks = attempt.last_tick - attempt.first_tick + 1
+    for until, share in ((-1, 0.0), (ticks // 2 - 1, ticks // 2 / ticks), (ticks + 50, 1.0)):
+        training = ring.champion.manifest.training.model_copy(update={"last_tick": attempt.first_tick + until})
+        manifest = ring.champion.manifest.model_copy(update={"training": training})
+        verdict = ring.judge(1.0, champion=replace(ring.champion, manifest=manifest))
+        assert verdict.champion_learned == pytest.approx(share)
+        assert (f"had learned from {share:.0%} of what both are judged on" in verdict.reason) == (share > 0)
+
+
 def test_each_further_look_at_the_same_data_must_be_surer(ring):
     first = ring.judge(0.9)
     assert (first.number, first.attempt.rival) == (1, "v1")
