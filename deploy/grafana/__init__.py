@@ -1,1 +1,1 @@
-"""The dashboards as code: `content` says what is on them, `build` makes Grafana's JSON of it."""
+"""The dashboards as code: `content`, `forecasting` and `machinery` say what is on them, `build` makes Grafana's JSON."""
