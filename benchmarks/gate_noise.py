@@ -23,9 +23,10 @@ from benchmarks.stage import REPOSITORY
 from model_core.arrays import FloatArray, IntArray
 from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
 from model_core.dataset import TrainingWindows
+from model_core.gate.checks import MARGIN, TAIL_MAX, TAIL_P99_MAX
 from model_core.gate.duel import Contender, against_champion, run_over
 from model_core.gate.interval import relative_difference
-from model_core.gate.judge import MARGIN, TAIL_MAX, TAIL_P99_MAX, block_steps
+from model_core.gate.judge import block_steps
 from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.models.ridge_fit import Sums

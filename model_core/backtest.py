@@ -23,7 +23,7 @@ NAIVE = ("seasonal_naive", "last_value")  # in the order of Scored.baselines
 
 
 def steps(state: PartitionState, readings: Readings, predictor: Predictor) -> Iterator[tuple[Observed, Outcome]]:
-    """What the readings lead to, step by step as in the worker."""
+    """The outcomes of readings, step by step as in the worker."""
     for first in range(0, len(readings), CHUNK):
         for observed in state.observe(readings.part(first, min(first + CHUNK, len(readings)))):
             raw = predictor.raw(observed.windows) if observed.windows is not None else None
@@ -53,7 +53,7 @@ class Tally:
 
 @dataclass
 class Played:
-    """How one model did."""
+    """The result of one model."""
 
     series: dict[str, Tally] = field(default_factory=dict)
     kept: dict[tuple[str, int], FloatArray] = field(default_factory=dict)  # (series, origin) → float32 [Q, H]

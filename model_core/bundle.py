@@ -37,12 +37,12 @@ SERIES_TABLES = "quantiles.series"
 
 
 def version_of(moment: datetime, token: str) -> str:
-    """The name of a version that is made now: they sort by their age, and `token` tells two of one second apart."""
+    """The name of a version made now. Names sort by age; `token` tells two of the same second apart."""
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token}"
 
 
 def made_at(version: str | None) -> float | None:
-    """When a version was made, as its name says: seconds since the epoch. None: it was named otherwise."""
+    """When a version was made, according to its name: seconds since the epoch. None if the name does not say."""
     made = re.match(r"(\d{8}T\d{6})Z-", version or "")
     return datetime.strptime(made[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() if made else None
 
@@ -57,7 +57,7 @@ class TensorShape(Strict):
 
 
 class Training(Strict):
-    """What the model was learned from; for people and reports, nothing computes with it."""
+    """What the model was trained on; for people and reports only."""
 
     first_tick: int = 0
     last_tick: int = 0
@@ -68,7 +68,7 @@ class Training(Strict):
 
 
 class Manifest(Strict):
-    """What the tensors are and which streams they fit."""
+    """Describes the tensors, and which streams they fit."""
 
     format: int = FORMAT
     model: str  # a name of models.MODELS
@@ -98,7 +98,7 @@ class Manifest(Strict):
 
     @staticmethod
     def of_stream(spec: StreamSpec) -> dict[str, Any]:
-        """The fields that say which stream a model is made for."""
+        """The fields of a manifest that say which stream the model is made for."""
         return {
             "step_ms": spec.step_ms,
             "timezone": spec.timezone,
@@ -146,7 +146,7 @@ class ModelFacts:
 
     @classmethod
     def none(cls, spec: StreamSpec) -> "ModelFacts":
-        """Before any training: Gaussian residuals, for the last value those of a random walk."""
+        """The facts before any training: Gaussian residuals, for the last value those of a random walk."""
         levels = np.array([NormalDist().inv_cdf(level) for level in spec.quantile_levels])
         base = np.repeat(np.broadcast_to(levels, (1, spec.horizon, len(levels))), TRACKED_RUNGS, axis=0).copy()
         base[Rung.LAST_VALUE] *= np.sqrt(np.arange(1, spec.horizon + 1))[:, None]
@@ -156,14 +156,14 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest and its tensors. Made by `sealed` or `from_files`, which see to it that they belong together."""
+    """A manifest and its tensors. `sealed` and `from_files` make one, and ensure that they belong together."""
 
     manifest: Manifest
     tensors: dict[str, AnyArray]
 
     @classmethod
     def sealed(cls, tensors: Mapping[str, AnyArray], **manifest: Any) -> "Bundle":
-        """A bundle of these tensors; their shapes and sum go into the manifest."""
+        """A bundle of these tensors, with their shapes and checksum in the manifest."""
         arrays = {name: np.ascontiguousarray(tensor) for name, tensor in sorted(tensors.items())}
         return cls(Manifest(tensors=_shapes(arrays), sha256=_sha256(tensors_to_bytes(arrays)), **manifest), arrays)
 

@@ -40,7 +40,7 @@ UNIT_MIN = 1e-9
 
 
 def corrected_horizons(spec: StreamSpec) -> tuple[int, ...]:
-    """The scored horizons that are corrected; none when the corrector is off. Demand has means that must add up."""
+    """The scored horizons that are corrected; none if the corrector is off, or for demand, whose means must add up."""
     if spec.context_length <= FAR or spec.is_demand:
         return ()
     return tuple(h for h in spec.scored_horizons if h <= spec.corrector_steps)
@@ -96,14 +96,14 @@ class Corrector:
         return self.on and self._version is not None
 
     def swap(self, facts: ModelFacts) -> None:
-        """Another model is in charge: what was learned about the errors of the last one is forgotten."""
+        """Another model takes charge: forget what was learned about the errors of the one before."""
         changed = facts.version != self._version
         self._take_facts(facts)
         if changed:
             self.begin()
 
     def begin(self) -> None:
-        """Nothing is known yet of how the model errs."""
+        """Nothing is known yet about the model's errors."""
         if not self.on:
             return
         self._columns.arrays["corrector"][...] = 0.0
@@ -115,7 +115,7 @@ class Corrector:
         self.drop(everyone)
 
     def drop(self, index: IntArray) -> None:
-        """Nothing that waits for these columns will be learned from any more."""
+        """Forget what waits for its target in these columns."""
         if not self.on:
             return
         self._columns.arrays["corrections"][index >> 8, :, index & 255] = np.nan
@@ -123,7 +123,7 @@ class Corrector:
             self._columns.touch("corrections", index, row)
 
     def take_answers(self, raw: RawForecast, windows: WindowBatch) -> RawForecast:
-        """The answers of a poll, which `correct` will move: the same ones, in arrays of their own."""
+        """The answers of a poll in arrays of their own, which `correct` will change."""
         if not self._at_work:
             return raw
         locations = np.array(raw.locations, np.float64, order="C")

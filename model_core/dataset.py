@@ -61,7 +61,7 @@ class TrainingWindows:
         return np.sqrt((deviation**2).sum(axis=1) / count)
 
     def first_origin(self) -> int:
-        """The first row with a whole context behind it."""
+        """The first row with a whole context before it."""
         return self.spec.context_length - 1
 
     def batch(self, series: IntArray, origins: IntArray, season: int) -> WindowBatch:
@@ -93,7 +93,7 @@ class TrainingWindows:
 
     @property
     def columns(self) -> IntArray:
-        """int64 [S]: which of the history's series each is, whatever has fallen silent since."""
+        """int64 [S]: the column of each series in the history, even if others have fallen silent since."""
         return self._target
 
     def scaler_at(self, row: int) -> FloatArray | None:

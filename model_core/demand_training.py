@@ -44,7 +44,7 @@ def fit_demand(
 
 
 def _usual(windows: TrainingWindows, season: int, end: int) -> dict[str, AnyArray]:
-    """How often, and how much, is sold at each step of the season, as multiples of the usual."""
+    """How often and how much is sold at each step of the season, as multiples of the average."""
     cells = windows.target_cells()[:, :end].astype(np.float64)
     phase = (windows.first_tick + np.arange(cells.shape[1])) % season
     seen, sold = np.isfinite(cells), cells > 0
@@ -72,7 +72,7 @@ def _loss(
 
 
 def told_levels(model: Intermittent, spec: StreamSpec) -> IntArray:
-    """Where the stream's levels stand among those of the distribution: int64 [Q]."""
+    """The positions of the stream's levels among those of the distribution: int64 [Q]."""
     return np.searchsorted(model.levels, np.array(spec.quantile_levels))
 
 

@@ -77,7 +77,7 @@ def series_inputs(state: PartitionState, series_ids: list[str], scale: AnyArray)
 
 
 def window_inputs(spec: StreamSpec, bundle: Bundle, batch: WindowBatch) -> dict[str, AnyArray]:
-    """The rest of the inputs, of windows as the predictor sees them; what the stream does not have is left out."""
+    """The inputs made of windows as the predictor sees them; what the stream does not have is left out."""
     manifest = bundle.manifest
     dates, row = dates_of(batch, calendar_of(spec.grid, manifest.calendar, manifest.holidays))
     given = phase_input(bundle, batch) | {
@@ -92,6 +92,6 @@ def window_inputs(spec: StreamSpec, bundle: Bundle, batch: WindowBatch) -> dict[
 
 
 def phase_input(bundle: Bundle, batch: WindowBatch) -> dict[str, AnyArray]:
-    """Where the origins stand in the season of demand; nothing of other models."""
+    """The phase of the origins in the season of demand; empty for other models."""
     usual = bundle.tensors.get(OCCURRENCE) if bundle.manifest.model == DEMAND else None
     return {} if usual is None else {"phase": batch.origins % len(usual)}

@@ -26,7 +26,7 @@ COUNTS_APART_MAX = 1e-3  # share of the counts that lie on an edge and are round
 
 @dataclass(frozen=True)
 class Golden:
-    """B rows: what goes in and what must come out, by name."""
+    """B rows: inputs and the outputs that they must give, by name."""
 
     inputs: dict[str, AnyArray]
     outputs: dict[str, AnyArray]
@@ -52,11 +52,11 @@ class WorkerPath:
         return self._state.settle_and_issue(self._observed, raw).forecasts
 
     def take_fallbacks(self) -> list[str]:
-        """Of its predictor."""
+        """The fallbacks of its predictor."""
         return self._predictor.take_fallbacks()
 
     def inputs(self) -> dict[str, AnyArray]:
-        """The same, as an exported model takes it. Once something was published: units are floored then."""
+        """The same as inputs of an exported model. To be called after something was published, which floors units."""
         spec, batch = self._state.spec, self._batch
         names = [name or "" for name in self._state.columns.ids]
         return window_inputs(spec, self._bundle, batch) | series_inputs(self._state, names, batch.scale[:, 0])
@@ -87,7 +87,7 @@ def difference(found: AnyArray, expected: AnyArray, *, whole: bool) -> float:
 
 
 def _windows(spec: StreamSpec, bundle: Bundle, rows: int, origins: int, rng: np.random.Generator) -> WindowBatch:
-    """Smooth and rough ones on levels of 1 to 10,000, with holes; the last two do not vary, one is zero."""
+    """Smooth and rough windows on levels of 1 to 10,000, with holes; the last two do not vary, one of them is zero."""
     length, horizon = spec.context_length, spec.horizon
     future = len(spec.future_covariates)
     width = 1 + len(spec.past_covariates) + future
@@ -135,7 +135,7 @@ def _windows(spec: StreamSpec, bundle: Bundle, rows: int, origins: int, rng: np.
 def _state(
     spec: StreamSpec, bundle: Bundle, batch: WindowBatch, rng: np.random.Generator
 ) -> tuple[PartitionState, IntArray]:
-    """Series that have learned something else each; a third of them is bounded where forecasts come."""
+    """A state whose series have each learned something else; for a third of them, bounds cut the forecasts."""
     rows, manifest = len(batch), bundle.manifest
     state = PartitionState(spec, 0, bundle.facts())
     index = state.columns.add([f"golden-{row}" for row in range(rows)])
@@ -153,7 +153,7 @@ def _state(
 
 
 def _wave(index: IntArray, origins: IntArray) -> Wave:
-    """Forecasts are due, nothing settles."""
+    """A wave in which forecasts are due and nothing settles."""
     rows = len(index)
     nothing = np.full(rows, np.nan)
     zeros = np.zeros(rows, np.int64)

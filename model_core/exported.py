@@ -35,10 +35,10 @@ WHOLE_DUST = 1e-6  # of a count, relative: what float32 offsets leave on a whole
 
 
 class ExportLibrary(TorchLibrary):
-    """Torch without what other runtimes lack."""
+    """Torch, without functions that other runtimes lack."""
 
     def running_max(self, array: Tensor) -> Tensor:
-        """By doubling: ONNX has no cumulative maximum."""
+        """The running maximum, by doubling, because ONNX has no cumulative maximum."""
         reach = 1
         while reach < array.shape[1]:
             array = torch.cat([array[:, :reach], torch.maximum(array[:, reach:], array[:, :-reach])], dim=1)
@@ -92,7 +92,7 @@ class ExportedForecast(torch.nn.Module):
         covariate_center: Tensor | None = None,
         covariate_scale: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """As export_inputs.INPUTS says → quantiles float32 [B, Q, H]; of demand also their mean, float32 [B, H]."""
+        """Inputs as in export_inputs.INPUTS → quantiles float32 [B, Q, H]; for demand also the mean, float32 [B, H]."""
         location = self._location(window, fill, calendar, known, covariate_center, covariate_scale)
         offset = offsets.double()[:, self.bucket]  # [B, H, Q]
         if self._demand:
@@ -176,7 +176,7 @@ def _rounded_up(values: Tensor) -> Tensor:
 
 
 def _at_levels(table: Tensor, levels: Tensor, asked: Tensor) -> Tensor:
-    """Values of tables [B, H, G] at levels [B, H, Q], on the line between their neighbours."""
+    """Values of tables [B, H, G] at levels [B, H, Q], interpolated linearly."""
     if levels.shape[0] < 2:
         return table.expand(asked.shape)
     right = 1 + (asked[..., None] > levels[1:-1]).sum(dim=-1)  # [B, H, Q]

@@ -12,7 +12,7 @@ windows enter whether that happens at once or bit by bit.
 import numpy as np
 
 from model_core.dataset import TrainingWindows
-from model_core.grid import DAY_MS
+from model_core.grid import WEEK_MS
 from model_core.history import PAGE, CellHistory
 from model_core.models.ridge_fit import SINGLE_CELLS_MAX
 from model_core.past import Past
@@ -25,12 +25,11 @@ HORIZONS_MIN = 8  # and each span must be longer than the targets that reach acr
 # Of the gate's blocks (a week, the horizon where that is longer): its two slices get 16 each at least.
 RECENT_BLOCKS = 107
 RECENT_TICKS_MAX = 250_000
-_WEEK_MS = 7 * DAY_MS
 
 
 def recent_origins(spec: StreamSpec) -> int:
-    """Origins, the newest of a history, on which everything but ridge's sums is decided."""
-    asked = RECENT_BLOCKS * max(spec.horizon, _WEEK_MS // spec.step_ms)
+    """How many of the newest origins decide everything except ridge's sums."""
+    asked = RECENT_BLOCKS * max(spec.horizon, WEEK_MS // spec.step_ms)
     asked = min(asked, RECENT_TICKS_MAX)
     if spec.training_recent is not None:
         asked = spec.grid.steps(spec.training_recent)
@@ -39,7 +38,7 @@ def recent_origins(spec: StreamSpec) -> int:
 
 
 def fold(history: CellHistory, spec: StreamSpec) -> str | None:
-    """Sum and forget what is older than `recent_origins`. Says why sums of before were given up, if they were."""
+    """Sum and forget what is older than `recent_origins`. Returns why earlier sums were given up, if they were."""
     recent, past = recent_origins(spec), history.past
     until = (history.last_tick + 1 - spec.horizon - recent) // PAGE * PAGE
     first = history.first_tick + spec.context_length - 1

@@ -38,7 +38,7 @@ Tell = Callable[[str], None]
 
 
 class _NoRoom(Exception):
-    """For a pass over `size` windows."""
+    """There is no room for a pass over `size` windows."""
 
     def __init__(self, size: int, said: str) -> None:
         super().__init__(said)
@@ -113,7 +113,7 @@ class GpuPasses:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where the windows of a pass lie on the device, always in the same place. R rows, of which some count."""
+    """The windows of a pass on the device, always at the same addresses. R rows, of which some count."""
 
     windows: Tensor  # float32 [R, L, 1 + C]
     known: Tensor  # float32 [R, H, F]
@@ -199,7 +199,7 @@ class _Pass:
 
 @cache
 def _recording_stream() -> torch.cuda.Stream:
-    """One for all: cuBLAS keeps tens of megabytes for each stream that it has seen."""
+    """One stream for all recordings: cuBLAS keeps tens of megabytes for each stream that it has seen."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from model_core.arrays import FloatArray, IntArray
 
 DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 HOUR_MS = 3_600_000
 ORIGINS_REMEMBERED = 256
 # Local midnights are tabulated once for these years; outside them a day has 24 hours.

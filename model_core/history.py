@@ -109,13 +109,13 @@ class CellHistory:
             del self._pages[number]
 
     def copy(self) -> "CellHistory":
-        """Another one that may forget by itself; no cells are to be put into either."""
+        """A copy that may forget on its own. No cells may be put into either afterwards."""
         other = copy(self)
         other._pages = dict(self._pages)
         return other
 
     def erase(self, series_id: str) -> None:
-        """A deleted series leaves nothing to learn from."""
+        """Forget a deleted series: nothing is learned from it."""
         column = self.index.get(series_id)
         for page in self._pages.values():
             if column is not None and column < page.shape[1]:
@@ -153,7 +153,7 @@ class HistoryFeed:
             self._history.erase(series_id)
 
     def finish(self) -> None:
-        """The end of the log: what is still open settles."""
+        """The log is at its end: settle what is still open."""
         for partition, readiness in self._partitions.items():
             for observed in readiness.close_idle(WINDOWS_MAX):
                 self._keep(partition, observed)
@@ -164,7 +164,7 @@ class HistoryFeed:
     # --- snapshot ---------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, AnyArray]]:
-        """What is open still: (JSON values, arrays), all that a feed needs to go on from here."""
+        """What is still open: (JSON values, arrays), all that a feed needs to go on from here."""
         meta: dict[str, Any] = {"rejected": self.rejected, "partitions": {}}
         arrays = {}
         for partition, readiness in self._partitions.items():
@@ -180,7 +180,7 @@ class HistoryFeed:
         return meta, arrays
 
     def restore(self, meta: dict[str, Any], arrays: dict[str, AnyArray]) -> None:
-        """As it stood at the snapshot; LayoutMismatch when the arrays are not those of this code."""
+        """Go on from a snapshot. LayoutMismatch when the arrays are not those of this code."""
         self.rejected = meta["rejected"]
         for partition, kept in meta["partitions"].items():
             columns = self._no_columns()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_core.arrays import AnyArray, FloatArray
-from model_core.grid import DAY_MS
+from model_core.grid import DAY_MS, WEEK_MS
 from model_core.spec import StreamSpec
 
 CYCLES_MIN = 3
@@ -26,7 +26,7 @@ class SeasonSearch:
 
 def candidates(spec: StreamSpec) -> list[int]:
     """A day, a week and the hints, in ticks: those that the ring can hold."""
-    calendar = [period // spec.step_ms for period in (DAY_MS, 7 * DAY_MS) if period % spec.step_ms == 0]
+    calendar = [period // spec.step_ms for period in (DAY_MS, WEEK_MS) if period % spec.step_ms == 0]
     return sorted({c for c in (*calendar, *spec.season_ticks) if 2 <= c <= spec.longest_season})
 
 

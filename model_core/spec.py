@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model_core.durations import DurationMs
-from model_core.grid import DAY_MS, Grid
+from model_core.grid import DAY_MS, WEEK_MS, Grid
 
 Aggregate = Literal["mean", "sum", "last", "min", "max", "count"]
 Fill = Literal["forward", "interpolate", "zero"]
@@ -266,13 +266,13 @@ class StreamSpec(Strict):
         """Ticks of the season before a model says better: the shortest hint, else a day (a week on day grids)."""
         if self.season_ticks:
             return self.season_ticks[0]
-        period = 7 * DAY_MS if self.freq == DAY_MS else DAY_MS
+        period = WEEK_MS if self.freq == DAY_MS else DAY_MS
         return max(2, period // self.freq)
 
     @cached_property
     def longest_season(self) -> int:
         """Longest season in ticks that the ring must hold. A year of seconds is not held: bounded by 4 L."""
-        calendar = 7 * DAY_MS // self.freq
+        calendar = WEEK_MS // self.freq
         hinted = max(self.season_ticks, default=0)
         return max(hinted, min(max(calendar, self.default_season), max(4 * self.context_length, self.default_season)))
 

@@ -20,7 +20,7 @@ from benchmarks.demand.page import section
 from benchmarks.demand.retail import CITED
 from benchmarks.probabilities import page as probabilities
 from benchmarks.svg import bars
-from model_core.gate.judge import MARGIN
+from model_core.gate.checks import MARGIN
 from model_core.training import NETWORK_GAIN_MIN
 
 PAGE, PLOT = "ACCURACY.md", "mse.svg"

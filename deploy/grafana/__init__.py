@@ -1,1 +1,1 @@
-"""The dashboards as code: `content` says what is on them, `build` makes Grafana's JSON of it."""
+"""The dashboards as code: what is on them is in `content`, `forecasting` and `machinery`; `build` makes Grafana's JSON."""

@@ -49,7 +49,7 @@ FIELDS = (Field("alarm", ALARM, inner=(2,), fill=beginning(ALARM, tick=NEVER), g
 
 @dataclass(frozen=True)
 class Heard:
-    """What n distinct columns say, of one kind. `facts` [n, 2]: statistic and threshold."""
+    """What n distinct columns report, all of one kind. `facts` [n, 2]: statistic and threshold."""
 
     columns: IntArray  # int64 [n]
     said: AnyArray  # int8 [n], Said
@@ -59,7 +59,7 @@ class Heard:
 
 
 class Alarms:
-    """State beside its columns: the storms. `limits`: from which share of series on it is one, by kind."""
+    """State beside its columns: the storms. `limits`: the share of series from which on it is a storm, by kind."""
 
     def __init__(self, columns: Columns, partition: int) -> None:
         self._columns = columns
@@ -69,7 +69,7 @@ class Alarms:
         self._held = [False, False]  # whether there are any, by kind
 
     def hear(self, kind: Kind, heard: Heard) -> list[DriftRecord]:
-        """Hold alarms; that a series is quiet again is told at once, if it was told that it was not."""
+        """Hold alarms back. That a series is quiet again is reported at once, if its alarm was reported."""
         newest, place, index = self._columns.flat("alarm"), kind.place, heard.columns
         fate = newest["fate"]
         quiet = heard.said == Said.QUIET_AGAIN
@@ -90,7 +90,7 @@ class Alarms:
         return records
 
     def close(self, tick: int, cause: int, season: int) -> list[DriftRecord]:
-        """The watermark closed `tick`: what was held until then is told. Two comparisons where nothing was."""
+        """The watermark closed `tick`: report what was held back until then. Two comparisons if nothing was."""
         records: list[DriftRecord] = []
         for kind, storm in zip(KINDS, self.storms, strict=True):
             if self._held[kind.place] or storm.since is not None:

@@ -20,7 +20,7 @@ from model_core.dataset import TrainingWindows
 from model_core.drift.cusum import DRIFT_SLACK, WINSOR
 from model_core.drift.level_limits import learn_level
 from model_core.drift.storm import STORM_SHARE_MIN
-from model_core.grid import DAY_MS
+from model_core.grid import WEEK_MS
 from model_core.ladder import Rung
 from model_core.quantiles import Levels
 from model_core.residuals import Run, Tables
@@ -112,7 +112,7 @@ def ahead(done: Run, tables: Tables, spec: StreamSpec, season: int, series_ids: 
 
 
 def _have_own(done: Run, tables: Tables, series_ids: list[str]) -> BoolArray:
-    """Which series of the run have a table of their own: bool [S]."""
+    """Whether each series of the run has a table of its own: bool [S]."""
     own = set(tables.series)
     return np.array([series_ids[column] in own for column in done.series.tolist()])
 
@@ -155,8 +155,8 @@ def storm_share(near: Residuals, threshold: float) -> float:
 def _threshold(
     of: Residuals, alarms_per_million: float, least: int, spec: StreamSpec, rng: np.random.Generator
 ) -> tuple[float, float] | None:
-    """(h, false alarms a million ticks at h), the smallest h that keeps to the rate."""
-    week = 7 * DAY_MS // spec.freq // of.every
+    """(h, false alarms a million ticks at h) for the smallest h that keeps to the rate."""
+    week = WEEK_MS // spec.freq // of.every
     block = max(2, min(max(of.season, week), len(of.z) // 4))
     columns = [column for column in range(of.z.shape[1]) if np.isfinite(of.z[:, column]).sum() >= 2 * block]
     if np.isfinite(of.z[:, columns]).sum() < least:

@@ -20,7 +20,7 @@ class Storm:
     suppressed: int = 0  # alarms that were not told singly
 
     def look(self, tick: int, alarming: int, series: int, limit: float) -> Literal["starts", "goes on", "ends"] | None:
-        """`alarming` distinct series of so many. What that changes."""
+        """There are `alarming` distinct series among so many. Returns what that changes."""
         share = alarming / series if series else 0.0
         if self.since is None:
             if share <= limit or alarming < STORM_SERIES_MIN:

@@ -46,7 +46,7 @@ class DriftWatch:
         self.swap(facts)
 
     def swap(self, facts: ModelFacts) -> None:
-        """Another model is in charge: its limits count."""
+        """Another model takes charge: its limits apply."""
         if facts.season != self._season:
             self._begin_levels()
         self._season = facts.season
@@ -90,12 +90,12 @@ class DriftWatch:
         return self._alarms.hear(kind, heard)
 
     def take_counts(self) -> dict[str, int]:
-        """Alarms by detector since this was last asked, those that a storm keeps back included."""
+        """Alarms by detector since the last call, including those that a storm keeps back."""
         counts, self._counts = self._counts, {}
         return counts
 
     def close(self, tick: int, cause: int) -> list[DriftRecord]:
-        """The watermark closed `tick`, by the reading `cause`: what waited for that is told."""
+        """The watermark closed `tick`, because of the reading `cause`: report what waited for that."""
         if tick <= self.closed:
             return []
         self.closed = tick
@@ -133,7 +133,7 @@ class DriftWatch:
         return int(scale.sum()), int(bias.sum())
 
     def _coverage(self) -> Iterator[tuple[str, float, float, str]]:
-        """Of the widest interval at each scored horizon, since the last report."""
+        """Coverage of the widest interval at each scored horizon, since the last report."""
         low, high = self._levels.intervals[0]
         nominal = float(self._levels.levels[high] - self._levels.levels[low])
         for k, scored in enumerate(self.scored.tolist()):

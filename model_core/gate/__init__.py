@@ -7,7 +7,8 @@ candidate has not learned.
     shadowed.py  whether scores in the shadow prove a candidate
     attempt.py   what the registry remembers of it
     report.py    all of it for people
-    judge.py     the checks, and the verdict
+    checks.py    what must be true of the findings
+    judge.py     all of it, in order, and the verdict
 
 docs/decisions/0015 says why it is so.
 """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Attempt:
-    """A candidate that was judged: what it was held against, and on which ticks."""
+    """A candidate that was judged: what it was compared with, and on which ticks."""
 
     version: str
     rival: str | None  # version of the champion, None: the naive forecasts
@@ -14,6 +14,6 @@ class Attempt:
     passed: bool | None = None  # None: of a version that did not remember it
 
     def looks_again_at(self, before: "Attempt") -> bool:
-        """Whether it takes ticks that an earlier one was judged on, against the same rival."""
+        """Whether it was judged on some of the same ticks as an earlier attempt, against the same rival."""
         apart = before.last_tick < self.first_tick or self.last_tick < before.first_tick
         return before.rival == self.rival and not apart

@@ -34,7 +34,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Worst:
-    """Where a series' forecast lost the most against the rival's."""
+    """The forecast of a series that lost the most against the rival's."""
 
     series: int
     row: int  # of the duel

@@ -74,12 +74,12 @@ def longest_gap(windows: TrainingWindows, predictor: Predictor, season: int, spa
 
 
 def _most(length: int) -> int:
-    """Cells of a window that may be missing."""
+    """The most cells of a window that may be missing."""
     return int((1.0 - CONTEXT_SHARE_MIN) * length)
 
 
 def _longest(length: int, season: int) -> int:
-    """Cells at its end that may be missing."""
+    """The most cells at its end that may be missing."""
     return min(_most(length), int((1.0 - SEASON_SHARE_MIN) * season))
 
 
@@ -96,7 +96,7 @@ class _Sample:
 
     @classmethod
     def of(cls, windows: TrainingWindows, predictor: Predictor, season: int, span: tuple[int, int]) -> "_Sample | None":
-        """None of demand, of which nothing is ever missing."""
+        """None for demand, of which nothing is ever missing."""
         if windows.spec.is_demand or not len(windows) or span[1] <= span[0]:
             return None
         series, rows = _places(len(windows), span)
@@ -106,7 +106,7 @@ class _Sample:
         return cls(predictor, batch, actual, usual, better[series], unit[series])
 
     def held(self, lost: BoolArray) -> Holed:
-        """With these cells missing, bool [n, L]."""
+        """The findings with these cells missing, bool [n, L]."""
         errors = _errors(self.predictor, _without(self.batch, lost), self.actual)
         both = np.stack([self._beside(errors), self._beside(self.usual)])  # [2, 2, n]
         known = np.isfinite(both).all(axis=(0, 1))
@@ -152,7 +152,7 @@ def _rival(usual: FloatArray, of: IntArray, series: int) -> tuple[IntArray, Floa
 
 
 def _without(batch: WindowBatch, lost: BoolArray) -> WindowBatch:
-    """The same windows, and what of their last season lies within them, with these cells missing."""
+    """The same windows, and the part of their last season within them, with these cells missing."""
     windows, season = batch.windows.copy(), batch.season.copy()
     windows[:, :, 0][lost] = np.nan
     inside = min(season.shape[1], windows.shape[1])

@@ -1,4 +1,4 @@
-"""The checks and the verdict: a candidate passes them all, or the model in charge stays.
+"""The verdict: a candidate passes all checks (checks.py), or the model in charge stays.
 
 Of the two newest slices of the history, the newest must show that the candidate is better by a margin, and the one
 before it that this was no accident of a few weeks. Penalty, prior and quantiles were learned before both. A champion
@@ -15,24 +15,31 @@ from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.bundle import Bundle
 from model_core.dataset import TrainingWindows
 from model_core.gate.attempt import Attempt
+from model_core.gate.checks import (
+    MARGIN,
+    Check,
+    coverage_check,
+    holes_check,
+    response_check,
+    share_inside,
+    slice_check,
+    speed_check,
+    stress_check,
+    tail_check,
+)
 from model_core.gate.duel import Contender, Duel, against_champion, against_naive, naive_losses, run_over
-from model_core.gate.holes import WORSE_MAX, Holed, with_holes
-from model_core.gate.interval import Difference, relative_difference, share_error, spent
+from model_core.gate.holes import with_holes
+from model_core.gate.interval import Difference, relative_difference, spent
 from model_core.gate.report import report_of
-from model_core.gate.speed import Clock, Speed, measure_speed
-from model_core.gate.stress import RESPONSE_MIN, Response, Stressed, responses, stress
-from model_core.grid import DAY_MS
+from model_core.gate.speed import Clock, measure_speed
+from model_core.gate.stress import responses, stress
+from model_core.grid import WEEK_MS
 from model_core.predictor import Predictor
 from model_core.quantiles import Levels
 from model_core.residuals import Run, Tables, run_origins
 from model_core.season_search import SeasonSearch
 
-WEEK_MS = 7 * DAY_MS
-MARGIN = 0.01  # a change is not worth it for less
 BLOCKS_WANTED = 8  # of a slice, where the history allows it
-TAIL_P99_MAX, TAIL_MAX = 1.05, 2.0  # of the series' ratios
-FIRST_P99_MAX = 2.0  # against the naive forecasts: somewhere one of them is always better
-COVERAGE_POINTS, FIRST_COVERAGE_POINTS = 0.02, 0.1
 TAIL_ORIGINS = 256  # of a slice, at which series are looked at that had no place among the first
 
 
@@ -47,13 +54,6 @@ class Slices:
     @property
     def both(self) -> tuple[int, int]:
         return self.earlier[0], self.newest[1]
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    passed: bool
-    said: str  # with its numbers
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ def judge(
         windows, candidate.predictor, rival.predictor if rival else None, candidate.season, origin, clock
     )
     checks = (
-        _slice_check("newest slice", newest, -MARGIN, needed=True),
-        _slice_check("earlier slice", earlier, 0.0, needed=rival is not None),
-        _tail_check(ratios, first_model=rival is None),
-        _coverage_check(first, Levels(windows.spec), block, alpha, first_model=rival is None),
-        _stress_check(stressed),
-        _holes_check(holed),
-        *map(_response_check, responses(*of, origin)),
-        _speed_check(speed),
+        slice_check("newest slice", newest, -MARGIN, needed=True),
+        slice_check("earlier slice", earlier, 0.0, needed=rival is not None),
+        tail_check(ratios, first_model=rival is None),
+        coverage_check(first, Levels(windows.spec), block, alpha, first_model=rival is None),
+        stress_check(stressed),
+        holes_check(holed),
+        *map(response_check, responses(*of, origin)),
+        speed_check(speed),
     )
     naive = naive_losses(late, errors, windows, np.isfinite(first.candidate))
     passed, learned = all(check.passed for check in checks), _learned(champion, attempt) if rival and champion else 0.0
@@ -144,7 +144,7 @@ def judge(
         champion_version=rival_version,
         champion_learned=learned,
         constant_series=int((steps <= 0).sum()),
-        coverage=_share(first.inside[0], first.counted),
+        coverage=share_inside(first.inside[0], first.counted),
         report=report_of(windows, slices.both, number, alpha, block, first, ratios, every, stressed, holed, speed),
         **_losses(windows, first, naive, units, against_model=rival is not None),
     )
@@ -168,7 +168,7 @@ def _losses(
 
 
 class _Duels:
-    """All series, as many at a time as fit into one run; those of the first run at every origin."""
+    """All series, as many at a time as fit into one run. Those of the first run are judged at every origin."""
 
     def __init__(
         self,
@@ -227,105 +227,18 @@ def _contender(windows: TrainingWindows, champion: Bundle | None, device: str) -
 def _difference(
     first: Duel, units: FloatArray, rows: IntArray, span: tuple[int, int], block: int, alpha: float
 ) -> Difference:
-    """Of the origins within `span`; `rows` are those of the duel."""
+    """The difference over the origins within `span`; `rows` are those of the duel."""
     inside = (rows >= span[0]) & (rows < span[1])
     mine, theirs = (_by_origin(losses[inside], units) for losses in (first.candidate, first.rival))
     return relative_difference(mine, theirs, block, alpha)
 
 
 def _odd_stride(origins: int, season: int) -> int:
-    """Every so many-th of the origins; without a common divisor with the season, so that every hour is seen."""
+    """The stride between judged origins. It has no common divisor with the season, so that every hour is seen."""
     stride = max(1, origins // TAIL_ORIGINS)
     while stride > 1 and np.gcd(stride, season) > 1:
         stride -= 1
     return stride
-
-
-# --- checks ---------------------------------------------------------------------------------------------------------
-
-
-def _slice_check(name: str, found: Difference, limit: float, *, needed: bool) -> Check:
-    """Not `needed`: a slice that is too short to tell anything stands in nobody's way."""
-    if not np.isfinite(found.upper):
-        said = f"{found.blocks} blocks of {found.origins} scored origins are too few to tell"
-        return Check(name, not needed, said)
-    wanted = f"be below {limit:+.0%}" if limit else "not be above 0%"
-    said = f"pinball {found.mean:+.1%} ({found.lower:+.1%} to {found.upper:+.1%}), whose upper end must {wanted}"
-    passed = found.upper < limit if limit else found.upper <= 0
-    return Check(name, bool(passed), said)
-
-
-def _tail_check(ratios: dict[str, float], *, first_model: bool) -> Check:
-    if not ratios:
-        return Check("series", True, "none was scored often enough to be judged alone")
-    values = np.array(list(ratios.values()))
-    p99, most = float(np.quantile(values, 0.99)), float(values.max())
-    limit, top = (FIRST_P99_MAX, np.inf) if first_model else (TAIL_P99_MAX, TAIL_MAX)
-    said = f"of {len(values):,} series the worst 1 % have at least {p99:.2f} times the loss, the worst one {most:.2f}"
-    wanted = f"; at most {limit:g}" + ("" if first_model else f" and {top:g}") + " wanted"
-    return Check("series", bool(p99 <= limit and most <= top), said + wanted)
-
-
-def _coverage_check(first: Duel, levels: Levels, block: int, alpha: float, *, first_model: bool) -> Check:
-    """Refused when it is sure that a bucket's coverage is off by more than a candidate's may be.
-
-    Tables alone drift with the level of errors, and the worker mends that: as near as the rival, and two points, is
-    enough.
-    """
-    if not levels.intervals or not first.counted.any():
-        return Check("coverage", True, "no interval to judge")
-    low, high = levels.intervals[0]
-    nominal = levels.levels[high] - levels.levels[low]
-    points = FIRST_COVERAGE_POINTS if first_model else COVERAGE_POINTS
-    worst, said = -np.inf, ""
-    for bucket, horizon in enumerate(levels.horizons.tolist()):
-        counted = first.counted[:, bucket]
-        mine, theirs = (_share(side[:, bucket], counted) for side in first.inside)
-        reach = share_error(first.inside[0, :, bucket], counted, block, alpha)
-        excess = abs(mine - nominal) - reach - abs(theirs - nominal) - points
-        if np.isfinite(mine) and excess > worst:
-            shown = f"±{reach:.1%}" if np.isfinite(reach) else "too few blocks to tell"
-            worst, said = (
-                excess,
-                f"{mine:.1%} ({shown}) of {nominal:.0%} up to {horizon} steps ahead, rival {theirs:.1%}",
-            )
-    return Check("coverage", bool(worst <= 0), said or "too few blocks of scored origins to tell")
-
-
-def _stress_check(stressed: list[Stressed]) -> Check:
-    failed = [each for each in stressed if not each.passed]
-    if failed:
-        said = "; ".join(f"{each.name}: {each.excursion:.3g} ranges outside its window" for each in failed)
-        return Check("stress", False, said)
-    return Check("stress", True, f"{', '.join(each.name for each in stressed)}: finite and near the window")
-
-
-def _holes_check(found: Holed | None) -> Check:
-    """Where the naive forecasts would answer in its place they must not be much better."""
-    if found is None or not np.isfinite(found.worse):
-        return Check("holes", True, "too few windows to tell")
-    said = f"where a fifth of the cells is missing {found.worse:.2f} times the error of the naive forecasts there, "
-    said += f"{found.whole:.2f} times without holes; at most {WORSE_MAX:g} wanted"
-    return Check("holes", found.passed, said)
-
-
-def _response_check(found: Response) -> Check:
-    """Twenty inches of rain in one hour: the forecast must rise."""
-    name = f"{found.direction} with {found.variable}"
-    if not found.windows:
-        return Check(name, True, "no window has it")
-    said = f"{found.variable} at an extreme moves forecasts by {found.farthest:+.2f} spreads of their window at most, "
-    said += f"{found.mean:+.2f} on average, in the declared direction; {RESPONSE_MIN:+g} and above 0 wanted"
-    return Check(name, found.passed, said)
-
-
-def _speed_check(speed: Speed | None) -> Check:
-    if speed is None:
-        return Check("speed", True, "not measured")
-    said = f"{speed.candidate * 1e6:.0f} µs a window, {speed.step_share:.2%} of a step for all series"
-    if np.isfinite(speed.champion):
-        said += f" (champion {speed.champion * 1e6:.0f} µs)"
-    return Check("speed", speed.passed, said)
 
 
 def _learned(champion: Bundle, attempt: Attempt) -> float:
@@ -371,13 +284,9 @@ def _seasonal_steps(windows: TrainingWindows, season: int, before: int) -> Float
     return np.where(seen, change, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
 
 
-def _share(inside: FloatArray, counted: FloatArray) -> float:
-    return float(inside.sum() / counted.sum()) if counted.any() else float("nan")
-
-
 def _mean(values: FloatArray) -> float:
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else float("nan")
 
 
-__all__ = ["Check", "Contender", "Slices", "Verdict", "block_steps", "judge"]
+__all__ = ["Contender", "Slices", "Verdict", "block_steps", "judge"]

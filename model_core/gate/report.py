@@ -35,7 +35,7 @@ def report_of(
     holed: Holed | None,
     speed: Speed | None,
 ) -> dict[str, Any]:
-    """`span`: rows of both slices; `duels` with the strides of their origins."""
+    """The report. `span`: rows of both slices; `duels` with the strides of their origins."""
     levels = Levels(windows.spec)
     inside, counted = first.inside.sum(axis=1), first.counted.sum(axis=0)
     return {

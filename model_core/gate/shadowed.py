@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_core.arrays import FloatArray
+from model_core.gate.checks import MARGIN
 from model_core.gate.interval import BLOCKS_MIN, Difference, relative_difference, spent
-from model_core.gate.judge import MARGIN
 
 
 @dataclass(frozen=True)

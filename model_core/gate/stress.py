@@ -73,7 +73,7 @@ class Response:
 
 
 def responses(windows: TrainingWindows, predictor: Predictor, season: int, origin: int) -> list[Response]:
-    """Of each covariate that the stream declares monotone, at one origin (a row of the history)."""
+    """The response to each covariate that the stream declares monotone, at one origin (a row of the history)."""
     spec = windows.spec
     series = np.unique(np.linspace(0, len(windows) - 1, min(SERIES_MAX, len(windows))).astype(np.int64))
     usual = windows.batch(series, np.full(len(series), origin), season)

@@ -27,21 +27,21 @@ log = structlog.get_logger(__name__)
 
 
 class Holds:
-    """What stands in Redis; RedisError goes through."""
+    """The holds in Redis. RedisError is passed on."""
 
     def __init__(self, client: Any, application_id: str) -> None:
         self._client = client
         self._application_id = application_id
 
     def renew(self, at: StreamPartition, reason: str) -> bool:
-        """Say that it is held, for a while; True when a person has accepted meanwhile, and it is not any more."""
+        """Say for a while longer that it is held. True: a person has accepted it meanwhile, and the hold is gone."""
         answered = self._client.set(self._key(at), reason, ex=EXPIRES_S, get=True) == ACCEPTED
         if answered:
             self._client.delete(self._key(at))
         return answered
 
     def reason(self, at: StreamPartition) -> str | None:
-        """Why it is held; None: it is not, or that has been accepted."""
+        """Why it is held; None if it is not held, or has been accepted."""
         found = self._client.get(self._key(at))
         return None if found in (None, ACCEPTED) else found.decode()
 
@@ -58,7 +58,7 @@ class Holds:
 
 
 class HoldWatcher(Watcher):
-    """A thread of the worker. `held` tells what is held now, and why; `accept` lets it be read on."""
+    """A thread of the worker. `held` returns what is held now, and why; `accept` lets a partition be read on."""
 
     def __init__(
         self,

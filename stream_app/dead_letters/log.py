@@ -27,7 +27,7 @@ _CUT = ("sha256", "key_sha256", "headers_left_out")  # headers that say that not
 
 
 class Place(NamedTuple):
-    """Where a record lies in its topic."""
+    """The place of a record in its topic."""
 
     partition: int
     offset: int
@@ -62,7 +62,7 @@ class Kept:
 
     @classmethod
     def of(cls, message: Message) -> Kept | None:
-        """None: it is a mark, or nothing of ours."""
+        """The dead letter in a record; None if it is a mark, or not ours."""
         headers: Headers = message.headers() or []
         ours = {name.removeprefix(HEADER): (text or b"") for name, text in headers if name.startswith(HEADER)}
         said = {name: text.decode("utf-8", "replace") for name, text in ours.items()}
@@ -90,7 +90,7 @@ def _number(text: str | None) -> int:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which dead letters are meant. Empty and None: all. Times are those of the messages, in ms."""
+    """Which dead letters are selected. Empty and None select all. Times are those of the messages, in ms."""
 
     reasons: frozenset[str] = frozenset()
     partitions: frozenset[int] = frozenset()  # of the input
@@ -173,7 +173,7 @@ class DeadLetterLog:
     def letters(
         self, chosen: Chosen, ends: Mapping[int, int], progress: Progress = lambda done, total: None
     ) -> Iterator[Kept]:
-        """Those that are meant, by partition in log order."""
+        """The selected ones, by partition in log order."""
         for message in self._scan.messages(ends, progress):
             kept = Kept.of(message)
             if kept is not None and chosen.takes(kept):

@@ -4,7 +4,7 @@ LINE_BYTES = 16  # of a hex dump
 
 
 def printable(data: bytes, bytes_max: int) -> str:
-    """UTF-8 with everything unprintable escaped, else a hex dump; `bytes_max` of it, and how much more there is."""
+    """UTF-8 with everything unprintable escaped, else a hex dump: the first `bytes_max`, and how many follow."""
     shown, left = data[:bytes_max], len(data) - bytes_max
     text = _text(shown, is_cut=left > 0)
     if text is None:

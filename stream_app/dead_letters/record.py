@@ -74,7 +74,7 @@ class MalformedShare:
         return cls(limit=spec.dead_letter_limit, window=spec.dead_letter_window)
 
     def after(self, malformed: BoolArray) -> "MalformedShare":
-        """bool [n], a flag a message in log order (DecodedPoll.malformed)."""
+        """After these messages in log order: bool [n], whether each was malformed (DecodedPoll.malformed)."""
         if not malformed.any() and b"\1" not in self.recent:
             seen = min(len(self.recent) + len(malformed), self.window)
             return self if seen == len(self.recent) else replace(self, recent=bytes(seen))

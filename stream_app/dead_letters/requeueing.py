@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Rules:
-    """`again`: also what went back before. `whole_packs`: also messages of which some readings were used."""
+    """`again`: also what was requeued before. `whole_packs`: also messages of which some readings were used."""
 
     topic: str  # the input
     again: bool = False
@@ -96,7 +96,7 @@ class Requeue:
         return plan
 
     def run(self, progress: Progress) -> int:
-        """How many went back."""
+        """Requeue what is planned. Returns how many messages went back."""
         sent = 0
         try:
             producer = self._producer()
@@ -118,7 +118,7 @@ class Requeue:
             ) from None
 
     def _sorted(self, requeued: Requeued, progress: Progress) -> Iterator[tuple[Kept, Skipped | None]]:
-        """Each dead letter that is meant, and why it does not go back."""
+        """Each selected dead letter, and why it does not go back, if it does not."""
         before: dict[int, tuple[str, Place]] = {}  # of one message there is one for each reason, side by side
         for kept in self._log.letters(self._chosen, self._ends, progress):
             message = kept.source_topic, kept.source
@@ -157,7 +157,7 @@ class Requeue:
         return len(chunk)
 
     def _produce_back(self, producer: Producer, kept: Kept) -> None:
-        """To the partition that it came from, where the others of its series are, whoever chose it."""
+        """To the partition that it came from: the other messages of its series are there, however it was chosen."""
         own = [(name, text) for name, text in kept.headers if name != REQUEUED]
         there = 0 <= kept.source.partition < self._partitions
         producer.produce(
@@ -171,5 +171,5 @@ class Requeue:
 
 
 def skipped_sentences(skipped: Mapping[Skipped, int]) -> list[str]:
-    """What stays, for people."""
+    """Sentences about what is not sent back."""
     return [f"{count:,} stay: {WHY[why]}" for why, count in skipped.items()]

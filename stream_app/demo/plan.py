@@ -7,7 +7,7 @@ import numpy as np
 
 from model_core.arrays import IntArray
 from model_core.durations import format_duration, parse_duration_ms
-from model_core.grid import DAY_MS
+from model_core.grid import DAY_MS, WEEK_MS
 from model_core.spec import StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.tables import Table, TableFile
@@ -84,7 +84,7 @@ def stream_spec(name: str, freq: str) -> StreamSpec:
         raise TidecastError(f"--freq: {error}") from None
     if not 1000 <= step_ms <= DAY_MS:
         raise TidecastError(f"--freq: expected a step between 1s and 1d, found {freq}")
-    seasons = [span for span in (DAY_MS, 7 * DAY_MS) if span % step_ms == 0 and span >= 2 * step_ms]
+    seasons = [span for span in (DAY_MS, WEEK_MS) if span % step_ms == 0 and span >= 2 * step_ms]
     return StreamSpec(
         topic=name,
         freq=step_ms,

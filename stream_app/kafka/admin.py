@@ -66,7 +66,7 @@ class Admin(AdminClient):
             ) from None
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
-        """As AdminClient has it, but for a refusal, which is raised within some seconds: waiting does not help."""
+        """As AdminClient.list_topics, but a refusal is raised within seconds, because waiting does not help."""
         until, refused = time.monotonic() + timeout, 0
         while True:
             left = until - time.monotonic() if timeout >= 0 else ASK_AGAIN_S
@@ -116,7 +116,7 @@ class Admin(AdminClient):
             self._reports.append(error.str())
 
     def _unresolved(self, servers: str) -> str | None:
-        """What was said last, of the only name that is configured: of several one may do."""
+        """The last report of an unknown broker name, if only one is configured: with several, one may do."""
         newest = self._reports[-1] if self._reports else ""
         return _without_place(newest) if UNRESOLVED in newest and "," not in servers else None
 
@@ -155,5 +155,5 @@ def _without_place(report: str) -> str:
 
 
 def unreachable(admin: Any, error: KafkaException) -> str:
-    """The same of any AdminClient; one that remembers nothing has the error alone."""
+    """The same for any AdminClient; one that remembers no refusal has only the error."""
     return admin.unreachable(error) if isinstance(admin, Admin) else f"Kafka does not answer: {describe_error(error)}."

@@ -25,7 +25,7 @@ _client_log.propagate = False
 
 
 def _on_error(error: Any) -> None:
-    """Connection troubles the client recovers from by itself; what it cannot comes back from the call."""
+    """Connection errors that the client recovers from by itself; other errors are raised by the call."""
     if structlog.is_configured():  # a command prints its result, and what has failed as one sentence
         log.debug("kafka client", error=error.str())
 
@@ -44,7 +44,7 @@ def admin_properties(settings: Settings) -> dict[str, Any]:
 
 
 def consumer_properties(settings: Settings) -> dict[str, Any]:
-    """The group's consumer."""
+    """Properties of the consumer of the group."""
     member = {} if settings.instance_id is None else {"group.instance.id": settings.instance_id}
     given = settings.kafka.properties("consumer")
     session_ms = int(given.get("session.timeout.ms", 0))  # may not be longer than the interval
@@ -70,7 +70,7 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
 
 
 def reader_properties(settings: Settings) -> dict[str, Any]:
-    """A consumer that reads given partitions and belongs to no group's work."""
+    """Properties of a consumer that reads given partitions, outside of the group."""
     return {
         **_shared(settings, "reader"),
         **settings.kafka.properties("consumer"),
@@ -82,7 +82,7 @@ def reader_properties(settings: Settings) -> dict[str, Any]:
 
 
 def producer_properties(settings: Settings, *, linger_ms: int = 5) -> dict[str, Any]:
-    """A producer that is not part of anybody's transactions."""
+    """Properties of a producer without transactions."""
     return {
         **_shared(settings, "producer"),
         "linger.ms": linger_ms,
@@ -99,7 +99,7 @@ def producer_properties(settings: Settings, *, linger_ms: int = 5) -> dict[str, 
 
 
 def output_properties(settings: Settings) -> dict[str, Any]:
-    """Of the worker's own producer; under exactly_once a transactional one, whose name is the same after a restart."""
+    """Properties of the worker's producer. Under exactly_once its transactional id is the same after a restart."""
     if settings.delivery != "exactly_once":
         # Outputs come in batches already, and nobody flushes them before the next commit.
         return producer_properties(settings, linger_ms=1)

@@ -34,7 +34,7 @@ class ClientMessage(Protocol):
 
 
 def raise_if_ending(message: ClientMessage) -> None:
-    """For a message that carries an error. Nothing happens for those that the client recovers from by itself."""
+    """Raise for a message with an error that ends the worker; the client recovers from others by itself."""
     error = message.error()
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
         raise TidecastError(

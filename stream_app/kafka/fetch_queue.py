@@ -100,7 +100,7 @@ class FetchQueue:
     def open(
         cls, properties: Mapping[str, Any], middles: Mapping[str, Borders] | None = None
     ) -> tuple[Consumer, FetchQueue]:
-        """A consumer, and the queue that its messages are to go to."""
+        """A consumer, and the queue that its messages will go to."""
         consumer, handle = opened(Consumer, properties)
         return consumer, cls(handle, middles)
 
@@ -129,7 +129,7 @@ class FetchQueue:
             (compiled.release.unlocked if count > 64 else compiled.release.keeping)(count, pointers)
 
     def close(self) -> None:
-        """Before the consumer is."""
+        """To be called before the consumer is closed."""
         self._let_go()
         self._kafka.rd_kafka_queue_destroy(self._queue)
 

@@ -62,14 +62,14 @@ _Errors = _Error * 8
 
 
 class Handle:
-    """A client as librdkafka knows it. Not to be used when the client is gone."""
+    """A client as librdkafka knows it. It must not be used after the client is gone."""
 
     def __init__(self, client: int, undelivered: int) -> None:
         self.client = client
         self._errors = _Errors.from_address(undelivered)  # of the C library, and never freed
 
     def undelivered(self) -> list[Undelivered]:
-        """What it did not deliver so far: each kind of error once, with a topic that had it."""
+        """Records that were not delivered so far: each kind of error once, with a topic that had it."""
         return [Undelivered(each.topic.decode(), KafkaError(each.code)) for each in self._errors if each.is_written]
 
 
@@ -87,7 +87,7 @@ def opened(make: Callable[[dict[str, Any]], Client], properties: Mapping[str, An
 
 
 def library() -> Any:
-    """The one that confluent-kafka has loaded."""
+    """The librdkafka that confluent-kafka has loaded."""
     global _loaded
     if _loaded is None:
         loaded = ctypes.PyDLL(_path())

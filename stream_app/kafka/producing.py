@@ -27,7 +27,7 @@ TOPIC_TIMEOUT_S = 15.0
 
 @dataclass(frozen=True)
 class Pace:
-    """Open loop: reading k is due at k / rate after the start, whenever the others really left."""
+    """Open loop: reading k is due k / rate after the start, whenever the readings before it really left."""
 
     per_second: float | None  # None: as fast as they can be sent
 
@@ -41,7 +41,7 @@ class Pace:
 
 
 def parse_rate(text: str, option: str = "--rate") -> Pace:
-    """`max`, or readings a second. `option`: what the person wrote it after."""
+    """A rate: `max`, or readings a second. `option` is the option that has it, for the error."""
     if text == "max":
         return Pace(None)
     try:
@@ -163,7 +163,7 @@ class ReadingsProducer:
                 self._check()
 
     def flush(self) -> None:
-        """All that was handed over is acknowledged when it returns; TidecastError says how much is not."""
+        """Wait until everything handed over is acknowledged; TidecastError says how much is not."""
         left = self._producer.flush(FLUSH_TIMEOUT_S)
         self._check()
         if left:

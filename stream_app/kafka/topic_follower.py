@@ -61,7 +61,7 @@ class TopicFollower:
         self.refresh()
 
     def refresh(self) -> list[str]:
-        """Look for topics and partitions that are new. The topics that are not there."""
+        """Look for new topics and partitions. Returns the topics that do not exist."""
         from confluent_kafka import KafkaException, TopicPartition
 
         try:
@@ -88,7 +88,7 @@ class TopicFollower:
         return missing
 
     def _is_forbidden(self, topic: str) -> bool:
-        """As far as can be known: where nobody answers, it is only missing."""
+        """Whether we may not read the topic, as far as is known: if nobody answers, it counts as missing."""
         from confluent_kafka import KafkaException
 
         from stream_app.kafka.consumer_errors import is_forbidden
@@ -99,7 +99,7 @@ class TopicFollower:
             return False
 
     def refresh_ends(self) -> None:
-        """Ask anew where the partitions end, for `caught_up`."""
+        """Ask again where the partitions end, for `caught_up`."""
         from confluent_kafka import TopicPartition
 
         for topic, partition in self._places:
@@ -133,14 +133,14 @@ class TopicFollower:
         return all(place >= self._ends[key] for key, place in self._places.items())
 
     def share_read(self) -> float:
-        """Of what was there when the ends were last asked for, about: a number for people."""
+        """About what share has been read of what was there when the ends were last asked for: a number for people."""
         starts = {key: self._starts.get(key, 0) for key in self._ends}
         total = sum(end - starts[key] for key, end in self._ends.items())
         done = sum(min(self._places[key], end) - starts[key] for key, end in self._ends.items())
         return done / total if total else 1.0
 
     def poll(self, timeout_s: float, *, most: int = POLL_MESSAGES_MAX) -> dict[str, MessageColumns]:
-        """What came: topic → messages, in the order of each partition; at most so many."""
+        """New messages by topic, in the order of each partition; at most so many."""
         said: list[ClientMessage] = list(self._consumer.consume(ERRORS_AT_ONCE, 0))  # serves the callbacks as well
         fetched = self._fetched.take(most, first_s=timeout_s, gather_s=timeout_s, most_s=timeout_s)
         for topic, messages in fetched.messages.items():
@@ -164,7 +164,7 @@ class TopicFollower:
         self._places[topic, partition] = max(self._places[topic, partition], offset)
 
     def partitions(self, topic: str) -> list[int]:
-        """Those that are followed."""
+        """The partitions that are followed."""
         return [partition for known, partition in self._places if known == topic]
 
     def partition_count(self, topic: str) -> int:

@@ -58,7 +58,7 @@ class TopicScan:
             raise self._failed(error) from None
 
     def message(self, partition: int, offset: int) -> Message | None:
-        """The record there; None when there is none (any more)."""
+        """The record at a place; None if there is none (any more)."""
         low, high = self._watermarks().get(partition, (0, 0))
         if not low <= offset < high:
             return None

@@ -28,7 +28,7 @@ NEARLY = 0.75  # how alike two names are of which one may be the other, misspelt
 
 
 def meant(topic: str, there: Iterable[str]) -> str:
-    """The end of a sentence that there is no such topic: nothing where none is called nearly so."""
+    """The end of a sentence about a missing topic: which existing one was probably meant, if any has a similar name."""
     close = get_close_matches(topic, list(there), 1, NEARLY)
     return f" Did you mean {close[0]}?" if close else ""
 
@@ -98,14 +98,14 @@ class TopicAdmin:
         }
 
     def retention_ms(self, topic: str) -> int | None:
-        """How long a topic that is there is kept; None: this user may not look."""
+        """The retention of an existing topic; None if this user may not see it."""
         try:
             return self._configs([topic])[topic][0]
         except NotAllowed:
             return None
 
     def create(self, topics: list[Wanted], replication: int) -> list[Wanted]:
-        """Those that were not there yet, created. -1: the brokers' default replication."""
+        """Create the topics that do not exist, and return them. Replication -1 is the brokers' default."""
         there = self.partitions()
         missing = [topic for topic in topics if topic.topic not in there]
         if not missing:
@@ -125,7 +125,7 @@ class TopicAdmin:
         return missing
 
     def check(self, stream: str, spec: StreamSpec) -> list[Found]:
-        """All topics of a stream, with what is wrong about them."""
+        """All topics of a stream, with what is wrong with them."""
         there = self.partitions()
         roles = {"input": spec.topic} | {role: spec.outputs.topic(role, stream) for role in OUTPUT_KINDS}
         configs = self._configs([name for name in roles.values() if name in there])

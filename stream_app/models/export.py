@@ -67,7 +67,7 @@ class Traced:
 
 
 def trace(spec: StreamSpec, bundle: Bundle) -> Traced:
-    """TidecastError where the model does not fit the stream, or answers nothing."""
+    """Trace a model. TidecastError if it does not fit the stream, or answers nothing."""
     from model_core.export_vectors import golden_vectors
     from model_core.exported import ExportedForecast, exported_program
 
@@ -80,7 +80,7 @@ def trace(spec: StreamSpec, bundle: Bundle) -> Traced:
 
 
 def write(traced: Traced, file: Path, form: Format) -> Export:
-    """TidecastError where a package is missing, or what was written says something else than the worker."""
+    """Write a model. TidecastError if a package is missing, or the written file answers differently from the worker."""
     from model_core.export_vectors import difference
 
     if form == "torch" and file.suffix != TORCH_SUFFIX:
@@ -158,7 +158,7 @@ def _torch_runner(file: Path, outputs: list[str], _threads: int) -> Run:
 
 
 def _write_beside(traced: Traced, file: Path, form: Format, checked: Path) -> tuple[Path, Path]:
-    """The model gets its name last: whoever finds it finds the others."""
+    """Write the files beside the model, which gets its name last: if it is there, so are the others."""
     from safetensors.numpy import save
 
     described, vectors = file.with_name(f"{file.name}.json"), file.with_name(f"{file.name}.golden.safetensors")
@@ -171,7 +171,7 @@ def _write_beside(traced: Traced, file: Path, form: Format, checked: Path) -> tu
 
 
 def description(traced: Traced, form: Format) -> dict[str, Any]:
-    """FILE.json."""
+    """The contents of FILE.json."""
     from model_core.export_inputs import CALENDAR_COLUMNS, INPUTS
 
     spec, golden, manifest = traced.spec, traced.golden, traced.bundle.manifest

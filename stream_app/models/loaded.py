@@ -35,7 +35,7 @@ class LoadedModel:
 def load_and_try(
     registry: ModelRegistry, stream: str, spec: StreamSpec, version: str, device: str, strict: bool
 ) -> LoadedModel:
-    """Raises when the bundle is corrupt, made for another configuration, or its model does not answer a window."""
+    """Load a model and try it. Raises if the bundle is corrupt or for another configuration, or answers no window."""
     bundle = registry.load(stream, version)
     if (misfit := bundle.misfit(spec)) is not None:
         raise TidecastError(misfit)

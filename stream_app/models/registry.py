@@ -72,7 +72,7 @@ class ModelRegistry:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def champion(self, stream: str) -> str | None:
-        """The version in charge, None before any was promoted. One small read: cheap enough to ask often."""
+        """The version in charge, None before any was promoted. It costs one small read, so it can be asked often."""
         return self.alias(stream, "champion")
 
     def alias(self, stream: str, name: Alias) -> str | None:
@@ -120,12 +120,12 @@ class ModelRegistry:
         return bundle
 
     def report(self, stream: str, version: str) -> dict[str, Any]:
-        """What training said of it; empty when there is no report."""
+        """The report of its training; empty if there is none."""
         content = self._read(f"{self._version_path(stream, version)}/{REPORT_FILE}")
         return {} if content is None else dict(json.loads(content))
 
     def kept_history(self, stream: str) -> bytes | None:
-        """As `keep_history` wrote it; None before it did."""
+        """What `keep_history` wrote; None before it did."""
         return self._read(self._history_path(stream))
 
     def attempts(self, stream: str) -> list[Attempt]:
@@ -171,7 +171,7 @@ class ModelRegistry:
     # --- writing ----------------------------------------------------------------------------------------------------
 
     def require_writable(self, stream: str) -> None:
-        """Of a folder, before the work of minutes whose result goes there. TidecastError."""
+        """Raise TidecastError if the registry is a folder that cannot be written: before minutes of work for it."""
         if not self._local:
             return
         wanted = Path(self._root) / _checked(stream, "stream")
@@ -201,7 +201,7 @@ class ModelRegistry:
         return version
 
     def record(self, stream: str, attempt: Attempt) -> None:
-        """Once a candidate was judged, whatever becomes of it: each look at the same data makes the next one harder."""
+        """Record a judged candidate, whatever the verdict: each look at the same data makes the next harder."""
         folder = f"{self._root}/{_checked(stream, 'stream')}/attempts"
         self._write(f"{folder}/{_checked(attempt.version, 'version')}.json", _json(asdict(attempt)))
 
@@ -227,7 +227,7 @@ class ModelRegistry:
         return version
 
     def keep_history(self, stream: str, content: bytes) -> None:
-        """What a trainer that stays goes on from (kept_history.py), in place of what was kept before."""
+        """Keep what a trainer goes on from after a restart (kept_history.py), instead of what was kept before."""
         self._write(self._history_path(stream), content)
 
     def _point(self, stream: str, alias: Alias, version: str) -> None:
@@ -252,7 +252,7 @@ class ModelRegistry:
             return None
 
     def _write(self, path: str, content: bytes) -> None:
-        """A reader sees the old content or the new, never a part."""
+        """Write a file so that a reader sees either the old content or the new."""
         if not self._local:
             self._fs.pipe_file(path, content)
             return
@@ -277,7 +277,7 @@ def _json(content: Mapping[str, Any]) -> bytes:
 
 
 def finite(value: Any) -> Any:
-    """JSON has no NaN: what is not known is null."""
+    """The value with null for NaN, which JSON does not have."""
     if isinstance(value, Mapping):
         return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

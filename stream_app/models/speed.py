@@ -63,7 +63,7 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What one device did, and what must be known to judge it."""
+    """The measurements of one device, and what must be known to judge them."""
 
     device: str  # cpu | cuda
     name: str
@@ -78,7 +78,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def measure(device: str, shapes: Shapes, on_progress: OnProgress = lambda _what, _share: None) -> Record:
-    """One after the other. A `device` of "cuda" needs one."""
+    """Measure all cells one after another. `device` "cuda" needs a GPU."""
     import torch
 
     torch.set_num_threads(1)
@@ -107,14 +107,14 @@ def measure(device: str, shapes: Shapes, on_progress: OnProgress = lambda _what,
 
 
 def _here() -> tuple[str, ...]:
-    """Formats that what is installed can run."""
+    """The formats that the installed packages can run."""
     return FORMATS if find_spec("onnxruntime") and find_spec("onnxscript") else FORMATS[:-1]
 
 
 def _calls(
     spec: StreamSpec, device: str, formats: list[str], batches: tuple[int, ...]
 ) -> Iterator[tuple[int, str, Call]]:
-    """(batch, format, what to time); each is made when its turn comes."""
+    """(batch, format, what to time), each made only when its turn comes."""
     bundle = untrained(spec)
     with tempfile.TemporaryDirectory(prefix="tidecast-speed-") as folder:
         for name in formats:

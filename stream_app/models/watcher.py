@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 
 class ModelWatcher(Watcher):
-    """`offers` maps streams to champions that are ready; read by the pipeline between transactions. Where a shadow is
-    wanted, `candidates` has the newest of each stream, also when it has taken charge meanwhile."""
+    """`offers` maps streams to champions that are ready; the pipeline reads it between transactions. If shadows are
+    wanted, `candidates` has the newest candidate of each stream, even if it has taken charge meanwhile."""
 
     def __init__(self, settings: Settings, registry: ModelRegistry, metrics: Metrics) -> None:
         super().__init__("model-watcher", settings.models.poll_interval / 1000)
@@ -72,7 +72,7 @@ class ModelWatcher(Watcher):
         self._looks += 1
 
     def _find(self, stream: str, spec: StreamSpec, version: str | None, found: dict[str, LoadedModel]) -> None:
-        """Puts it among those `found`, if it is another one and can be loaded."""
+        """Put a version into `found`, if it is a new one and can be loaded."""
         there = found.get(stream)
         if version is None or (there is not None and there.facts.version == version):
             return
@@ -84,7 +84,7 @@ class ModelWatcher(Watcher):
             self._try(stream, spec, version, found)
 
     def _say(self, stream: str, error: str) -> None:
-        """Once, until it is mended or something else is wrong."""
+        """Log a problem once, until it is mended or another one comes up."""
         if self._said.get(stream) != error:
             self._said[stream] = error
             log.error("model registry cannot be read, the model in charge serves on", stream=stream, error=error)

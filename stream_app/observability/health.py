@@ -42,7 +42,7 @@ class Readiness:
         self._lock = threading.Lock()
 
     def block(self, name: str, reason: str) -> None:
-        """Not ready, because of this; a second reason of the same name replaces the first."""
+        """Not ready for this reason; a second reason of the same name replaces the first."""
         with self._lock:
             self._reasons[name] = hidden(reason)  # anybody may ask for it
 
@@ -56,7 +56,7 @@ class Readiness:
             return dict(self._reasons)
 
     def is_blocked(self, name: str) -> bool:
-        """By a reason of that name, or one that begins with it."""
+        """Whether there is a reason of that name, or one that begins with it."""
         with self._lock:
             return any(each == name or each.startswith(f"{name} ") for each in self._reasons)
 
@@ -86,7 +86,7 @@ class Health:
             self.readiness.clear(name)
 
     def assigned(self, partitions: int) -> None:
-        """A worker that is one too many for the partitions is not ready, and that is worth seeing."""
+        """A worker without partitions, because there are too few, is not ready, so that somebody notices."""
         if partitions:
             self.readiness.clear("assignment")
         else:
@@ -99,14 +99,14 @@ class Health:
         self.readiness.clear("store")
 
     def registry_away(self, reason: str) -> None:
-        """Messages wait for a schema."""
+        """The schema registry is away: messages wait for a schema."""
         self.readiness.block("schema registry", reason)
 
     def registry_there(self) -> None:
         self.readiness.clear("schema registry")
 
     def restore_waits(self, reason: str, needed: str) -> None:
-        """Partitions are ours, and their state ("store") or offsets ("kafka") cannot be read yet."""
+        """Partitions are ours, but their state ("store") or offsets ("kafka") cannot be read yet."""
         self.restored()
         self.readiness.block("restore", reason)
         self.readiness.block(f"{needed} to restore", reason)
@@ -122,7 +122,7 @@ class Health:
         self.readiness.clear("publisher")
 
     def held(self, partition: str, reason: str) -> None:
-        """A partition pauses until a person has looked, and accepted it."""
+        """A partition is held until a person accepts it."""
         self.readiness.block(f"held {partition}", reason)
 
     def released(self, partition: str) -> None:

@@ -33,7 +33,7 @@ class Spent:
         return _Lap(self._seconds, stage)
 
     def take(self) -> dict[str, float]:
-        """Stage → seconds since it was asked last."""
+        """Seconds of each stage since the last call."""
         taken, self._seconds = self._seconds, {}
         return taken
 
@@ -113,7 +113,7 @@ class Metrics:
         self._counters: dict[tuple[str, ...], Counter] = {}  # attribute and labels → the counter itself
 
     def begin(self, stream: str) -> None:
-        """What may happen all at once stands at zero before: Prometheus sees no increase in a counter that appears."""
+        """Set counters to zero: Prometheus sees no increase in a counter that appears with its first event."""
         self.count("models_refused", stream, by=0)
         self.count("device_fallbacks", stream, by=0)
         for detector in ALARMS:
@@ -124,7 +124,7 @@ class Metrics:
             self.count("dead_letters", stream, reason, by=0)
 
     def show_readiness(self, readiness: Readiness) -> None:
-        """Looked up when somebody asks for the metrics."""
+        """The reasons of readiness, looked up whenever the metrics are scraped."""
         for name in BLOCKING:
             self.not_ready.labels(name).set_function(partial(readiness.is_blocked, name))
 
@@ -141,7 +141,7 @@ class Metrics:
             getattr(self, f"{stage}_seconds").observe(seconds)
 
     def count_decoded(self, stream: str, poll: DecodedPoll) -> None:
-        """Dead letters are counted where they leave, because those of a replay do not."""
+        """Count a decoded poll. Dead letters are counted where they leave, because those of a replay do not leave."""
         self.count("poll_batches", stream)
         self.poll_batch_messages.labels(stream).observe(sum(map(len, poll.malformed.values())))
         if poll.excluded:
@@ -195,7 +195,7 @@ class Metrics:
                 self.drift_storms.labels(stream, record.detector).inc()
 
     def show_model(self, stream: str, model: str | None, version: str | None) -> None:
-        """The model in charge from now on; the one before disappears."""
+        """Show the model in charge from now on; the one before disappears."""
         if stream in self._models:
             self.model_info.remove(stream, *self._models[stream])
             self.model_created.remove(stream)
@@ -205,7 +205,7 @@ class Metrics:
             self.model_created.labels(stream).set(at)
 
     def show_training(self, stream: str, attempts: Sequence[Attempt]) -> None:
-        """What became of the candidates so far, oldest first."""
+        """Show what became of the candidates so far, oldest first."""
         self.training_attempts.labels(stream).set(len(attempts))
         refused = takewhile(lambda attempt: attempt.passed is False, reversed(attempts))
         self.training_refused.labels(stream).set(sum(1 for _ in refused))
@@ -215,7 +215,7 @@ class Metrics:
                 gauge.labels(stream).set(at)
 
     def forget_partition(self, stream: str, partition: int) -> None:
-        """Its gauges disappear: another worker shows them now."""
+        """Remove the gauges of a partition: another worker shows them now."""
         for attribute, metric in TABLE.items():
             if metric.labels == ("stream", "partition"):
                 getattr(self, attribute).remove(stream, str(partition))

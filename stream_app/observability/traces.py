@@ -47,7 +47,7 @@ class Traces:
         self._found: dict[StreamPartition, list[Traced]] = {}
 
     def see(self, stream: str, messages: MessageColumns) -> None:
-        """A poll of a stream; what was found in the one before is forgotten."""
+        """Look for traced messages in a poll of a stream; those of the poll before are forgotten."""
         if self._found:
             self._found = {at: some for at, some in self._found.items() if at.stream != stream}
         if not self._lines_max or not len(messages.texts.headers):
@@ -68,7 +68,7 @@ class Traces:
             log.info("dead letter", partition=str(at), offset=offset, reason=reason, trace_id=trace_id)
 
     def late(self, at: StreamPartition, rejected: Sequence[Rejected], readings: Readings) -> None:
-        """Readings that are counted, and are no dead letters."""
+        """Log late readings that are only counted, and do not become dead letters."""
         traced = dict(self._found.get(at, ()))
         for each in rejected if traced else ():
             offset = int(readings.offsets[each.position])
@@ -77,7 +77,7 @@ class Traces:
                 log.info("late reading", partition=str(at), offset=offset, series_id=series_id, trace_id=traced[offset])
 
     def forecasts(self, at: StreamPartition, spec: StreamSpec, forecasts: Forecasts) -> None:
-        """Those that a traced reading led to."""
+        """Log the forecasts that a traced reading led to."""
         traced = dict(self._found.get(at, ()))
         if not traced or not len(forecasts):
             return
@@ -103,7 +103,7 @@ class Traces:
 
 
 def trace_id_of(headers: Sequence[Header]) -> str | None:
-    """Of a sampled traceparent; None: there is none."""
+    """The trace id of a sampled traceparent; None if there is none."""
     for name, value in headers:
         if name == "traceparent" and value is not None:
             match = _VALUE.fullmatch(value)

@@ -17,7 +17,7 @@ ATTEMPTS_MAX, AGAIN_S = 20, 0.1
 
 
 def give_way(nice: int) -> None:
-    """Before there are threads, which inherit it. `nice`: 0 … 19, added to what the process has."""
+    """Lower our priority; before threads are started, which inherit it. `nice` (0 … 19) is added to the present one."""
     now = os.nice(nice)
     if nice and os.getsid(0) == os.getpid():  # not a session that others are in, such as a shell's
         for _ in range(ATTEMPTS_MAX):

@@ -28,7 +28,7 @@ class Inbox(Generic[Item]):
         return False
 
     def close(self, timeout_s: float) -> bool:
-        """After the last item. False: there was no room for so long."""
+        """No more items will come. False: there was no room for so long."""
         try:
             self._queue.put(None, timeout=timeout_s)
             return True
@@ -36,9 +36,9 @@ class Inbox(Generic[Item]):
             return False
 
     def take(self, timeout_s: float) -> Item | None:
-        """None: no more will come. Raises queue.Empty when nothing came for so long."""
+        """The next item; None if no more will come. Raises queue.Empty if none came in time."""
         return self._queue.get(timeout=timeout_s)
 
     def fail(self) -> None:
-        """The thread takes nothing more: nobody is to wait for it."""
+        """The thread takes nothing more, so nobody must wait for it."""
         self._failed.set()

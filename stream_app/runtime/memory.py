@@ -13,20 +13,20 @@ _M_ARENA_MAX = -8  # of <malloc.h>
 
 
 def few_arenas() -> None:
-    """Before threads are started: what one of them frees, another one can take."""
+    """Before threads are started: let them share arenas, so that memory freed by one can be used by another."""
     if (mallopt := _of_libc("mallopt")) is not None:
         mallopt(_M_ARENA_MAX, ARENAS_MAX)
 
 
 class IdleTrim:
-    """Gives free memory back once in each pause: under load it would be taken again at once."""
+    """Gives free memory back once in each pause; under load it would be needed again at once."""
 
     def __init__(self) -> None:
         self._trim = _of_libc("malloc_trim")
         self._due_at: float | None = None
 
     def turn(self, now: float, *, worked: bool) -> None:
-        """Called turn by turn (time.monotonic()); `worked`: there were messages in this one."""
+        """Called in each turn (`now`: time.monotonic()); `worked`: this turn had messages."""
         if worked:
             self._due_at = now + PAUSE_S
         elif self._due_at is not None and now >= self._due_at:

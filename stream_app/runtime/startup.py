@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class NotThereYet(TidecastError):
-    """A sentence that says what is waited for."""
+    """Something is missing that is worth waiting for; the sentence says what."""
 
 
 def wait_until_usable(
@@ -43,8 +43,8 @@ def wait_until_usable(
     stopping: threading.Event,
     find_schemas: Callable[[], None] = lambda: None,
 ) -> dict[str, Identity]:
-    """Each stream's identity of log and group. TidecastError with the last reason after `limits.start_deadline`, and at
-    once with one that no waiting mends."""
+    """The identity of each stream's log and group. TidecastError with the last reason after `limits.start_deadline`,
+    and at once for a reason that waiting cannot mend."""
     deadline = time.monotonic() + settings.limits.start_deadline / 1000
     said: str | None = None
     admin = Admin(settings)

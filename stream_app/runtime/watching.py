@@ -16,13 +16,13 @@ class Watcher(ABC):
 
     @abstractmethod
     def look(self) -> None:
-        """Once; it must not raise, or it is not called any more."""
+        """One look. It must not raise, or there are no more looks."""
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """False: it is at a look that takes longer."""
+        """False: a look is under way that takes longer."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class RegistryAway(TidecastError):
-    """It does not answer, or refuses us; a sentence for people."""
+    """The registry does not answer, or refuses us; a sentence for people."""
 
 
 class Registry:
@@ -58,7 +58,7 @@ class Registry:
             raise TidecastError(f"[schema_registry]: {error}.") from None
 
     def schema(self, schema_id: int) -> WriterSchema | None:
-        """None: it has none of this id. RegistryAway when it does not say."""
+        """The schema of an id; None if there is none. RegistryAway if the registry does not answer."""
         import fastavro
 
         found = self._ask(lambda: self._client.get_schema(schema_id))
@@ -76,14 +76,14 @@ class Registry:
             return WriterSchema("AVRO that cannot be read")
 
     def id_of(self, subject: str, schema: str) -> int | None:
-        """The id of our own schema under a subject; None: nobody registered it."""
+        """The id of our own schema under a subject; None if nobody has registered it."""
         from confluent_kafka.schema_registry import Schema
 
         found = self._ask(lambda: self._client.lookup_schema(subject, Schema(schema, "AVRO")))
         return None if found is None else found.schema_id
 
     def register(self, subject: str, schema: str) -> int:
-        """Explicitly, by a person's command; TidecastError when the registry holds it for incompatible."""
+        """Register a schema, by a person's command. TidecastError if the registry refuses it as incompatible."""
         from confluent_kafka.schema_registry import Schema
 
         found = self._ask(lambda: self._client.register_schema(subject, Schema(schema, "AVRO")))
@@ -92,7 +92,7 @@ class Registry:
         return found
 
     def check(self, subject: str) -> None:
-        """RegistryAway when it does not answer. Whether the subject is there does not matter."""
+        """Raise RegistryAway if the registry does not answer. Whether the subject exists does not matter."""
         self._ask(lambda: self._client.get_latest_version(subject))
 
     def _parse_references(self, found: Any, named: dict[str, Any]) -> None:
@@ -127,7 +127,7 @@ class RegistrySchemas:
     """Schemas by id, as many as `limits.schemas_max` in memory. Used by one thread; `stop` by any."""
 
     def __init__(self, settings: Settings, health: Health | None) -> None:
-        """`health`: of a worker, told while it waits. None: a command, which says at once that nobody answers."""
+        """`health`: of a worker, which waits for a registry that is away. None: a command, which reports it at once."""
         self._registry = Registry(settings)
         self._schemas_max = settings.limits.schemas_max
         self._health = health
@@ -147,7 +147,7 @@ class RegistrySchemas:
         return schema
 
     def stop(self) -> None:
-        """Wait for nobody any more."""
+        """Do not wait for the registry any more."""
         self._stopping.set()
 
     def _fetch(self, schema_id: int) -> WriterSchema | None:
@@ -171,5 +171,5 @@ class RegistrySchemas:
 
 
 def schemas_of(settings: Settings, health: Health | None = None) -> RegistrySchemas | None:
-    """None: no registry is configured."""
+    """The schemas of the configured registry; None if none is configured."""
     return None if settings.schema_registry.url is None else RegistrySchemas(settings, health)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def avro_writers(settings: Settings) -> dict[str, AvroMessages]:
-    """Stream → what writes its messages, of those that publish Avro. RegistryAway when the worker should wait."""
+    """Writers of the streams that publish Avro. RegistryAway if the worker should wait."""
     with_schemas = {name: spec for name, spec in settings.streams.items() if spec.outputs.format == "avro"}
     readers = [spec for spec in settings.streams.values() if spec.format in WITH_REGISTRY]
     if not with_schemas and not readers:
@@ -43,7 +43,7 @@ def avro_writers(settings: Settings) -> dict[str, AvroMessages]:
 
 
 def register(settings: Settings, streams: Iterable[str]) -> dict[str, int]:
-    """Subject → id, of those streams that publish Avro. TidecastError when the registry refuses."""
+    """Register the schemas of the streams that publish Avro: subject → id. TidecastError if the registry refuses."""
     found: dict[str, int] = {}
     for stream in streams:
         spec = settings.streams[stream]

@@ -38,7 +38,7 @@ def registries(text: str | None) -> str | None:
 
 
 def redis_address(url: str) -> str:
-    """What redis-py would stumble over, and say with the password in it. ValueError."""
+    """ValueError for what redis-py would reject with the password in its message."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -30,7 +30,7 @@ def is_secret(name: str) -> bool:
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """The same without passwords: those of addresses, and values whose name says that they are secret."""
+    """The value without passwords: those in addresses, and values whose names say that they are secret."""
     if isinstance(value, Mapping):
         return {name: redact(inner, str(name)) for name, inner in value.items()}
     if is_secret(key) and value not in (None, ""):

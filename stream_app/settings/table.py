@@ -63,7 +63,7 @@ def _change(info: FieldInfo) -> str:
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """Field → default, as it stands in JSON; those that must be given are absent."""
+    """The default of each field, as in JSON; fields that must be given are absent."""
     needed = {name: _NEEDED[name] for name, info in model.model_fields.items() if info.is_required()}
     values = model(**needed).model_dump(mode="json")
     return {name: value for name, value in values.items() if name not in needed}

@@ -176,7 +176,7 @@ def _is_number(cell: object) -> bool:
 
 
 def _first_bad(column: pa.ChunkedArray) -> tuple[int, object]:
-    """Row and cell of the first that is no number."""
+    """Row and cell of the first that is not a number."""
     for row, cell in enumerate(column.to_pylist()):
         if cell is not None and not _is_number(cell):
             return row, cell

@@ -67,7 +67,7 @@ class SourceFile:
 
 
 def open_source(path: Path) -> SourceFile:
-    """TidecastError when it is not there, not readable, or not a table."""
+    """Open a file. TidecastError if it does not exist, cannot be read, or is not a table."""
     if not path.is_file():
         raise TidecastError(f"{path}: " + ("expected a file, found a folder" if path.is_dir() else "no such file"))
     try:

@@ -46,7 +46,7 @@ class Table:
         return len(self.series)
 
     def between(self, start_ms: int | None = None, end_ms: int | None = None) -> "Table":
-        """The readings with start ≤ time < end; the series stay all of them, so that indices agree."""
+        """The readings with start ≤ time < end, and all series, so that indices stay valid."""
         low = 0 if start_ms is None else int(np.searchsorted(self.timestamps_ms, start_ms))
         high = len(self) if end_ms is None else int(np.searchsorted(self.timestamps_ms, end_ms))
         return Table(self.series_ids, self.series[low:high], self.timestamps_ms[low:high], self.values[low:high])
@@ -64,7 +64,7 @@ class TableFile:
     timestamp_unit: str | None = None
 
     def read(self) -> Table:
-        """All of it. TidecastError names column, line, what was expected and what was found."""
+        """Read all of it. TidecastError names column, line, what was expected and what was found."""
         return read_table(
             self.path,
             timezone=self.timezone,

@@ -15,8 +15,8 @@ import orjson
 import structlog
 from confluent_kafka import KafkaException
 
-from model_core.gate.judge import WEEK_MS
 from model_core.gate.shadowed import Evidence, shadow_evidence
+from model_core.grid import WEEK_MS
 from stream_app.errors import TidecastError
 from stream_app.kafka.clients import describe_error, reader_properties
 from stream_app.kafka.topic_follower import TopicFollower

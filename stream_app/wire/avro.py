@@ -36,11 +36,11 @@ _SIMPLE = {"series_id", "timestamp", "value"}
 
 
 class _Unreadable(Exception):
-    """The bytes are no value of their schema."""
+    """The bytes are not a value of their schema."""
 
 
 def parsed_file(path: Path) -> Any:
-    """A schema from a file, for fastavro. TidecastError when it is none."""
+    """A schema from a file, parsed for fastavro. TidecastError if it is not one."""
     try:
         return fastavro.parse_schema(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, fastavro.schema.SchemaParseException) as error:
@@ -88,7 +88,7 @@ class _AvroPoll(FramedPoll):
         return PollColumns(np.array(series_ids, object), times, columns, np.arange(count), np.zeros(count, np.int64))
 
     def _times(self, times: list[Any], indices: IntArray) -> IntArray | None:
-        """int64 [n] ms; None where they are not all of one kind."""
+        """int64 [n] ms; None if they are not all of one kind."""
         kinds = set(map(type, times))
         if kinds == {int}:
             try:
@@ -153,7 +153,7 @@ def _without_nulls(document: Any) -> Any:
 
 
 class _RecordReader(DocumentReader):
-    """Logical types are times already."""
+    """Reads a record, in which logical types are times already."""
 
     def timestamp_of(self, found: Any) -> int | None:
         if isinstance(found, datetime):

@@ -157,7 +157,7 @@ class AvroMessages(Writer):
 
 @cache
 def parsed_schema(output: str) -> Any:
-    """Ours, as fastavro takes it."""
+    """Our own schema, parsed for fastavro."""
     return fastavro.parse_schema(SCHEMAS[output])
 
 
@@ -177,14 +177,14 @@ def text(data: bytes) -> bytes:
 
 
 def _longs(numbers: IntArray) -> list[bytes]:
-    """Each as Avro has it; most of a poll have the same origin."""
+    """Each number as an Avro long; most forecasts of a poll have the same origin."""
     values = numbers.tolist()
     written = {number: long(number) for number in set(values)}
     return [written[number] for number in values]
 
 
 def _numbers(spec: StreamSpec, forecasts: Forecasts) -> AnyArray:
-    """uint8 [n, width]: from step_ms to mean, which is everything that has the same length in all."""
+    """uint8 [n, width]: the bytes from step_ms to mean, which have the same length in all forecasts."""
     levels, horizon = spec.quantile_levels, spec.horizon
     template = bytearray(long(spec.step_ms) + long(horizon) + long(len(levels)))
     template += np.array(levels, "<f8").tobytes() + b"\0"
@@ -231,7 +231,7 @@ def _answered_by(model: str | None, model_version: str | None) -> list[bytes]:
 def _running(
     stream: str, kind: str, series_id: str, intervals: list[float], rows: Scored | Summaries, index: int, partition: int
 ) -> dict[str, Any]:
-    """What both kinds of accuracy say."""
+    """The running accuracy, which is in records and summaries alike."""
     return {
         "schema_version": SCHEMA_VERSION,
         "stream": stream,

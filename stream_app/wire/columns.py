@@ -37,7 +37,7 @@ class PollColumns:
         messages: list[int],
         positions: list[int],
     ) -> "PollColumns":
-        """From lists that run side by side, in message order."""
+        """Columns of parallel lists, in message order."""
         return PollColumns(
             np.array(series_ids, object),
             np.array(timestamps_ms, np.int64),
@@ -48,7 +48,7 @@ class PollColumns:
 
     @staticmethod
     def concatenate(parts: "list[PollColumns]") -> "PollColumns":
-        """Parts in message order, one after the other."""
+        """The columns of parts in message order, one after another."""
         if len(parts) == 1:
             return parts[0]
         if not parts:
@@ -68,7 +68,7 @@ class PollColumns:
         )
 
     def part(self, cut: slice) -> "PollColumns":
-        """Readings that are neighbours."""
+        """A part of consecutive readings."""
         return PollColumns(
             self.series_ids[cut], self.timestamps_ms[cut], self.values[cut], self.messages[cut], self.positions[cut]
         )
@@ -80,7 +80,7 @@ class PollColumns:
 def by_partition(
     columns: PollColumns, messages: MessageColumns, deletions: dict[int, list[tuple[int, str]]]
 ) -> dict[int, Readings]:
-    """Part the columns by partition; within each they stay in log order. `deletions`: partition → (offset, series)."""
+    """Split the columns by partition, each in log order. `deletions`: partition → (offset, series)."""
     readings: dict[int, Readings] = {}
     for partition, where in messages.part(columns.messages):
         part = columns.part(where) if isinstance(where, slice) else columns.take(where)

@@ -23,20 +23,20 @@ _NO_VERDICTS = ReplayVerdicts(until_offset=0)
 
 @dataclass(frozen=True)
 class WriterSchema:
-    """A schema of the registry. `parsed` is fastavro's, None for other kinds."""
+    """A schema of the registry. `parsed` is for fastavro, None for other kinds of schemas."""
 
     kind: str  # AVRO | JSON | PROTOBUF
     parsed: Any = None
 
 
 class Schemas(Protocol):
-    """Where schemas come from. Waits while the registry is away; None: it has none of this id."""
+    """Schemas by id. `get` waits while the registry is away; None if it has none of this id."""
 
     def get(self, schema_id: int) -> WriterSchema | None: ...
 
 
 class FramedPoll(Poll):
-    """Messages whose schema has to be of `kind`."""
+    """A poll whose messages must have schemas of `kind`."""
 
     kind: Literal["AVRO", "JSON"]
 

@@ -17,13 +17,13 @@ from stream_app.wire.poll import Decoder, Poll, chosen
 
 
 def plain_columns(spec: StreamSpec, joined: Bytes, count: int) -> PollColumns | None:
-    """By a loop in C, of messages with a newline between each two; None where any is in some way unusual."""
+    """Columns made by a loop in C, of messages with a newline between them; None if any is unusual in some way."""
     reader = plain_messages(spec.fields, spec.entity_separator)
     return None if reader is None else reader.columns(joined, count, spec.timestamp_unit, spec.reading_bytes_max)
 
 
 class JsonPoll(Poll):
-    """Plain messages by a loop in C, others by msgspec, and what both leave one by one."""
+    """Reads plain messages by a loop in C, others by msgspec, and whatever both leave one by one."""
 
     def at_once(self, joined: Bytes, count: int) -> PollColumns | None:
         return plain_columns(self._spec, joined, count)

@@ -39,14 +39,14 @@ _TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class _Typed:
-    """A decoder of lines for one mapping of fields, and where each field is in what it returns."""
+    """A decoder of lines for one mapping of fields, and the place of each field in its results."""
 
     decode_lines: Callable[[bytes], list[Any]]
     message: type
     paths: dict[str, str]  # field → dotted attribute path
 
     def all(self, field: str, documents: list[Any]) -> list[Any]:
-        """That field of each document, UNSET where it has none."""
+        """A field of each document, UNSET where it has none."""
         get = attrgetter(self.paths[field])
         try:
             return list(map(get, documents))
@@ -90,7 +90,7 @@ def decode_together(
 
 
 class Unusual(Exception):
-    """Something in these messages wants the plain steps of json_message.py."""
+    """Something in these messages needs the plain steps of json_message.py."""
 
 
 def proven_lines(lines: bytes, lengths: IntArray) -> tuple[bytes, IntArray]:
@@ -117,14 +117,14 @@ def _bracketed_lines(lines: bytes, lengths: IntArray) -> tuple[bytes, IntArray]:
 
 
 def _cut(lines: bytes, lengths: IntArray, indices: IntArray) -> list[bytes]:
-    """The messages at these indices."""
+    """The messages at these indices, cut out of the joined text."""
     ends = np.cumsum(lengths + 1) - 1
     borders = zip((ends - lengths)[indices].tolist(), ends[indices].tolist(), strict=True)
     return [lines[start:end] for start, end in borders]
 
 
 def _with_many_brackets(lines: bytes, lengths: IntArray) -> list[bytes]:
-    """Messages with more opening brackets than may be nested: those that could be too deep."""
+    """Messages with more opening brackets than may be nested: only those can be nested too deep."""
     opening = np.flatnonzero((np.frombuffer(lines, np.uint8) | 32) == ord("{"))  # `[` and `{` differ in that bit
     counts = np.diff(np.searchsorted(opening, np.cumsum(lengths + 1)), prepend=0)
     return _cut(lines, lengths, np.flatnonzero(counts > NESTING_MAX))
@@ -165,7 +165,7 @@ class _Batch:
         self._plain = plain  # short ASCII without control characters
 
     def columns(self, documents: list[Any]) -> PollColumns:
-        """One document a message, of any of the three shapes. Unusual where the plain steps must look."""
+        """Columns of one document for each message, of any shape. Raises Unusual if the plain steps must look."""
         count = len(documents)
         messages = np.arange(count)
         if set(map(type, documents)) == {self._typed.message}:
@@ -194,7 +194,7 @@ class _Batch:
         return both.take(np.argsort(both.messages, kind="stable")) if single else both
 
     def _readings(self, documents: list[Any], messages: IntArray, positions: IntArray) -> PollColumns:
-        """TypeError when one has no value."""
+        """The readings of documents. TypeError if one has no value."""
         values = np.fromiter(self._typed.all("value", documents), np.float64, len(documents))
         series_ids = self._typed.all("series_id", documents)
         different = set(series_ids)
@@ -276,7 +276,7 @@ def _series_of_pack(separator: str, entity: str | None, names: tuple[str, ...]) 
 
 @lru_cache(maxsize=64)
 def _typed(fields: FieldMapping) -> _Typed | None:
-    """None when one path goes through the end of another: such a mapping has no fixed types."""
+    """The decoder of a mapping; None if one path goes through the end of another: then there are no fixed types."""
     paths = {name: tuple(getattr(fields, name).split(".")) for name in _TYPES}
     tree: dict[str, Any] = {}
     for name, path in paths.items():

@@ -20,7 +20,7 @@ _MISSING: Any = object()
 
 
 def read_message(spec: StreamSpec, value: bytes, key: bytes | None) -> OneMessage:
-    """Never raises for what a producer sent."""
+    """Read one message. Never raises, whatever a producer sent."""
     reader = DocumentReader(spec, key)
     try:
         reader.read(value)
@@ -127,7 +127,7 @@ class DocumentReader:
         return timestamp
 
     def timestamp_of(self, found: Any) -> int | None:
-        """In ms; None when it is no timestamp. A bare NaN or Infinity is no JSON; 1e999 is, and lies out of range."""
+        """A timestamp in ms; None if it is not one, as NaN or Infinity. 1e999 is valid JSON, and out of range."""
         return None if isinstance(found, Constant) else from_one(found, self._unit)
 
     def _add(self, position: int, series_id: str, timestamp: int | None, value: Any, name: str | None) -> None:

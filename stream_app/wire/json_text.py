@@ -25,7 +25,7 @@ class Constant(float):
 
 
 def parsed(value: bytes) -> tuple[Any, int]:
-    """(document, how many constants stand in it). Raises Malformed."""
+    """(document, how many constants are in it). Raises Malformed."""
     if nested_too_deep(value):
         raise Malformed(f"the text is nested deeper than {NESTING_MAX}")
     constants: list[Constant] = []
@@ -57,7 +57,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def number(value: Any) -> float | None:
-    """None: it is none. A whole number beyond float64 is infinite."""
+    """The value as a float; None if it is not a number. A whole number beyond float64 is infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -67,7 +67,7 @@ def number(value: Any) -> float | None:
 
 
 def kind(value: Any) -> str:
-    """A value of a stranger, short enough for an error."""
+    """An untrusted value as text, short enough for an error."""
     if isinstance(value, str):
         return f"the text {value[:60]!r}"
     names = {dict: "an object", list: "an array", type(None): "null", bool: str(value).lower()}

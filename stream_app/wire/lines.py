@@ -34,7 +34,7 @@ _POWER_MIN, _POWER_MAX = -292, 324
 
 
 class Form:
-    """What the texts look like, from left to right: fixed pieces, and between them what columns say."""
+    """The form of the texts, from left to right: fixed pieces, and between them the values of columns."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[int, int]] = []  # (kind, count)
@@ -45,20 +45,20 @@ class Form:
         self._template: NDArray[np.int64] | None = None
 
     def fixed(self, text: bytes) -> None:
-        """The same in every text."""
+        """A piece that is the same in every text."""
         self._fixed_at.append((self._part(_FIXED, len(text)), len(self._fixed)))
         self._fixed += text
 
     def once(self, column: str) -> None:
-        """The same in every text of one call: bytes."""
+        """Bytes that are the same in every text of one call."""
         self._texts.append((self._part(_FIXED), column))
 
     def texts(self, column: str) -> None:
-        """One for each text: TextColumn."""
+        """A TextColumn, one string for each text."""
         self._texts.append((self._part(_TEXTS), column))
 
     def chosen(self, column: str) -> None:
-        """One of a few: (TextColumn, which of them, int64 [n])."""
+        """One of a few strings: (TextColumn, which of them, int64 [n])."""
         self._texts.append((self._part(_CHOSEN), column))
 
     def numbers(self, column: str, at: int = 0, width: int = 1) -> int:
@@ -74,7 +74,7 @@ class Form:
         self._cell(_FLAGS, column, at, width)
 
     def same(self, part: int) -> None:
-        """What that part says, once more."""
+        """The same as another part, once more."""
         self._part(_SAME, part)
 
     def written(self, count: int, columns: Mapping[str, Any]) -> TextColumn:
@@ -98,7 +98,7 @@ class Form:
         return part
 
     def _begun(self) -> NDArray[np.int64]:
-        """The parts, as far as they are the same in every call."""
+        """The parts of the form that are the same in every call."""
         if self._template is None:
             parts = np.zeros((len(self._parts), _PART_FIELDS), np.int64)
             parts[:, : _COUNT + 1] = self._parts
@@ -115,7 +115,7 @@ class Form:
         return self._template
 
     def _fill_cells(self, parts: NDArray[np.int64], cells: list[AnyArray], count: int) -> int:
-        """Kind, stride and address of each; returns the bytes that they may take."""
+        """Fill in kind, stride and address of each; returns the bytes that they may take."""
         if not cells:
             return 0
         facts = [(_KIND_OF[each.dtype], each.nbytes // count, _start(each), each.itemsize) for each in cells]
@@ -131,7 +131,7 @@ class Form:
 
 
 def _cells(values: AnyArray, count: int) -> AnyArray:
-    """Contiguous, and of a type that the kernel knows."""
+    """The array, contiguous and of a type that the kernel knows."""
     assert len(values) == count, "one row for each"
     if values.dtype not in _KIND_OF:
         values = values.astype(np.int64)
@@ -139,7 +139,7 @@ def _cells(values: AnyArray, count: int) -> AnyArray:
 
 
 def _fill_text(part: NDArray[np.int64], value: Any, count: int) -> int:
-    """Returns the bytes that it may take in all texts together. `value` must outlive the call of the kernel."""
+    """Fill in a text; returns the bytes it may take in all texts together. `value` must outlive the kernel's call."""
     kind = part[_KIND]
     if kind == _FIXED:
         part[_COUNT], part[_DATA] = len(value), address(np.frombuffer(value, np.uint8), np.uint8)
@@ -196,5 +196,5 @@ def strings(values: list[str]) -> list[bytes]:
 
 
 def escapes(texts: list[bytes]) -> bool:
-    """Whether JSON wrote anything in `texts` of `strings` otherwise than it is."""
+    """Whether JSON escaped anything in `texts`, the JSON of `strings`."""
     return b"\\" in b"".join(texts)

@@ -56,7 +56,7 @@ class Members:
                 member.texts = ctypes.addressof(self.texts[name].table)
 
     def read(self, messages: MessageColumns) -> tuple[BoolArray, dict[str, AnyArray]]:
-        """bool [n], which messages are understood; [n] each, of no meaning where one is not."""
+        """bool [n], which messages are understood, and the columns [n], which mean nothing where one is not."""
         count = len(messages)
         columns = {
             name: np.empty(count, np.int64 if kind in ("text", "time") else np.float64)

@@ -25,7 +25,7 @@ COLUMNS = 9
 
 
 class Texts(NamedTuple):
-    """What the columns point into. Values are parted by newlines, and a zero byte follows the last one."""
+    """The bytes that the columns point into. Values are separated by newlines, and a zero byte follows the last one."""
 
     values: Bytes
     keys: Bytes
@@ -37,7 +37,7 @@ def of_bytes(text: bytes) -> Bytes:
 
 
 def of_lines(lines: bytes) -> Bytes:
-    """As MessageColumns.joined has values, from values with a newline between each two."""
+    """Values as in MessageColumns.joined, from values with a newline between them."""
     return of_bytes(lines + b"\0")
 
 
@@ -53,7 +53,7 @@ class MessageColumns(Sequence[Message]):
 
     @staticmethod
     def of(messages: Sequence[Message]) -> MessageColumns:
-        """From messages that are Python objects already."""
+        """Columns of messages that are Python objects already."""
         if isinstance(messages, MessageColumns):
             return messages
         count = len(messages)
@@ -76,7 +76,7 @@ class MessageColumns(Sequence[Message]):
 
     @staticmethod
     def concatenate(parts: Sequence[MessageColumns]) -> MessageColumns:
-        """Of one topic, one after the other; at least one."""
+        """The messages of one topic, one part after another; at least one part."""
         if len(parts) == 1:
             return parts[0]
         blocks, values, keys, headers, starts = [], [], [], [], []
@@ -104,15 +104,15 @@ class MessageColumns(Sequence[Message]):
         )
 
     def where(self, kept: BoolArray) -> MessageColumns:
-        """`kept`: bool [m]."""
+        """The kept messages: bool [m]."""
         return self if kept.all() else self.take(np.flatnonzero(kept))
 
     def take(self, index: IntArray) -> MessageColumns:
-        """Those at these places, in this order."""
+        """The messages at these places, in this order."""
         return MessageColumns(self.topic, self.block[:, index], self.texts, self._header_starts[index], is_whole=False)
 
     def in_log_order(self) -> MessageColumns:
-        """By partition, and each once."""
+        """The messages by partition, each once."""
         order = np.lexsort((self.offsets, self.partitions))
         places = self.block[[_PARTITION, _OFFSET]][:, order]
         first = np.ones(len(order), np.bool_)
@@ -173,7 +173,7 @@ class MessageColumns(Sequence[Message]):
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
-        """[first, end) of neighbours of one partition, in order."""
+        """[first, end) of consecutive messages of one partition, in order."""
         if not len(self):
             return []
         starts = [0, *(np.flatnonzero(self.partitions[1:] != self.partitions[:-1]) + 1).tolist()]
@@ -228,7 +228,7 @@ class MessageColumns(Sequence[Message]):
 
 
 class MessageRow:
-    """One of them, with the methods of confluent_kafka.Message that decoding uses."""
+    """One message, with the methods of confluent_kafka.Message that decoding uses."""
 
     __slots__ = ("_columns", "_row")
 

@@ -29,7 +29,7 @@ CHUNK = 1024  # messages turned to text at once: about a megabyte, which the cac
 def encode_forecasts(
     spec: StreamSpec, stream: str, partition: int | IntArray, forecasts: Forecasts, issuer: Issuer
 ) -> Records:
-    """In the order of the forecasts."""
+    """The records of forecasts, in the same order."""
     form = _forecast_form(stream, spec.step_ms, spec.horizon, spec.quantile_levels, forecasts.mean is not None)
     answered = _answered_by(issuer.model, issuer.model_version)
     partitions = each_partition(partition, len(forecasts))
@@ -81,7 +81,7 @@ def _forecast_form(stream: str, step_ms: int, horizon: int, quantile_levels: tup
 
 
 def _ended(form: Form) -> Form:
-    """With the place in the input that a message goes back to."""
+    """The form with the place in the input that led to the message."""
     form.fixed(b',"input":{"partition":')
     form.numbers("partition")
     form.fixed(b',"offset":')
@@ -108,7 +108,7 @@ def instants(spec: StreamSpec, ticks: IntArray) -> IntArray:
 
 
 def _open(part: Mapping[str, Any]) -> bytes:
-    """An object without its closing brace: more follows."""
+    """A JSON object without its closing brace, because more follows."""
     return orjson.dumps(part)[:-1]
 
 
@@ -209,7 +209,7 @@ def _summary_form(stream: str, quantile_levels: tuple[float, ...]) -> Form:
 
 
 def _accuracy_begun(stream: str, at: tuple[float, ...], kind: str) -> Form:
-    """What both kinds say first: whose accuracy it is, and of which intervals."""
+    """The beginning of records and summaries: whose accuracy it is, and of which intervals."""
     form = Form()
     form.fixed(_open({"schema_version": SCHEMA_VERSION, "kind": kind, "stream": stream}) + b',"series_id":"')
     form.texts("series_id")
@@ -219,7 +219,7 @@ def _accuracy_begun(stream: str, at: tuple[float, ...], kind: str) -> Form:
 
 
 def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[DriftRecord]) -> list[Record]:
-    """Keyed by the series; of a group by the detector as well: a compacted topic keeps every line of a report."""
+    """Keyed by the series, or by the group and the detector: so a compacted topic keeps every line of a report."""
     records: list[Record] = []
     for record in drift:
         body = {
@@ -243,7 +243,7 @@ def encode_drift(spec: StreamSpec, stream: str, partition: int, drift: Sequence[
 
 
 def encode_retrain(spec: StreamSpec, stream: str, partition: int, record: DriftRecord) -> Record:
-    """A request to train anew, made of the record of a storm."""
+    """A request for training, made of the record of a storm."""
     assert record.group is not None, "a storm is of a group"
     said = {"kind": "retrain", "detector": record.detector}
     numbers = {"statistic": record.statistic, "threshold": record.threshold}
@@ -288,7 +288,7 @@ def _control(
 
 
 def encode_journal(stream: str, partition: int, next_offset: int, decision: Mapping[str, Any]) -> bytes:
-    """The value alone: it goes to the partition of the same number, without a key."""
+    """Only the value: the record has no key and goes to the partition of the same number."""
     body = {
         "schema_version": SCHEMA_VERSION,
         "stream": stream,

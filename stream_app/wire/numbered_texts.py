@@ -33,7 +33,7 @@ class _Names(ctypes.Structure):
 
 
 class NumberedTexts:
-    """Texts seen lately, numbered in the order of their coming."""
+    """Texts seen lately, numbered in the order in which they came."""
 
     def __init__(self) -> None:
         self.table = _Names()
@@ -46,7 +46,7 @@ class NumberedTexts:
 
     @property
     def known(self) -> Names:
-        """object [texts so far], by number; what comes later changes nothing in it."""
+        """object [texts so far], by number. Later texts do not change it."""
         known, count = self._known, self.table.count
         if known < count:
             stops = self._ends[:count].tolist()
@@ -58,7 +58,7 @@ class NumberedTexts:
         return self._texts[:count]
 
     def grow(self) -> None:
-        """Twice the room; from TEXTS_MAX on, begin anew."""
+        """Double the room; from TEXTS_MAX on, begin again with an empty table."""
         table = self.table
         room = max(2 * table.room, _TEXTS_LEAST)
         if room > TEXTS_MAX:
@@ -76,13 +76,13 @@ class NumberedTexts:
 
     @property
     def is_full(self) -> bool:
-        """So that one more may not fit."""
+        """Whether one more may not fit."""
         used = int(self._ends[self.table.count - 1]) if self.table.count else 0
         return self.table.count == self.table.room or used + 1024 > self.table.byte_room
 
     @property
     def is_largest(self) -> bool:
-        """So that to grow is to begin anew: the numbers so far will mean nothing any more."""
+        """Whether `grow` would empty the table, so that the numbers so far mean nothing any more."""
         return int(self.table.room) == TEXTS_MAX
 
 

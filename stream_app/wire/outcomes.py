@@ -19,7 +19,7 @@ from stream_app.wire.writer import Issuer, Writer
 
 
 class Made(NamedTuple):
-    """What readings of one input partition led to."""
+    """An outcome, and the input partition whose readings led to it."""
 
     partition: int
     outcome: Outcome
@@ -33,7 +33,7 @@ def encode_outcomes(
     *,
     writer: Writer = messages,
 ) -> dict[str, Records]:
-    """By the kind of topic. `writer` knows the format."""
+    """The records of each kind of topic. `writer` knows the format."""
     write = partial(writer.encode_forecasts, spec, stream, issuer=issuer)
     forecasts = _together(write, [(each.partition, each.outcome.forecasts) for each in made])
     scored = _Written(Records.of([]), [0] * len(made))
@@ -78,7 +78,7 @@ def _together(
 
 
 def _woven(columns: Sequence[_Written], tombstones: Sequence[Sequence[Record]]) -> Records:
-    """Part by part, what the columns have of it and then its tombstones."""
+    """Part by part, first the records of its columns and then its tombstones."""
     columns = [each for each in columns if each.records]
     if len(columns) == 1 and not any(tombstones):
         return columns[0].records

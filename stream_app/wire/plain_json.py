@@ -125,5 +125,5 @@ def _reader(fields: tuple[str, ...], separator: str) -> PlainMessages | None:
 
 
 def plain_messages(fields: FieldMapping, separator: str) -> PlainMessages | None:
-    """The reader for a mapping; None where fields are nested, or the same for two things."""
+    """The reader for a mapping; None if fields are nested, or two of them have the same name."""
     return _reader(tuple(getattr(fields, name) for name in _FIELDS), separator)

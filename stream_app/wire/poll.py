@@ -28,7 +28,7 @@ READINGS_NAMED_MAX = 32  # in the header of one dead letter
 
 
 def chosen(items: list[Any], indices: IntArray) -> list[Any]:
-    """Those at rising indices; the list itself where that is all."""
+    """The items at rising indices; the list itself if that is all of them."""
     return items if len(indices) == len(items) else [items[index] for index in indices.tolist()]
 
 
@@ -38,7 +38,7 @@ class Poll(ABC):
     # --- what a format says ---
 
     def at_once(self, joined: Bytes, count: int) -> PollColumns | None:
-        """All messages of a poll, as MessageColumns joins them; None where any is in some way unusual."""
+        """Read all messages of a poll, as MessageColumns joins them; None if any is unusual in some way."""
         return None
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Poll(ABC):
         """One message in plain steps; `record_ms` is Kafka's timestamp."""
 
     def deletes(self, value: bytes) -> bool:
-        """Whether it says what a null value says."""
+        """Whether a message deletes its series, as a null value does."""
         return value.strip(WHITE) == b"null"
 
     # --- what formats ask for ---
@@ -78,7 +78,7 @@ class Poll(ABC):
         self._excluded = 0
 
     def decode(self, now_ms: int, replay: Mapping[int, ReplayVerdicts]) -> DecodedPoll:
-        """Values → columns, then what `include` and the clocks leave of them. Once: it fills what is set aside."""
+        """Values → columns, then what `include` and the clocks leave of them. To be called once."""
         if not self._messages:
             return DecodedPoll({})
         keyed, joined = not self._needs_key or bool(self._messages.key_bytes.min() >= 0), self._messages.joined
@@ -103,7 +103,7 @@ class Poll(ABC):
     # --- messages that are no readings ---
 
     def _set_aside(self, *, keyed: bool) -> IntArray:
-        """Deletions, and messages that are too large or without a key; what is left over goes on, as indices."""
+        """Set aside deletions, and messages that are too large or have no key; returns the indices of the others."""
         size_max = self._spec.reading_bytes_max
         sizes = self._messages.value_bytes
         if keyed and sizes.min() > 0 and sizes.max() <= size_max:
@@ -139,7 +139,7 @@ class Poll(ABC):
     # --- readings ---
 
     def _columns(self, indices: IntArray, *, begun: bool = False) -> PollColumns:
-        """Together when that can be done, else halves, in the end one by one. `begun`: they are not all plain."""
+        """Decode together if possible, else in halves, in the end one by one. `begun`: they are not all plain."""
         if not len(indices):
             return PollColumns.concatenate([])
         together = self.together(indices, begun=begun)

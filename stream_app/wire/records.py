@@ -15,7 +15,7 @@ Record = tuple[bytes, bytes | None]  # (key, value); None: a tombstone
 
 
 class TextColumn(NamedTuple):
-    """Texts, one behind the other, and where each ends: uint8 [bytes], int64 [n]."""
+    """Texts one after another, and where each ends: uint8 [bytes], int64 [n]."""
 
     data: NDArray[np.uint8]
     ends: IntArray  # int64 [n]
@@ -45,7 +45,7 @@ class TextColumn(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Records(Sequence[Record]):
-    """n records of one topic, in the order of their making."""
+    """n records of one topic, in the order in which they were made."""
 
     keys: TextColumn
     values: TextColumn

@@ -56,7 +56,7 @@ class _Reader:
             raise Malformed("the text is no JSON: NaN or Infinity outside a value")
 
     def _bases(self, position: int, record: dict[str, Any]) -> None:
-        """What is wrong with them is wrong with the pack: the records after it hang on them."""
+        """Read base fields. A fault in them is one of the whole pack: the records after them depend on them."""
         must = next((field for field in record if field.endswith("_")), None)
         if must is not None:
             raise Malformed(f"record #{position} has {must[:60]!r}, which must be understood and is not")

@@ -28,7 +28,7 @@ def fault_of(series_id: str) -> str | None:
 
 
 def from_key(key: bytes | None) -> str | None:
-    """A message key as a series id; None when it is none."""
+    """A message key as a series id; None if it cannot be one."""
     if key is None:
         return None
     try:
@@ -44,5 +44,5 @@ def _matcher(include: tuple[str, ...]) -> Callable[[str], bool]:
 
 
 def includes(spec: StreamSpec) -> Callable[[str], bool] | None:
-    """The stream's filter of series ids, with memory; None when it takes all."""
+    """The stream's filter of series ids, which remembers its answers; None if it takes all."""
     return None if "*" in spec.include else _matcher(spec.include)

@@ -69,7 +69,7 @@ def from_one(timestamp: Any, unit: str) -> int | None:
 
 
 def seconds_to_ms(seconds: float) -> int:
-    """What scale_floats makes of one, without an array: 0.1 µs instead of 20. No NaN."""
+    """The same as scale_floats for one number, without an array: 0.1 µs instead of 20. Not for NaN."""
     scaled = seconds * 1000
     if math.isfinite(scaled * 1000):
         scaled = round(scaled * 1000) / 1000
@@ -77,7 +77,7 @@ def seconds_to_ms(seconds: float) -> int:
 
 
 def rfc3339(timestamp_ms: int) -> str:
-    """Milliseconds → text with Z, for people; out of the years 1 to 9999 the number itself."""
+    """Milliseconds → text with Z, for people; outside the years 1 to 9999 the number itself."""
     if not MIN_MS <= timestamp_ms <= MAX_MS:
         return f"{timestamp_ms} ms"
     text = str(np.datetime_as_string(np.datetime64(timestamp_ms, "ms"), unit="ms"))

@@ -74,7 +74,7 @@ def judge(
 def _nothing_rejected(
     times: IntArray, least: int, most: int, polled: MessageColumns, replay: Mapping[int, ReplayVerdicts]
 ) -> bool:
-    """The usual poll, told in two looks: by this worker's clock all is in time, and no other clock has a say."""
+    """The usual case: by this worker's clock everything is in time, and the journal has nothing to say."""
     return (
         (not len(times) or bool(times.min() >= least and times.max() <= most))
         and not any(verdicts.rejected for verdicts in replay.values())

@@ -1,4 +1,4 @@
-"""Messages as the worker publishes them (DESIGN: what comes out), made by hand for the tests of what reads them."""
+"""Messages as the worker publishes them, made by hand, for the tests of what reads them."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from model_core.bundle import BASE, SERIES_TABLES, Bundle
@@ -44,15 +43,6 @@ def bundle_with_tables(rng: np.random.Generator, spec: StreamSpec = SPEC) -> Bun
         table += rng.uniform(-0.3, 0.3, (len(table), 1, 1))
     fields = made.manifest.model_dump(exclude={"tensors", "sha256", "series"})
     return Bundle.sealed(made.tensors | tables, **fields, series=SERIES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As a worker runs; waiting threads would cost more than the tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,14 @@ class BrokenWorld(World):
         path.write_text(text)
         return path
 
+    def begin(self, ticks: int) -> tuple[Path, WorkerProcess]:
+        """(configuration, worker) of the deployment, when so many ticks have been forecast."""
+        config = self.configure()
+        worker = self.start(config)
+        self.send_ticks(ticks)
+        self.answered()
+        return config, worker
+
     def send_ticks(self, count: int) -> None:
         """The next ones of all series."""
         assert self.data is not None

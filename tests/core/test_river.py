@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from model_core.arrays import BoolArray
 from model_core.batches import WindowBatch
@@ -106,15 +105,6 @@ def streamed(spec: StreamSpec, bundle: Bundle, readings: Readings) -> Streamed:
         parts.append((*(array[kept] for array in arrays), windows))
     *arrays, windows = zip(*parts, strict=True)
     return Streamed(*map(np.concatenate, arrays), WindowBatch.concatenate(list(windows)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Many small products gain nothing from threads that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

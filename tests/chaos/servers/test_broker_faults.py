@@ -19,10 +19,7 @@ def restart_broker(world: BrokenWorld) -> None:
 
 
 def test_a_killed_broker_that_comes_back_needs_no_operator(world: BrokenWorld) -> None:
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(20)
-    world.answered()
+    config, worker = world.begin(20)
     world.send_ticks(10)  # in a transaction, or not yet read
     assert world.services is not None
     world.services.kafka.kill()
@@ -46,10 +43,7 @@ def test_a_killed_broker_that_comes_back_needs_no_operator(world: BrokenWorld) -
 def test_a_broker_killed_in_the_middle_of_a_commit_tears_no_transaction(world: BrokenWorld, step: str) -> None:
     """The request has arrived, its reply has not, and the broker dies."""
     assert world.kafka_proxy is not None
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(20)
-    world.answered()
+    config, worker = world.begin(20)
     api_key = API_KEYS[step]
     world.kafka_proxy.drop_replies = frozenset({api_key})
     world.send_ticks(20)

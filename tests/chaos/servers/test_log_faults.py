@@ -35,10 +35,7 @@ def delete_before(world: BrokenWorld, offset: int) -> None:
 
 def without_checkpoints_since(world: BrokenWorld, ticks: int) -> Path:
     """A deployment that was killed; its state ends where these ticks begin, its commits where they end."""
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(20)
-    world.answered()
+    config, worker = world.begin(20)
     assert worker.stop(PATIENT_S) == 0
     rarely = config.with_name("rarely.toml")
     rarely.write_text(config.read_text().replace('checkpoint_interval = "100ms"', 'checkpoint_interval = "1h"'))
@@ -85,10 +82,7 @@ def test_readings_deleted_before_the_checkpoint_are_not_missed(world: BrokenWorl
 
 
 def test_readings_deleted_while_they_are_waited_for_end_the_worker_with_a_sentence(world: BrokenWorld) -> None:
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(10)
-    world.answered()
+    config, worker = world.begin(10)
     assert worker.stop(PATIENT_S) == 0
     world.send_ticks(20)
     delete_before(world, 20 * SERIES)  # ten ticks nobody has read
@@ -98,10 +92,7 @@ def test_readings_deleted_while_they_are_waited_for_end_the_worker_with_a_senten
 
 
 def test_a_lost_state_and_a_log_that_is_cut_rebuild_from_what_is_left_and_say_so(world: BrokenWorld) -> None:
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(40)
-    world.answered()
+    config, worker = world.begin(40)
     assert worker.stop(PATIENT_S) == 0
     world.redis().flushall()
     delete_before(world, 10 * SERIES)

@@ -27,10 +27,7 @@ def test_without_the_replies_to_one_step_of_a_commit_the_producer_is_replaced_an
 ) -> None:
     """The broker has done it, and the worker cannot know: nobody guesses."""
     assert world.kafka_proxy is not None
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(20)
-    world.answered()
+    config, worker = world.begin(20)
     world.kafka_proxy.drop_replies = frozenset({API_KEYS[step]})
     world.send_ticks(20)
     worker.wait_for("producer thrown away", PATIENT_S)
@@ -62,10 +59,7 @@ def test_a_member_whose_question_for_partitions_was_lost_asks_again(world: Broke
 @pytest.mark.parametrize("fault", ["black_hole", pytest.param("half_open", marks=soak)])
 def test_a_kafka_that_swallows_everything_is_waited_for(world: BrokenWorld, fault: str) -> None:
     assert world.kafka_proxy is not None
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(20)
-    world.answered()
+    config, worker = world.begin(20)
     # Readings are on their way when it begins.
     world.send_ticks(5)
     setattr(world.kafka_proxy, fault, True)
@@ -110,10 +104,7 @@ def test_while_redis_swallows_everything_forecasts_go_on_and_its_state_is_whole_
     world: BrokenWorld, fault: str
 ) -> None:
     assert world.redis_proxy is not None
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(20)
-    world.answered()
+    config, worker = world.begin(20)
     setattr(world.redis_proxy, fault, True)
     world.send_ticks(20)
     world.answered()

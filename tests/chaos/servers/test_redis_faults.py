@@ -30,10 +30,7 @@ ENDLESS = "while true do end"
 
 def running(world: BrokenWorld, ticks: int = 20) -> tuple[Path, WorkerProcess]:
     """A deployment whose state is in Redis."""
-    config = world.configure()
-    worker = world.start(config)
-    world.send_ticks(ticks)
-    world.answered()
+    config, worker = world.begin(ticks)
     ready(worker)
     wait_until(lambda: world.keys("header"), PATIENT_S, "a checkpoint")
     return config, worker
