@@ -1,1 +1,1 @@
-"""The dashboards as code: what is on them is in `content`, `forecasting` and `machinery`; `build` makes Grafana's JSON."""
+"""The dashboards as code: `content`, `forecasting` and `machinery` hold what is on them, `build` makes the JSON."""

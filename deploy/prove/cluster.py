@@ -15,6 +15,7 @@ from deploy.prove.programs import run, wait_for
 from stream_app.local_services.ports import free_port
 
 NODES = ("n1", "n2", "n3")
+SERVICES = "10.0.0.0/24"  # addresses of services
 STOP_S = 10
 Options = dict[str, object]  # --name=value
 
@@ -22,8 +23,10 @@ Options = dict[str, object]  # --name=value
 class Cluster:
     """`with Cluster(folder) as cluster: cluster.kubectl("get", "nodes")`."""
 
-    def __init__(self, folder: Path, nodes: Sequence[str] = NODES) -> None:
+    def __init__(self, folder: Path, nodes: Sequence[str] = NODES, played: Options | None = None) -> None:
+        """`played`: how kwok plays nodes and pods, beyond what it does by itself."""
         self._nodes = nodes
+        self._played = played or {}
         self._bin = folder / "bin"
         self._home = folder / "cluster"
         self._config = self._home / "kubeconfig"
@@ -46,7 +49,7 @@ class Cluster:
         api_server |= {"token-auth-file": tokens, "authorization-mode": "RBAC"}
         api_server |= {"service-account-issuer": "https://kubernetes.default.svc"}
         api_server |= {"service-account-key-file": public, "service-account-signing-key-file": key}
-        api_server |= {"service-cluster-ip-range": "10.0.0.0/24"}
+        api_server |= {"service-cluster-ip-range": SERVICES}
         one_of_each: Options = {"kubeconfig": self._config, "bind-address": "127.0.0.1", "leader-elect": "false"}
         try:
             self._start("etcd", store)
@@ -57,7 +60,7 @@ class Cluster:
             self._start("kube-scheduler", one_of_each | {"secure-port": free_port()})
             # Without the leases of its nodes the controllers would take them for dead after a minute.
             leases: Options = {"manage-all-nodes": "true", "node-lease-duration-seconds": 40}
-            self._start("kwok", {"kubeconfig": self._config} | leases)
+            self._start("kwok", {"kubeconfig": self._config} | leases | self._played)
             for node in self._nodes:
                 self.apply(_node(node))
         except BaseException:
@@ -108,6 +111,12 @@ class Cluster:
         served: Options = {"host": "127.0.0.1", "port": port, "telemetry-host": "127.0.0.1"}
         served |= {"telemetry-port": free_port(), "kubeconfig": self._config, "resources": "cronjobs"}
         self._start("kube-state-metrics", served)
+
+    def enforce(self, node: str) -> None:
+        """kube-router on that node writes the rules of network policies into the kernel; it ends with the cluster."""
+        what: Options = {"run-firewall": True, "run-router": False, "run-service-proxy": False}
+        what |= {"kubeconfig": self._config, "hostname-override": node, "service-cluster-ip-range": SERVICES}
+        self._start("kube-router", what | {"health-port": free_port(), "iptables-sync-period": "5s"})
 
     def _start(self, program: str, options: Options) -> None:
         command = [

@@ -138,17 +138,17 @@ def _show(stream: str, result: Result) -> None:
     manifest = result.trained.bundle.manifest
     table = Table(title=f"{stream}: scaled pinball, newest parts", title_justify="left")
     table.add_column("series")
-    shown = slice(None) if verdict.champion_version else slice(3)  # of candidate, both naive forecasts, champion
-    for column in ("model", "seasonal naive", "last value", "champion")[shown]:
+    shown = 4 if verdict.champion_version else 3  # of candidate, both naive forecasts, champion
+    for column in ("model", "seasonal naive", "last value", "champion")[:shown]:
         table.add_column(column, justify="right")
     ranked = sorted(verdict.series.items(), key=lambda item: -item[1][0] / max(min(item[1][1:3]), 1e-12))
     for series_id, losses in ranked[:SERIES_SHOWN_MAX]:
-        table.add_row(series_id, *_losses(losses[shown]))
+        table.add_row(series_id, *_losses(losses[:shown]))
     if len(ranked) > SERIES_SHOWN_MAX:
         table.add_row(f"… and {len(ranked) - SERIES_SHOWN_MAX} more that do better")
     table.add_section()
     means = (verdict.candidate, verdict.seasonal_naive, verdict.last_value, verdict.champion)
-    table.add_row("mean", *_losses(means[shown]))
+    table.add_row("mean", *_losses(means[:shown]))
     show_table(console, table)
     season = f"{manifest.season} steps" if manifest.season_found else "none found"
     console.print(
