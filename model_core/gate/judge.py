@@ -118,9 +118,8 @@ def judge(
     (ratios, every), origin = duels.tails(), slices.newest[1] - 1
     of = windows, candidate.predictor, candidate.season
     stressed, holed = stress(*of, origin, seed), with_holes(*of, slices.newest, seed)
-    speed = clock and measure_speed(
-        windows, candidate.predictor, rival.predictor if rival else None, candidate.season, origin, clock
-    )
+    predictors = candidate.predictor, rival.predictor if rival else None
+    speed = clock and measure_speed(windows, *predictors, candidate.season, origin, clock)
     checks = (
         slice_check("newest slice", newest, -MARGIN, needed=True),
         slice_check("earlier slice", earlier, 0.0, needed=rival is not None),
