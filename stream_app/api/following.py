@@ -39,7 +39,8 @@ ASK_AGAIN_S = 1.0
 GAVE_WAY_S = 3.0  # so long it is said after a rest
 # What waits in the client. It bounds an answer of a broker as well, which comes packed and is unpacked at once, however
 # much waits already: a large one is much work at a moment when workers may need the machine.
-QUEUE_KIB = 2_048
+QUEUE_KIB = 8_192
+FULL_MS = 50  # until the client looks again whether there is room: at each look at every partition
 PARTITION_BYTES = 131_072  # of one answer
 OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters")
 
@@ -94,6 +95,7 @@ class Following(threading.Thread):
             "error_cb": self._on_error,
             "queued.max.messages.kbytes": QUEUE_KIB,
             "fetch.message.max.bytes": PARTITION_BYTES,
+            "fetch.queue.backoff.ms": FULL_MS,
             "fetch.wait.max.ms": 100,
         }
         self._lost.clear()

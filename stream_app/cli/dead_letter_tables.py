@@ -63,7 +63,7 @@ def print_list(
     if not counts:
         console.print(f"No dead letters in {topic}.", markup=False, soft_wrap=True)
         return
-    table = Table("reason", "partition", "dead letters", "requeued", title=topic, title_justify="left")
+    table = Table("reason", "input partition", "dead letters", "requeued", title=topic, title_justify="left")
     for (why, where), count in sorted(counts.items()):
         table.add_row(Text(why), str(where), f"{count:,}", f"{back[why, where]:,}")
     show_table(console, table)
