@@ -104,6 +104,12 @@ def test_what_a_model_had_learned_from_is_explained_where_it_is_more_than_nothin
     assert ["it knew answers beforehand" in each for each in told] == [False, True]
 
 
+def test_of_demand_its_own_model_is_trained_and_no_other(tmp_path, rng):
+    settings = configured(tmp_path, aggregate="sum")
+    report = backtest_job.run(settings, "ovens", file=write_csv(tmp_path / "ovens.csv", waves(rng)), start_ms=START_MS)
+    assert list(report["models"]) == ["demand, trained now", "seasonal_naive", "last_value"]
+
+
 def test_nothing_to_judge_says_what_was_found(tmp_path, rng):
     settings = configured(tmp_path)
     file = write_csv(tmp_path / "ovens.csv", waves(rng, 100))
