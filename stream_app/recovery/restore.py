@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
@@ -96,6 +96,8 @@ class Restorer:
     ) -> Owned:
         spec = self._settings.streams[at.stream]
         first, last = self._ends(consumer, at)
+        if committed is not None and committed > last:
+            self._refuse_shorter_log(at, committed, last)
         if restored is None:
             state, contained = PartitionState(spec, at.partition), 0
             start, emit_from = self._without_state(at, state, committed, first, last)
@@ -176,14 +178,26 @@ class Restorer:
             )
         return next_offset, committed
 
+    def _refuse_shorter_log(self, at: StreamPartition, committed: int, last: int) -> NoReturn:
+        """What comes now has offsets of readings that were answered before, and would be taken for answered as well."""
+        expected = (
+            f"Expected the log of {at} to reach offset {committed}, up to which it is answered; found its end at {last}"
+        )
+        self._wait_for_offset(at, expected)
+        raise StateMismatch(
+            f"{expected}: the brokers lost readings, or the topic is another one. `tidecast reset --stream {at.stream} "
+            "--to earliest | TIMESTAMP` begins there with an empty state."
+        )
+
     def _wait_for_offset(self, at: StreamPartition, found: str) -> None:
-        """KafkaAway at first: a coordinator that has just started may answer while it still reads its log (seen)."""
+        """KafkaAway at first: a coordinator that has just started may answer while it still reads its log (seen), and a
+        leader perhaps as well."""
         now = time.monotonic()
         since, seen = self._behind.get(at, (now, now))
         since = since if now < seen + self._timeout_s else now  # it was somebody else's meanwhile
         self._behind[at] = since, now
         if now < since + self._timeout_s:
-            raise KafkaAway(f"{found}. It is asked for again: a coordinator that has just started may not know it yet.")
+            raise KafkaAway(f"{found}. It is asked for again: a broker that has just started may not know it yet.")
 
     def _ends(self, consumer: Consumer, at: StreamPartition) -> tuple[int, int]:
         """(first offset, one after the last) of the log."""

@@ -215,6 +215,28 @@ def test_an_offset_that_kafka_does_not_know_yet_is_waited_for(world: World, rng:
     assert not [line for line in again.lines() if line["event"] == "worker ends"]
 
 
+@pytest.mark.parametrize("has_state", [True, False])
+def test_a_log_that_ends_before_what_was_committed_is_refused_and_never_taken_for_answered(
+    world: World, rng: np.random.Generator, has_state: bool
+) -> None:
+    """Brokers that lost acknowledged readings give their offsets to others, and those were published by nobody."""
+    config = world.deployment("a", limits='kafka_timeout = "3s"')
+    worker = world.start(config)
+    world.send(readings(values(rng, 10)))
+    world.wait_for_forecasts("a", 10 * 3)
+    assert worker.stop() == 0
+    if not has_state:
+        with redis.Redis.from_url(world.redis_url) as client:
+            assert client.delete(*client.scan_iter(f"*{world.topic}.a:tides:*", count=1000))
+    commit_offset(world, "a", 10 * 3 + 5)
+    refused = world.start(config)
+    world.send(readings(values(rng, 1), first=10))
+    assert refused.process.wait(60) == 1
+    error = refused.wait_for("worker ends")["error"]
+    assert "found its end at" in error
+    assert "tidecast reset --stream tides --to" in error
+
+
 def commit_offset(world: World, name: str, offset: int) -> int:
     """Of the input's only partition, for a deployment's group, whether or not it has members. The one before.
 
