@@ -255,6 +255,22 @@ def test_every_setting_says_what_it_means_and_what_changing_it_means(write: Writ
         assert row.change in ("restart", "rebuild", "new stream"), row.key
 
 
+def test_a_setting_with_few_values_names_them_and_what_an_override_may_set_is_listed(write: Write) -> None:
+    said = {row.key: row.description for row in rows(Settings.load(write(SMALLEST), {}))}
+    for key, values in {
+        "device": {"auto", "cpu", "cuda"},
+        "streams.pumps.fill": {"forward", "interpolate", "zero"},
+        "streams.pumps.calendar": {"hour_of_day", "day_of_week", "holidays"},
+        "streams.pumps.outputs.format": {"json", "avro"},
+        "models.promotion": {"gate", "shadow"},
+    }.items():
+        assert not [value for value in values if value not in said[key]], said[key]
+    overrides = (FOLDER / "CONFIGURATION.md").read_text().partition("## [[streams.NAME.overrides]]")[2]
+    assert {"match", "aggregate", "fill", "lower_bound", "upper_bound"} == {
+        line.split("`")[1] for line in overrides.splitlines() if line.startswith("| `")
+    }
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents_made_from_tables_are_up_to_date(name: str) -> None:
     assert (FOLDER / name).read_text() == DOCUMENTS[name](), "run `python -m stream_app.documents`"

@@ -66,6 +66,12 @@ def test_the_index_names_every_document():
     assert there <= named, f"docs/README.md: {sorted(there - named)}"
 
 
+def test_the_index_of_decisions_names_each_once():
+    folder = REPOSITORY / "docs/decisions"
+    named = re.findall(r"\]\(([\w-]+\.md)\)", (folder / "README.md").read_text())
+    assert sorted(named) == sorted(path.name for path in folder.glob("0*.md"))
+
+
 def options() -> dict[str, set[str]]:
     """`train`, `models list`, … → the options that each has."""
     found = {}
