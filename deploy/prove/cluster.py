@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,10 +23,10 @@ Options = dict[str, object]  # --name=value
 class Cluster:
     """`with Cluster(folder) as cluster: cluster.kubectl("get", "nodes")`."""
 
-    def __init__(self, folder: Path, nodes: Sequence[str] = NODES, played: Options | None = None) -> None:
+    def __init__(self, folder: Path, nodes: Sequence[str] = NODES, played: Mapping[str, object] | None = None) -> None:
         """`played`: how kwok plays nodes and pods, beyond what it does by itself."""
         self._nodes = nodes
-        self._played = played or {}
+        self._played = dict(played or {})
         self._bin = folder / "bin"
         self._home = folder / "cluster"
         self._config = self._home / "kubeconfig"
