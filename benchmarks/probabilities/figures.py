@@ -16,6 +16,7 @@ from benchmarks.probabilities.measured import (
     against_points,
     coverage_by_level,
     coverage_error,
+    coverage_error_of_series,
     coverage_of_series,
     mean_pinball,
     ratios,
@@ -60,6 +61,7 @@ def long_horizon(folder: Path, *, name: str, horizon: int) -> dict[str, Any]:
         of_series = coverage_of_series(served, len(rows.series))
         found[kind] = {
             "coverage_error": coverage_error(served),
+            "coverage_error_of_series": coverage_error_of_series(served, len(rows.series)),
             "coverage": coverage_by_level(served).tolist(),
             "pinball": mean_pinball(served, spreads),
             "coverage_of_series": dict(zip(rows.series, of_series.tolist(), strict=True)),

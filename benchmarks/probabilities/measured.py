@@ -11,14 +11,15 @@ from model_core.quantiles import Levels
 NAIVE = ("seasonal naive", "last value")  # in the order of Served.baselines
 
 
-def coverage_by_level(served: Served) -> FloatArray:
-    """float64 [K, Q]: share of actual values at or below each quantile, by bucket of the horizon, series pooled."""
+def coverage_by_level(served: Served, mine: BoolArray | None = None) -> FloatArray:
+    """float64 [K, Q]: share of actual values at or below each quantile, by bucket of the horizon, series pooled; of the
+    forecasts `mine` [n] alone."""
     levels = Levels(served.spec)
-    came = served.came
+    came = served.came if mine is None else served.came & mine[:, None]
     found = np.empty((len(levels.horizons), len(levels.levels)))
     for bucket in range(len(levels.horizons)):
-        mine = levels.bucket == bucket
-        below = served.below[:, mine][came[:, mine]]
+        steps = levels.bucket == bucket
+        below = served.below[:, steps][came[:, steps]]
         found[bucket] = [(below <= level).mean() for level in range(len(levels.levels))]
     return found
 
@@ -26,6 +27,13 @@ def coverage_by_level(served: Served) -> FloatArray:
 def coverage_error(served: Served) -> float:
     """Mean over levels × buckets of |coverage − level|."""
     return float(np.abs(coverage_by_level(served) - np.array(served.spec.quantile_levels)).mean())
+
+
+def coverage_error_of_series(served: Served, count: int) -> float:
+    """The same of each series alone, and of that the mean: none makes up for another."""
+    levels = np.array(served.spec.quantile_levels)
+    found = [coverage_by_level(served, mine) for mine in _by_series(served.series, count)]
+    return float(np.mean([np.abs(each - levels).mean() for each in found]))
 
 
 def mean_pinball(served: Served, spreads: FloatArray) -> float:

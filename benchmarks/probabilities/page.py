@@ -19,7 +19,8 @@ corrector off, unless it is set.
 
 ETT: trained on 16 months, the last 4 of the 20 count (every hour is an origin). Coverage error: mean over levels and
 buckets of the horizon of |share of actual values at or below the quantile − level|, every step of every forecast, all
-series together: one that covers too much can make up for one that covers too little, so the last column is by series.
+series together. There one that covers too much makes up for one that covers too little; *each series alone* is the mean
+of the error of each.
 Pinball in standard deviations of the first 12 months; *untracked* is the same with offsets that never move. Asked: at
 most 1 % of pinball more than that.
 """
@@ -95,13 +96,20 @@ def _streamed(found: dict[str, Any], table: Table) -> str:
                 f"{tracked['coverage_error']:.4f}",
                 f"{asked:g}".lstrip("0"),
                 f"{untracked['coverage_error']:.4f}",
+                *(_alone(kind) for kind in (tracked, untracked)),
                 f"{tracked['pinball']:.4f}",
                 f"{100 * lost:+.2f} %",
                 f"{_share(min(covered))} to {_share(max(covered))}",
             ]
         )
-    head = ["", "forecasts", "coverage error", "asked", "untracked", "pinball", "against untracked", "80 % by series"]
+    head = ["", "forecasts", "coverage error", "asked", "untracked", "each series alone", "alone, untracked"]
+    head += ["pinball", "against untracked", "80 % by series"]
     return STREAMED + "\n" + table(head, lines) + _told("Missed", missed) if lines else ""
+
+
+def _alone(kind: dict[str, Any]) -> str:
+    """Of files from before it was measured nothing."""
+    return f"{kind['coverage_error_of_series']:.4f}" if "coverage_error_of_series" in kind else "not run"
 
 
 def _appliances(found: dict[str, Any], table: Table) -> str:

@@ -1,6 +1,7 @@
 """The probabilities benchmark: its counting against plain arithmetic, its alterations, and a part for every byte."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from benchmarks.probabilities.measured import (
     against_points,
     coverage_by_level,
     coverage_error,
+    coverage_error_of_series,
     coverage_of_series,
     mean_pinball,
     ratios,
@@ -45,6 +47,9 @@ def test_what_is_counted_is_what_came(rng: np.random.Generator) -> None:
         for level in range(9):
             assert found[bucket, level] == pytest.approx(np.mean(served.below[mine] <= level))
     assert coverage_error(served) == pytest.approx(np.abs(found - levels).mean())
+    apart = [coverage_error(replace(served, below=served.below[served.series == column])) for column in range(2)]
+    assert coverage_error_of_series(served, 2) == pytest.approx(np.mean(apart))
+    assert coverage_error_of_series(served, 2) >= coverage_error(served)
     inside = (served.upto > 0) & (served.below < 9) & came
     expected = [inside[served.series == column].sum() / came[served.series == column].sum() for column in range(2)]
     assert coverage_of_series(served, 2).tolist() == pytest.approx(expected)
