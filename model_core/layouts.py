@@ -5,7 +5,7 @@ over; whatever that version did not have begins as in a new series. Newer layout
 are refused: the state is then rebuilt from the log.
 
 To raise the layout: add 1 to STATE_LAYOUT and a Step that describes the layout before, and mark settings that came with
-it by `since` (model_core/spec.py), so that their defaults leave the fingerprint unchanged. tests/golden keeps snapshots
+it by `since` (setting.py), so that their defaults leave the fingerprint unchanged. tests/golden keeps snapshots
 that the version before has written (make_checkpoint.py); the tests read them.
 """
 

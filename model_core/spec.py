@@ -1,20 +1,19 @@
 """StreamSpec: the one model of a stream's configuration. The settings nest it, nothing repeats it.
 
-`change` of each field says what altering it means for a running deployment: `restart` (it takes effect on restart),
-`rebuild` (the state in Redis is rebuilt from the log), `new stream` (outputs change their meaning: use a new
-application_id and output prefix).
+Each field says what it means and what changing it means (setting.py).
 """
 
 import hashlib
 import json
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from model_core.durations import DurationMs
 from model_core.grid import DAY_MS, WEEK_MS, Grid
+from model_core.setting import Strict, extra_of, leave_out_unused_additions, setting
 
 Aggregate = Literal["mean", "sum", "last", "min", "max", "count"]
 Fill = Literal["forward", "interpolate", "zero"]
@@ -25,27 +24,6 @@ _SPARE_ROWS = 64
 _FORGET_AFTER_MS = 30 * DAY_MS
 DEMAND_AGGREGATES = ("sum", "count")
 OUTPUT_KINDS = ("forecasts", "accuracy", "drift", "dead_letters", "journal", "control")  # topics of a stream
-
-
-def setting(
-    default: Any,
-    change: Literal["restart", "rebuild", "new stream"],
-    text: str,
-    *,
-    since: int | None = None,
-    **bounds: Any,
-) -> Any:
-    """A documented field: `text` is printed by `tidecast config show`, with what changing the value means.
-
-    `since`: the layout of the state that the setting came with. While it has its default, which means what was so
-    before, the fingerprint is that of before as well, and older states are continued.
-    """
-    extra: dict[str, Any] = {"change": change} | ({} if since is None else {"since": since})
-    return Field(default, description=text, json_schema_extra=extra, **bounds)
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
 
 
 class FieldMapping(Strict):
@@ -66,7 +44,7 @@ class Outputs(Strict):
     accuracy: str | None = setting(None, "new stream", "Topic of accuracy records; default PREFIX.accuracy.")
     drift: str | None = setting(None, "new stream", "Topic of drift records; default PREFIX.drift.")
     dead_letters: str | None = setting(None, "new stream", "Topic of unusable input; default PREFIX.dead-letters.")
-    journal: str | None = setting(None, "new stream", "Topic of decisions replay follows; default PREFIX.journal.")
+    journal: str | None = setting(None, "new stream", "Topic of decisions for replays; default PREFIX.journal.")
     control: str | None = setting(None, "restart", "Topic of what workers tell the trainer; default PREFIX.control.")
     format: Literal["json", "avro"] = setting(
         "json", "new stream", "Format of forecasts, accuracy and drift; avro needs a schema registry."
@@ -82,7 +60,7 @@ class Override(Strict):
 
     match: str = setting(..., "rebuild", "Shell-style pattern of series ids, e.g. *.temp; the first match counts.")
     aggregate: Aggregate | None = setting(None, "rebuild", "How a cell's readings combine.")
-    fill: Fill | None = setting(None, "rebuild", "How models get missing cells filled.")
+    fill: Fill | None = setting(None, "rebuild", "How missing cells are filled for models.")
     lower_bound: float | None = setting(None, "rebuild", "Forecasts are never below this.")
     upper_bound: float | None = setting(None, "rebuild", "Forecasts are never above this.")
 
@@ -110,20 +88,22 @@ class StreamSpec(Strict):
     )
     aggregate: Aggregate = setting("mean", "rebuild", "How the readings of a cell combine.")
     readings_per_step: int | None = setting(
-        None, "rebuild", "Readings that complete a cell (1: forecast as soon as it came); unset: the watermark.", ge=1
+        None, "rebuild", "Readings that complete a cell (1: a reading is forecast at once); unset: the watermark.", ge=1
     )
-    fill: Fill | None = setting(None, "rebuild", "How models get missing cells filled; forward, for demand zero.")
+    fill: Fill | None = setting(
+        None, "rebuild", "How missing cells are filled for models; default forward, for demand zero."
+    )
     empty: Literal["zero", "missing"] | None = setting(
-        None, "rebuild", "What a ready cell without readings is; missing, for demand an observed zero."
+        None, "rebuild", "What a ready cell without readings counts as; default missing, for demand an observed zero."
     )
-    lower_bound: float | None = setting(None, "rebuild", "Forecasts are never below this; for demand 0.")
+    lower_bound: float | None = setting(None, "rebuild", "Forecasts are never below this; default for demand 0.")
     upper_bound: float | None = setting(None, "rebuild", "Forecasts are never above this.")
 
     max_out_of_orderness: DurationMs | None = setting(
         None, "rebuild", "How far the watermark stays behind the newest event time; default one step.", ge=0
     )
     allowed_lateness: DurationMs = setting(0, "rebuild", "How long a settled cell may still be corrected.", ge=0)
-    late: Literal["dead_letter", "count"] = setting("dead_letter", "restart", "What happens to a reading too late.")
+    late: Literal["dead_letter", "count"] = setting("dead_letter", "restart", "What becomes of a reading too late.")
     deduplicate: Literal["off", "timestamp"] = setting(
         "off", "rebuild", "Drop a second reading of a series with the same timestamp, within the lateness horizon."
     )
@@ -142,7 +122,7 @@ class StreamSpec(Strict):
     forget_after: DurationMs | None = setting(
         None,
         "rebuild",
-        "Event time after which a silent series' state goes; default 30d or dormant_after, the larger.",
+        "Event time after which the state of a silent series is dropped; default 30d or dormant_after, the larger.",
         ge=1,
     )
 
@@ -162,7 +142,7 @@ class StreamSpec(Strict):
     overrides: tuple[Override, ...] = setting((), "rebuild", "Settings for the series that match a pattern.")
     outputs: Outputs = setting(Outputs(), "new stream", "Topics that the stream publishes to.")
     accuracy: Literal["records", "summary"] = setting(
-        "summary", "rebuild", "Accuracy: a record a forecast, or only a summary a series each season."
+        "summary", "rebuild", "Accuracy records: one for each forecast, or only a summary of each series every season."
     )
     calibration_rate: float = setting(
         0.005, "rebuild", "Step of the interval tracker; .02 and more is unstable under delayed labels.", gt=0, lt=0.02
@@ -176,14 +156,14 @@ class StreamSpec(Strict):
     training_half_life: DurationMs | None = setting(
         None,
         "restart",
-        "Age at which a window counts half as much in training, for ways that change; unset: all windows count alike.",
+        "Age at which a window counts half as much in training, for streams that change; unset: all count alike.",
         ge=1,
     )
     training_recent: DurationMs | None = setting(
         None,
         "restart",
-        "Event time, the newest, of which training keeps cells: for its choices, quantiles, thresholds and the gate. "
-        "Of what is older it keeps sums. Default 107 weeks (or horizons, where longer), 250,000 steps at most.",
+        "How much of the newest event time training keeps as cells, for choices, quantiles, thresholds and the gate; "
+        "older windows are kept as sums. Default 107 weeks (or horizons, if longer), 250,000 steps at most.",
         ge=1,
     )
     corrector_steps: int = setting(
@@ -197,7 +177,7 @@ class StreamSpec(Strict):
     rebuild_context: DurationMs | None = setting(
         None,
         "restart",
-        "Log that a lost state is rebuilt from when its beginning is gone; default what fills the windows.",
+        "How much log a lost state is rebuilt from if the log has lost its beginning; default what fills the windows.",
         ge=1,
     )
     emit_from: int | None = setting(None, "restart", "Origins before this (ms since the epoch) build state only.")
@@ -363,27 +343,7 @@ class StreamSpec(Strict):
     def fingerprint(self) -> str:
         """Identity of what the state means: changes with every setting whose change is not `restart`."""
         values = self.model_dump(mode="json")
-        _leave_out_unused_additions(self, values)
-        kept = {name: value for name, value in values.items() if _extra(self, name)["change"] != "restart"}
+        leave_out_unused_additions(self, values)
+        kept = {name: value for name, value in values.items() if extra_of(self, name)["change"] != "restart"}
         kept.pop("outputs", None)
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _extra(model: BaseModel, name: str) -> dict[str, Any]:
-    extra = type(model).model_fields[name].json_schema_extra
-    assert isinstance(extra, dict), "every field is made by setting()"
-    return extra
-
-
-def _leave_out_unused_additions(model: BaseModel, values: dict[str, Any]) -> None:
-    """Take settings that came later (`since`) and have their defaults out of `values`, the JSON of the model."""
-    for name, info in type(model).model_fields.items():
-        value = getattr(model, name)
-        if "since" in _extra(model, name) and value == info.get_default(call_default_factory=True):
-            del values[name]
-            continue
-        inner = value if isinstance(value, tuple) else (value,)
-        shown = values[name] if isinstance(value, tuple) else [values[name]]
-        for each, dumped in zip(inner, shown, strict=True):
-            if isinstance(each, BaseModel):
-                _leave_out_unused_additions(each, dumped)

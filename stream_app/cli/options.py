@@ -26,7 +26,7 @@ ConfigIfThere = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="Take the broker and its client settings from this tidecast.toml. Default: ./tidecast.toml.",
+        help="Take broker, client settings and streams from this file. Default: ./tidecast.toml.",
     ),
 ]
 Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Address of a broker, host:port.")]

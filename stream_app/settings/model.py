@@ -2,7 +2,7 @@
 
 One TOML file, then environment variables over it: TIDECAST__KAFKA__BOOTSTRAP_SERVERS=… sets kafka.bootstrap_servers,
 and a name that ends in _FILE names a file that holds the value (for secrets). An unknown key is an error that names the
-nearest valid one. Each field carries its explanation and what changing it means (see `setting` in model_core/spec.py);
+nearest valid one. Each field carries its explanation and what changing it means (model_core/setting.py);
 `tidecast config show` and docs/CONFIGURATION.md are made from them.
 """
 
@@ -20,7 +20,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model_core.durations import DurationMs
-from model_core.spec import OUTPUT_KINDS, StreamSpec, Strict, setting
+from model_core.setting import Strict, setting
+from model_core.spec import OUTPUT_KINDS, StreamSpec
 from stream_app.errors import TidecastError
 from stream_app.settings.addresses import brokers, redis_address, registries
 from stream_app.settings.kafka_properties import Properties, read_properties_file, refused
@@ -61,7 +62,7 @@ class Kafka(Strict):
     consumer: Verbatim = setting({}, "restart", _VERBATIM + "the consumer.")
     producer: Verbatim = setting({}, "restart", _VERBATIM + "the producer.")
     properties_file: Path | None = setting(
-        None, "restart", "A file of key=value properties, as hosted services hand out; the keys above go before it."
+        None, "restart", "A file of key=value properties, as hosted services hand out; the keys above override it."
     )
 
     @cached_property
@@ -109,7 +110,7 @@ class Models(Strict):
     )
     poll_interval: DurationMs = setting(5_000, "restart", "How often a worker looks for a new champion.", ge=100)
     shadow_series_max: int = setting(
-        0, "restart", "Series of a partition that the candidate forecasts in the shadow; 0: no shadow.", ge=0, le=10_000
+        0, "restart", "How many series of a partition a candidate forecasts in the shadow; 0: none.", ge=0, le=10_000
     )
     promotion: Literal["gate", "shadow"] = setting(
         "gate",
@@ -132,7 +133,7 @@ class Models(Strict):
 class Api(Strict):
     """`tidecast api`: the live page, and what programs ask over HTTP. docs/API.md"""
 
-    host: str = setting("127.0.0.1", "restart", "Address to listen on; any other than of this machine takes a token.")
+    host: str = setting("127.0.0.1", "restart", "Address to listen on; any beyond this machine needs a token.")
     port: int = setting(9480, "restart", "Port of the page and the API; 0 takes a free one.", ge=0, le=65535)
     token: str | None = setting(
         None,
@@ -162,7 +163,9 @@ class Api(Strict):
         gt=0,
         le=1,
     )
-    requests_max: int = setting(50, "restart", "Requests a second of one client, ten times as many at once.", ge=1)
+    requests_max: int = setting(
+        50, "restart", "Requests a second that a client may make; ten times as many at once.", ge=1
+    )
     listeners_max: int = setting(50, "restart", "Pages kept up to date at once.", ge=1)
     body_bytes_max: int = setting(4_096, "restart", "Bytes of a request's body; nothing here takes one.", ge=0)
     nice: int = setting(10, "restart", "How much the process gives way to others on its machine (nice).", ge=0, le=19)
@@ -182,11 +185,11 @@ class Limits(Strict):
     )
     poll_queue_max: int = setting(4, "restart", "Poll batches waiting to be processed.", ge=1)
     pause_after: DurationMs = setting(
-        1_000, "restart", "How long a full queue is waited for before partitions pause.", ge=0
+        1_000, "restart", "How long to wait for a full queue before partitions are paused.", ge=0
     )
     forecast_batch_max: int = setting(4_096, "restart", "Windows forecast at once.", ge=1)
     transaction_interval: DurationMs = setting(
-        100, "restart", "Within how long outputs and offsets are committed, about.", ge=1
+        100, "restart", "About how long outputs and offsets wait until they are committed.", ge=1
     )
     transaction_records_max: int = setting(100_000, "restart", "Outputs after which they are committed at once.", ge=1)
     outbox_bytes_max: int = setting(64 * MIB, "restart", "Bytes of outputs handed to the publisher at once.", ge=MIB)
@@ -254,7 +257,7 @@ class Settings(BaseSettings):
     instance_id: str | None = setting(
         None,
         "restart",
-        "Name of this worker, unique in the deployment, stable over a restart; else host name, process, a drawn part.",
+        "Name of this worker, unique in the deployment, stable over a restart; else host name, process, random part.",
         pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$",
     )
     delivery: Literal["exactly_once", "at_least_once"] = setting(
@@ -267,10 +270,10 @@ class Settings(BaseSettings):
     strict: bool = setting(
         False,
         "restart",
-        "On a GPU: same bytes of a forecast whatever else is in its batch, at some speed; exactly_once implies it. "
-        "On the CPU it is always so.",
+        "On a GPU: a forecast has the same bytes whatever else is in its batch, which costs speed; exactly_once "
+        "implies it. On the CPU it is always so.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "restart", "Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "restart", "Lowest level that is logged.")
     log_format: Literal["json", "text"] = setting("json", "restart", "Form of a log line.")
     http: Http = setting(Http(), "restart", "Health and metrics.")
     kafka: Kafka = setting(Kafka(), "restart", "The broker.")

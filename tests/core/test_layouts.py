@@ -12,7 +12,8 @@ import pytest
 from model_core import layouts
 from model_core.columns import BLOCK, Columns, Field, beginning
 from model_core.errors import LayoutMismatch
-from model_core.spec import StreamSpec, setting
+from model_core.setting import setting
+from model_core.spec import StreamSpec
 
 SPEC = StreamSpec(topic="t", freq="1min")
 NOW = (
