@@ -65,7 +65,6 @@ class Podman:
         text = (REPOSITORY / "Dockerfile").read_text()
         (version,) = re.findall(r"^ARG PYTHON=(.+)$", text, re.MULTILINE)
         name = f"docker.io/library/python:{version}-slim-bookworm"
-        said = "that was there already"
         if name not in self.run("images", "--format", "{{.Repository}}:{{.Tag}}").split():
             tar = self._folder / "base.tar"
             links = 'ln -s ../../bin/python3 "$1"/usr/local/bin/python; ln -s python "$1"/usr/local/bin/python3'
@@ -76,10 +75,9 @@ class Podman:
             run(["mmdebstrap", "--quiet", "--variant=minbase", packages, *hooks, "bookworm", tar], timeout_s=BUILD_S)
             self.run("import", "--quiet", "--change", "CMD python3", tar, name)
             tar.unlink()
-            said = "made of Debian's packages"
         found = self.run("run", "--rm", "--network=host", "--pull=never", name, "python", "--version").strip()
         expect(found.split()[1].split(".")[:2] == version.split(".")[:2], f"expected Python {version}, found {found}")
-        return f"in place of python:{version}-slim-bookworm: bookworm with Debian's {found}, {said}"
+        return f"in place of python:{version}-slim-bookworm: bookworm with Debian's {found}, made of Debian's packages"
 
     def build(self, variant: str) -> str:
         """As the first lines of the Dockerfile say."""
