@@ -15,6 +15,8 @@ from typing import Any
 
 from tests.app.running_worker import WorkerProcess, World
 
+SLEPT = "chaos: a forecast batch was slow"  # in the log of the worker
+
 
 def start(world: World, config: Path, **faults: Any) -> WorkerProcess:
     """A worker with these faults: see FAULTS below."""
@@ -35,13 +37,15 @@ def sleep_in_forecasts(seconds: list[float]) -> None:
     """The n-th forecast batch takes seconds[n] longer; later ones are as fast as ever."""
     from model_core.predictor import Predictor
 
-    raw, pauses = Predictor.raw, iter(seconds)
+    answer, pauses = Predictor.answer, iter(seconds)
 
     def slow(self: Predictor, *arguments: Any) -> Any:
-        time.sleep(next(pauses, 0.0))
-        return raw(self, *arguments)
+        if pause := next(pauses, 0.0):
+            time.sleep(pause)
+            print(SLEPT, flush=True)
+        return answer(self, *arguments)
 
-    Predictor.raw = slow  # type: ignore[method-assign]
+    Predictor.answer = slow  # type: ignore[method-assign]
 
 
 def sleep_in_answers(seconds: list[float]) -> None:
@@ -61,14 +65,14 @@ def wait_in_forecasts(path: str) -> None:
     """No forecast batch gets on while this file is there."""
     from model_core.predictor import Predictor
 
-    raw = Predictor.raw
+    answer = Predictor.answer
 
     def waiting(self: Predictor, *arguments: Any) -> Any:
         while Path(path).exists():
             time.sleep(0.02)
-        return raw(self, *arguments)
+        return answer(self, *arguments)
 
-    Predictor.raw = waiting  # type: ignore[method-assign]
+    Predictor.answer = waiting  # type: ignore[method-assign]
 
 
 def hold_poll_thread(path: str) -> None:

@@ -10,11 +10,39 @@ import numpy as np
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from tests.app.running_worker import WorkerProcess, World
+from tests.app.running_worker import WorkerProcess, World, readings
+from tests.chaos import faulty_worker
 from tests.chaos.disturbed import PATIENT_S, Disturbed, stop_well
 
 pytestmark = pytest.mark.timeout(600)
 Prove = Callable[[str, list[dict[str, Any]]], None]
+
+
+SERIES = 12
+
+
+def test_a_revocation_that_misses_its_deadline_is_done_again_by_whoever_comes(
+    world: World, rng: np.random.Generator
+) -> None:
+    """Its outputs are made while another one has the partition already: they are dropped, and what stays is rewound."""
+    held = world.folder / "held"
+    config = world.deployment("a", limits='revocation_deadline = "500ms"')
+    worker = faulty_worker.start(world, config, held_forecasts=str(held))
+    data = np.round(10 + rng.normal(0, 1, (20, SERIES)), 3).tolist()
+    world.send(readings(data[:10]))
+    world.wait_for_forecasts("a", 10 * SERIES, PATIENT_S)
+    held.touch()
+    world.send(readings(data[10:15], first=10))
+    heir = world.start(config)
+    worker.wait_for("released too late: uncommitted work is discarded, its owner does it again", PATIENT_S)
+    held.unlink()
+    worker.wait_for("rewound", PATIENT_S)
+    world.send(readings(data[15:], first=15))
+    world.wait_for_forecasts("a", 20 * SERIES, PATIENT_S)
+    assert len(world.published("a", "forecasts")) == 20 * SERIES, "some are there twice"
+    stop_well(worker)
+    stop_well(heir)
+    assert len(world.published("a", "forecasts")) == 20 * SERIES, "some are there twice"
 
 
 def rolled(world: World, seed: int, *, times: int, workers: int = 3) -> Disturbed:

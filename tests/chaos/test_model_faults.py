@@ -17,7 +17,7 @@ from stream_app.models.speed import untrained
 from stream_app.settings import Settings
 from tests.app.running_worker import World, readings, wait_until
 from tests.app.saved_states import saved_state
-from tests.chaos.faulty_worker import start
+from tests.chaos.faulty_worker import SLEPT, start
 from tests.chaos.killing_worker import command
 
 SERIES = 3
@@ -74,6 +74,7 @@ def test_a_forecaster_slower_than_the_poll_interval_is_not_evicted(world: World,
         *events
     }
     assert len(once(world)) == 30 * SERIES
+    assert worker.log_path.read_text().count(SLEPT) == 2, "nothing was slow: nothing was tried"
     assert worker.stop() == 0
 
 
