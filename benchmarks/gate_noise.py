@@ -22,19 +22,19 @@ import numpy as np
 from benchmarks.stage import REPOSITORY
 from model_core.arrays import FloatArray, IntArray
 from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
-from model_core.dataset import TrainingWindows
 from model_core.gate.checks import MARGIN, TAIL_MAX, TAIL_P99_MAX
 from model_core.gate.duel import Contender, against_champion, run_over
 from model_core.gate.interval import relative_difference
 from model_core.gate.judge import block_steps
-from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
-from model_core.residuals import Tables, learn_tables, run_origins
-from model_core.ridge_training import Choice, RidgeTraining
-from model_core.spans import Spans, split
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.residuals import Tables, learn_tables, run_origins
+from model_core.training.ridge import Choice, RidgeTraining
+from model_core.training.spans import Spans, split
 from stream_app.tables import read_table
 from stream_app.training.train_job import from_table
 

@@ -2,5 +2,5 @@
 
 partition.py is the state of one partition and composes the rest: readings become cells and windows (readiness.py, phase
 A), windows are forecast (predictor.py), earlier forecasts are scored and new ones calibrated (settlement.py, phase C).
-training.py makes a model, gate/ judges it. docs/ARCHITECTURE.md has a table of all files.
+training/ makes a model, gate/ judges it. docs/ARCHITECTURE.md has a table of all files.
 """

@@ -20,9 +20,9 @@ from model_core.arrays import FloatArray, IntArray
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
 from model_core.quantiles import place
-from model_core.residuals import Tables, run
 from model_core.spec import StreamSpec
-from model_core.training import Trained, train
+from model_core.training.residuals import Tables, run
+from model_core.training.train import Trained, train
 
 HORIZON, WINDOWS_MAX, TEST_SHARE = 48, 20, 0.1
 LEVELS = np.arange(1, 10) / 10

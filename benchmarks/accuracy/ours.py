@@ -1,6 +1,6 @@
 """tidecast's models on the protocol: fitted on the training part, refitted by rule, refitted weekly from sums.
 
-Sums, choice and weights are the product's own (model_core/ridge_training.py), forecasts are the worker's predictor's.
+Sums, choice and weights are the product's own (model_core/training/ridge.py), forecasts are the worker's predictor's.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from benchmarks.accuracy.protocol import (
 )
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.bundle import BASE, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
-from model_core.dataset import TrainingWindows
 from model_core.ladder import Rung
-from model_core.mixer_training import fit_mixer
 from model_core.models import PATCH_MIXER, RIDGE
 from model_core.models.patch_mixer import MIDDLE
 from model_core.models.ridge_fit import Sums
 from model_core.predictor import Predictor
-from model_core.ridge_training import Choice, RidgeTraining
 from model_core.spec import StreamSpec
-from model_core.training import NETWORK_GAIN_MIN
+from model_core.training.dataset import TrainingWindows
+from model_core.training.mixer import fit_mixer
+from model_core.training.ridge import Choice, RidgeTraining
+from model_core.training.train import NETWORK_GAIN_MIN
 
 WEEK = 7 * 24
 HALF_LIVES_DAYS = (None, 360, 180, 90)  # at which windows may count half in weekly refits; the validation part chooses

@@ -21,7 +21,7 @@ from benchmarks.demand.retail import CITED
 from benchmarks.probabilities import page as probabilities
 from benchmarks.svg import bars
 from model_core.gate.checks import MARGIN
-from model_core.training import NETWORK_GAIN_MIN
+from model_core.training.train import NETWORK_GAIN_MIN
 
 PAGE, PLOT = "ACCURACY.md", "mse.svg"
 BOTH = "-both"  # the ending of files about both forms of ridge together

@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks.figures_in_turn import NoData
 from model_core.arrays import FloatArray, IntArray
-from model_core.dataset import TrainingWindows
-from model_core.history import CellHistory
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
+from model_core.training.history import CellHistory
 
 CONTEXT = 512
 SEASON = 24

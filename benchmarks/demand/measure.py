@@ -16,7 +16,6 @@ from benchmarks.demand.retail import DAY_MS, Shop, day_of, readings
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.backtest import steps
 from model_core.bundle import Bundle
-from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import RUNG_NAMES, Rung
 from model_core.ledger import slots_of_horizons
 from model_core.models.intermittent import RATES, ZERO_SHARE
@@ -25,7 +24,8 @@ from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.train import train
 
 CELL = "demand-uci502"
 CONTEXT, HORIZON, WEEK, MEAN_DAYS = 112, 7, 7, 28

@@ -16,13 +16,13 @@ from benchmarks.figures_in_turn import NoData
 from benchmarks.stage import REPOSITORY
 from model_core.backtest import steps
 from model_core.bundle import Bundle
-from model_core.history import CellHistory
 from model_core.outcomes import DriftRecord
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training.history import CellHistory
+from model_core.training.train import train
 
 HOUR_MS = 3_600_000
 UCI = REPOSITORY / "stream_app" / "data"

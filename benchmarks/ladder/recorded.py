@@ -23,8 +23,8 @@ from benchmarks.ladder import story
 from benchmarks.stage import REPOSITORY, Stage
 from benchmarks.worker_process import GroupProgress, wait_until
 from benchmarks.workload import create_topics
-from model_core.history import CellHistory
-from model_core.training import train
+from model_core.training.history import CellHistory
+from model_core.training.train import train
 from stream_app.demo.processes import TIDECAST
 from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings

@@ -25,7 +25,7 @@ from benchmarks.probabilities.streamed import Rows, aliased, serve
 from benchmarks.probabilities.weight import bytes_by_part
 from model_core.bundle import Bundle
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training.train import train
 
 FOLDER = "probabilities"
 HORIZONS = (24, 96)

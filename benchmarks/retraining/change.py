@@ -14,12 +14,12 @@ import numpy as np
 from benchmarks.accuracy.protocol import Ett, windows_of
 from model_core.arrays import FloatArray
 from model_core.calendar_features import calendar_of
-from model_core.dataset import TrainingWindows
 from model_core.libraries import CPU
 from model_core.models.ridge import Ridge
 from model_core.preparation import prepare
-from model_core.ridge_training import Choice, RidgeTraining
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
+from model_core.training.ridge import Choice, RidgeTraining
 
 CHANGE, SPEED = 10_000, 1.5  # hours before the clock runs faster, and how fast
 LENGTH, HORIZON, DAY = 168, 24, 24

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_core.arrays import FloatArray
-from model_core.folding import fold
-from model_core.history import CellHistory, HistoryFeed
-from model_core.kept_history import to_bytes
-from model_core.past import Past
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training.folding import fold
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.kept_history import to_bytes
+from model_core.training.past import Past
+from model_core.training.train import train
 
 SERIES, WEEK = 20, 7 * 24
 FIRST_TICK = 400_000

@@ -12,9 +12,9 @@ import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from model_core.calibration import UNIT_FLOOR
-from model_core.dataset import TrainingWindows
 from model_core.drift.level import SEASONS_MIN, SLACK, SLOW_SEASONS, THRESHOLD_MIN, WINSOR, decay
 from model_core.gate.interval import t_quantile
+from model_core.training.dataset import TrainingWindows
 
 JUDGED_MIN = 400  # seasons of all series that are judged, from which a threshold is learned
 SERIES_MAX = 256

@@ -16,15 +16,15 @@ import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, FloatArray
 from model_core.calibration import WINSOR as UNIT_WINSOR
-from model_core.dataset import TrainingWindows
 from model_core.drift.cusum import DRIFT_SLACK, WINSOR
 from model_core.drift.level_limits import learn_level
 from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.grid import WEEK_MS
 from model_core.ladder import Rung
 from model_core.quantiles import Levels
-from model_core.residuals import Run, Tables
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
+from model_core.training.residuals import Run, Tables
 
 NEAR_MIN, FAR_MIN = 2_000, 400  # residuals from which a threshold is learned
 PATHS, STEPS = 256, 4096

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_core.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from model_core.dataset import TrainingWindows
-from model_core.demand_training import published
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
 from model_core.quantiles import Levels, pinball, place
-from model_core.residuals import Run, Tables, lowered, run, width_below
+from model_core.training.dataset import TrainingWindows
+from model_core.training.demand import published
+from model_core.training.residuals import Run, Tables, lowered, run, width_below
 
 WORST_KEPT = 6  # series whose worst forecast is kept for the report
 RATIO_ORIGINS_MIN = 200  # scored origins from which a series' ratio says something

@@ -15,10 +15,10 @@ import numpy as np
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.batches import WindowBatch
-from model_core.dataset import TrainingWindows
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
 from model_core.sight import CONTEXT_SHARE_MIN, SEASON_SHARE_MIN
+from model_core.training.dataset import TrainingWindows
 
 WINDOWS, SERIES_MAX = 1024, 64
 WINDOWS_MIN = 100  # fewer say nothing

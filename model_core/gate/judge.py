@@ -13,7 +13,6 @@ import numpy as np
 
 from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.bundle import Bundle
-from model_core.dataset import TrainingWindows
 from model_core.gate.attempt import Attempt
 from model_core.gate.checks import (
     MARGIN,
@@ -36,8 +35,9 @@ from model_core.gate.stress import responses, stress
 from model_core.grid import WEEK_MS
 from model_core.predictor import Predictor
 from model_core.quantiles import Levels
-from model_core.residuals import Run, Tables, run_origins
-from model_core.season_search import SeasonSearch
+from model_core.training.dataset import TrainingWindows
+from model_core.training.residuals import Run, Tables, run_origins
+from model_core.training.season_search import SeasonSearch
 
 BLOCKS_WANTED = 8  # of a slice, where the history allows it
 TAIL_ORIGINS = 256  # of a slice, at which series are looked at that had no place among the first

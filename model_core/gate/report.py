@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from model_core.arrays import AnyArray
-from model_core.dataset import TrainingWindows
 from model_core.gate.duel import WORST_KEPT, Duel
 from model_core.gate.holes import Holed
 from model_core.gate.speed import Speed
 from model_core.gate.stress import Stressed
 from model_core.quantiles import Levels
-from model_core.residuals import run_origins
+from model_core.training.dataset import TrainingWindows
+from model_core.training.residuals import run_origins
 
 PAST_HORIZONS = 3  # drawn before a forecast
 RATIOS_MAX = 2_000  # listed; beyond, the worst ones

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.dataset import TrainingWindows
 from model_core.predictor import Predictor
+from model_core.training.dataset import TrainingWindows
 
 WINDOWS = 512
 TURNS = 5  # each takes so many, alternating; the quickest counts

@@ -7,10 +7,10 @@ import numpy as np
 
 from model_core.arrays import AnyArray
 from model_core.batches import WindowBatch
-from model_core.dataset import TrainingWindows
 from model_core.ladder import Reason, Rung
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
 
 SERIES_MAX = 64
 SPIKE, SHIFT = 20.0, 5.0  # standard deviations of the window

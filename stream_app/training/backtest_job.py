@@ -16,12 +16,12 @@ from model_core.backtest import NAIVE, Played, play
 from model_core.bundle import Bundle
 from model_core.durations import format_duration
 from model_core.errors import CoreError
-from model_core.history import CellHistory, HistoryFeed
 from model_core.models import DEMAND
 from model_core.quantiles import central_intervals
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.train import train
 from stream_app.errors import TidecastError
 from stream_app.kafka.topic_history import read_topic
 from stream_app.models.registry import ALIASES, ModelRegistry, finite

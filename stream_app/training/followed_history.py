@@ -13,9 +13,9 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection
 
 from model_core.errors import LayoutMismatch
-from model_core.folding import fold
-from model_core.history import CellHistory, HistoryFeed
-from model_core.kept_history import from_bytes, to_bytes
+from model_core.training.folding import fold
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.kept_history import from_bytes, to_bytes
 from stream_app.errors import TidecastError
 from stream_app.kafka.admin import Admin
 from stream_app.kafka.topic_history import HistoryBroken, read_topic

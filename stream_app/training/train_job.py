@@ -16,10 +16,10 @@ import numpy as np
 
 from model_core.bundle import Bundle, version_of
 from model_core.errors import CoreError, NotEnoughHistory
-from model_core.history import CellHistory, HistoryFeed
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import Trained, train
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.train import Trained, train
 from stream_app.errors import TidecastError
 from stream_app.kafka.topic_history import Portion, read_topic
 from stream_app.models.registry import ModelRegistry

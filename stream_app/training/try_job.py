@@ -12,16 +12,16 @@ import numpy as np
 from model_core.arrays import FloatArray, IntArray
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
-from model_core.dataset import TrainingWindows
-from model_core.demand_training import published
 from model_core.errors import CoreError
 from model_core.gate.stress import with_covariate
 from model_core.ladder import Rung
 from model_core.models.intermittent import fine_levels
 from model_core.predictor import Predictor
 from model_core.quantiles import place
-from model_core.residuals import Tables, run
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
+from model_core.training.demand import published
+from model_core.training.residuals import Tables, run
 from stream_app.errors import TidecastError
 from stream_app.models.registry import finite
 from stream_app.tables import TableFile

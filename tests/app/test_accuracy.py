@@ -23,7 +23,7 @@ from benchmarks.accuracy.protocol import (
     validation_origins,
 )
 from benchmarks.accuracy.rivals import clamped, sample
-from model_core import ridge_training
+from model_core.training import ridge as ridge_training
 
 DAYS_30 = 720
 HORIZON = 96

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_core.training import train
+from model_core.training.train import train
 from stream_app.cli import main
 from stream_app.models.registry import ModelRegistry
 from stream_app.pages.try_page import instead_of, where_set

@@ -9,8 +9,8 @@ import pytest
 from model_core.bundle import ModelFacts
 from model_core.ladder import Reason, Rung
 from model_core.quantiles import Levels
-from model_core.residuals import update_unit
 from model_core.spec import StreamSpec
+from model_core.training.residuals import update_unit
 from tests.core.oracle import Reading, Tombstone
 from tests.core.oracle_quantiles import Judge, Mean
 from tests.core.partition_run import Run, stopped_and_restored

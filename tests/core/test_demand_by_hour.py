@@ -9,12 +9,12 @@ import pytest
 
 from model_core.backtest import steps
 from model_core.bundle import Bundle
-from model_core.history import CellHistory
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import Trained, train
+from model_core.training.history import CellHistory
+from model_core.training.train import Trained, train
 
 HOUR_MS, FIRST, DAY = 3_600_000, 480_000, 24
 OPENS, CLOSES = 6, 22

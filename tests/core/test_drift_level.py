@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_core.dataset import TrainingWindows
 from model_core.drift import level_limits
 from model_core.drift.level import SEASONS_MIN
 from model_core.outcomes import DriftRecord
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
 from tests.core.test_training import FIRST_TICK, make_history
 from tests.core.waves import Waves
 

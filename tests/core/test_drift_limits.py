@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from model_core.dataset import TrainingWindows
 from model_core.drift import limits
 from model_core.drift.level_limits import doubt
-from model_core.residuals import Run, learn_tables
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
+from model_core.training.residuals import Run, learn_tables
 from tests.core.test_training import HORIZON, make_history, make_spec
 
 STUDENT_80 = {1: 1.376, 3: 0.978, 9: 0.883}  # one-sided 80 % points, of any table

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from model_core import ridge_training
-from model_core.dataset import TrainingWindows
 from model_core.errors import LayoutMismatch
-from model_core.folding import fold, recent_origins
-from model_core.history import PAGE, CellHistory, HistoryFeed
-from model_core.kept_history import from_bytes, to_bytes
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
 from model_core.readings import Readings
-from model_core.ridge_training import Choice, RidgeTraining
-from model_core.season_search import SeasonSearch
-from model_core.training import train
+from model_core.training import ridge as ridge_training
+from model_core.training.dataset import TrainingWindows
+from model_core.training.folding import fold, recent_origins
+from model_core.training.history import PAGE, CellHistory, HistoryFeed
+from model_core.training.kept_history import from_bytes, to_bytes
+from model_core.training.ridge import Choice, RidgeTraining
+from model_core.training.season_search import SeasonSearch
+from model_core.training.train import train
 from tests.core.test_training import FIRST_TICK, HORIZON, MADE, daily_waves, make_history, make_spec
 
 RECENT = "560h"  # little more than the three weeks that looking for a season takes
@@ -57,7 +57,7 @@ def solved(spec, history: CellHistory) -> dict:
 
 def find(monkeypatch, season: int) -> None:
     """Which season is found in noise is another test's matter."""
-    monkeypatch.setattr("model_core.folding.find_season", lambda _cells, _spec: SeasonSearch(season, True, {}))
+    monkeypatch.setattr("model_core.training.folding.find_season", lambda _cells, _spec: SeasonSearch(season, True, {}))
 
 
 def same(found: dict, expected: dict) -> None:
@@ -188,7 +188,7 @@ def test_bytes_of_another_layout_or_none_at_all_are_refused(rng, monkeypatch):
     for damaged in (b"", content[:500], content[: len(content) // 2]):
         with pytest.raises(LayoutMismatch, match="cannot be read"):
             from_bytes(spec, damaged)
-    monkeypatch.setattr("model_core.kept_history.LAYOUT", 99)
+    monkeypatch.setattr("model_core.training.kept_history.LAYOUT", 99)
     with pytest.raises(LayoutMismatch, match="layout 99"):
         from_bytes(spec, content)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from model_core.bundle import Bundle
-from model_core.dataset import TrainingWindows
 from model_core.gate import judge as judging
 from model_core.gate.attempt import Attempt
 from model_core.gate.duel import Contender
@@ -18,9 +17,10 @@ from model_core.gate.stress import stress
 from model_core.ladder import Reason, Rung
 from model_core.models.ridge import WINDOW_WEIGHT
 from model_core.predictor import Predictor
-from model_core.residuals import Run, Tables, run
-from model_core.season_search import SeasonSearch
-from model_core.training import train
+from model_core.training.dataset import TrainingWindows
+from model_core.training.residuals import Run, Tables, run
+from model_core.training.season_search import SeasonSearch
+from model_core.training.train import train
 from tests.core.test_training import daily_waves, make_history, make_spec
 
 SERIES, TICKS = 200, 360

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from model_core.backtest import steps
-from model_core.dataset import TrainingWindows
-from model_core.demand_training import fit_demand
 from model_core.drift.pit import PitHistogram
 from model_core.errors import CorruptBundle
-from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.libraries import CPU
 from model_core.models import DEMAND
@@ -18,10 +15,13 @@ from model_core.models.intermittent import OCCURRENCE, RATES, SIZE, Demand, Inte
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
-from model_core.season_search import SeasonSearch
 from model_core.spec import StreamSpec
 from model_core.torch_library import TorchLibrary
-from model_core.training import train
+from model_core.training.dataset import TrainingWindows
+from model_core.training.demand import fit_demand
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.season_search import SeasonSearch
+from model_core.training.train import train
 from tests.core.devices import TORCH_DEVICES
 
 DAY_MS, FIRST = 86_400_000, 18_000

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from model_core.bundle import Bundle
-from model_core.dataset import TrainingWindows
 from model_core.errors import CorruptBundle
 from model_core.libraries import CPU
 from model_core.model_inputs import ModelInputs
@@ -15,7 +14,8 @@ from model_core.models.patch_mixer_fit import fit_network
 from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.predictor import Predictor
 from model_core.torch_library import TorchLibrary
-from model_core.training import train
+from model_core.training.dataset import TrainingWindows
+from model_core.training.train import train
 from tests.core.devices import TORCH_DEVICES
 from tests.core.test_training import MADE, make_history, make_spec
 

@@ -12,16 +12,16 @@ import pytest
 from model_core.arrays import BoolArray
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
-from model_core.dataset import TrainingWindows
 from model_core.gate.stress import responses
-from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.models.ridge import WINDOW_WEIGHT, window_width
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training.dataset import TrainingWindows
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.train import train
 from tests.core.river import WEEK, River, river
 
 FIRST_TICK, LENGTH, HORIZON = 480_000, 72, 24

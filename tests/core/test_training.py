@@ -3,22 +3,23 @@
 import numpy as np
 import pytest
 
-from model_core import residuals, ridge_training
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
-from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.drift.limits import learn_limits
 from model_core.errors import NotEnoughHistory
-from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
-from model_core.residuals import Run, learn_tables, run
-from model_core.ridge_training import Choice, RidgeTraining
-from model_core.season_search import find_season
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training import residuals
+from model_core.training import ridge as ridge_training
+from model_core.training.dataset import TrainingWindows, origin_chunks
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.residuals import Run, learn_tables, run
+from model_core.training.ridge import Choice, RidgeTraining
+from model_core.training.season_search import find_season
+from model_core.training.train import train
 
 LENGTH, HORIZON, FIRST_TICK = 48, 6, 480_000
 MADE = {"version": "v1", "created_at": "2026-01-01T00:00:00Z"}

@@ -6,14 +6,14 @@ from operator import add
 import numpy as np
 import pytest
 
-from model_core import ridge_training
-from model_core.dataset import TrainingWindows
-from model_core.mixer_training import fit_mixer
 from model_core.models.ridge import TARGET_WEIGHT, WINDOW_WEIGHT, window_width
 from model_core.predictor import Predictor
-from model_core.residuals import run
-from model_core.ridge_training import RidgeTraining
-from model_core.training import train
+from model_core.training import ridge as ridge_training
+from model_core.training.dataset import TrainingWindows
+from model_core.training.mixer import fit_mixer
+from model_core.training.residuals import run
+from model_core.training.ridge import RidgeTraining
+from model_core.training.train import train
 from tests.core.test_training import HORIZON, LENGTH, MADE, daily_waves, make_history, make_spec
 
 HALF_LIFE = "60h"
@@ -63,7 +63,7 @@ def test_a_model_follows_ways_that_changed(rng):
 
 
 def test_the_network_counts_windows_by_their_age_too(rng, monkeypatch):
-    monkeypatch.setattr("model_core.mixer_training.fit_network", lambda parts, _season, _seed: list(parts))
+    monkeypatch.setattr("model_core.training.mixer.fit_network", lambda parts, _season, _seed: list(parts))
     cells, weights = daily_waves(rng, ticks=200), {}
     ridge = {WINDOW_WEIGHT: np.zeros((window_width(LENGTH, 0), HORIZON), np.float32)}
     ridge |= {TARGET_WEIGHT: np.zeros((0, HORIZON), np.float32)}

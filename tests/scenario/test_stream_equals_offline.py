@@ -25,13 +25,13 @@ from model_core.backtest import steps
 from model_core.batches import WindowBatch
 from model_core.bundle import Bundle
 from model_core.export_inputs import window_inputs
-from model_core.history import CellHistory, HistoryFeed
 from model_core.ladder import REASON_NAMES, RUNG_NAMES, Reason, Rung
 from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import train
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.train import train
 from stream_app.cli import main
 from stream_app.errors import TidecastError
 from stream_app.models.export import runner

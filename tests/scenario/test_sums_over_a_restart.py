@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from model_core.folding import recent_origins
+from model_core.training.folding import recent_origins
 from stream_app.models.registry import ModelRegistry
 from stream_app.settings import Settings
 from stream_app.tables import TableFile

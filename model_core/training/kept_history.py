@@ -16,11 +16,11 @@ from safetensors.numpy import save as tensors_to_bytes
 
 from model_core.arrays import AnyArray
 from model_core.errors import LayoutMismatch
-from model_core.history import CellHistory, HistoryFeed
-from model_core.past import Past
-from model_core.ridge_training import TARGET_CLIP
 from model_core.sight import CONTEXT_SHARE_MIN
 from model_core.spec import StreamSpec
+from model_core.training.history import CellHistory, HistoryFeed
+from model_core.training.past import Past
+from model_core.training.ridge import TARGET_CLIP
 
 LAYOUT = 1  # of the bytes, and of what a window's columns mean (models/ridge.py)
 _META, _CELLS, _SCALER, _PAST, _FEED = "meta", "cells", "scaler", "past/", "feed/"

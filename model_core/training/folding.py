@@ -11,14 +11,14 @@ windows enter whether that happens at once or bit by bit.
 
 import numpy as np
 
-from model_core.dataset import TrainingWindows
 from model_core.grid import WEEK_MS
-from model_core.history import PAGE, CellHistory
 from model_core.models.ridge_fit import SINGLE_CELLS_MAX
-from model_core.past import Past
-from model_core.ridge_training import RidgeTraining
-from model_core.season_search import CYCLES_MIN, find_season
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
+from model_core.training.history import PAGE, CellHistory
+from model_core.training.past import Past
+from model_core.training.ridge import RidgeTraining
+from model_core.training.season_search import CYCLES_MIN, find_season
 
 ORIGINS_MIN = 64  # a shorter history teaches nothing
 HORIZONS_MIN = 8  # and each span must be longer than the targets that reach across its end

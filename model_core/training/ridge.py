@@ -7,12 +7,12 @@ import numpy as np
 
 from model_core.arrays import AnyArray, FloatArray, IntArray
 from model_core.calendar_features import calendar_features, calendar_of
-from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.models.ridge import target_features, window_features
 from model_core.models.ridge_fit import PRIORS, Design, Sums, design
-from model_core.past import Past
 from model_core.preparation import prepare
 from model_core.sight import CONTEXT_SHARE_MIN
+from model_core.training.dataset import TrainingWindows, origin_chunks
+from model_core.training.past import Past
 
 PRODUCTS_MAX = 1e11  # multiplications that the sums of a whole training may take: windows are thinned out beyond
 ROWS_MIN = 2_000  # but never below

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.dataset import TrainingWindows
 from model_core.errors import NotEnoughHistory
-from model_core.folding import HORIZONS_MIN, ORIGINS_MIN, recent_origins
 from model_core.gate.judge import BLOCKS_WANTED, Slices, block_steps
-from model_core.past import Past
+from model_core.training.dataset import TrainingWindows
+from model_core.training.folding import HORIZONS_MIN, ORIGINS_MIN, recent_origins
+from model_core.training.past import Past
 
 SLICE_SHARE_MIN, SLICE_SHARE_MAX = 0.15, 0.25  # of the origins, by time: each of the two newest spans
 FIT_SHARE = 0.7  # of what is older

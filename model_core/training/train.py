@@ -17,30 +17,30 @@ import numpy as np
 
 from model_core.arrays import AnyArray
 from model_core.bundle import BASE, GAUSSIAN_CUSUM_THRESHOLD, SERIES_TABLES, Bundle, Manifest, ModelFacts, Training
-from model_core.dataset import TrainingWindows
-from model_core.demand_training import fit_demand
 from model_core.drift.limits import Limits, learn_limits
 from model_core.drift.storm import STORM_SHARE_MIN
 from model_core.durations import format_duration
 from model_core.errors import NotEnoughHistory
-from model_core.folding import fold, recent_origins
 from model_core.gate.attempt import Attempt
 from model_core.gate.holes import longest_gap
 from model_core.gate.judge import Contender, Verdict, judge
 from model_core.gate.speed import Clock
-from model_core.history import CellHistory
 from model_core.ladder import Rung
-from model_core.mixer_training import fit_mixer
 from model_core.models import DEMAND, PATCH_MIXER, RIDGE
 from model_core.models.ridge_fit import Sums
-from model_core.past import Past
 from model_core.predictor import Predictor
-from model_core.residuals import Run, Tables, learn_tables, run, run_series
-from model_core.ridge_training import Choice, RidgeTraining, typical_steps
-from model_core.season_search import SeasonSearch, find_season
-from model_core.spans import Spans, split
 from model_core.spec import StreamSpec
-from model_core.training_report import training_report
+from model_core.training.dataset import TrainingWindows
+from model_core.training.demand import fit_demand
+from model_core.training.folding import fold, recent_origins
+from model_core.training.history import CellHistory
+from model_core.training.mixer import fit_mixer
+from model_core.training.past import Past
+from model_core.training.report import training_report
+from model_core.training.residuals import Run, Tables, learn_tables, run, run_series
+from model_core.training.ridge import Choice, RidgeTraining, typical_steps
+from model_core.training.season_search import SeasonSearch, find_season
+from model_core.training.spans import Spans, split
 
 NETWORK_GAIN_MIN = 0.02  # of the absolute error, by which a network must be better than ridge alone to be taken
 

@@ -5,12 +5,12 @@ from itertools import product
 import numpy as np
 
 from model_core.arrays import AnyArray, FloatArray, IntArray
-from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.libraries import CPU
 from model_core.models.intermittent import OCCURRENCE, RATES, SIZE, Intermittent
 from model_core.quantiles import pinball
-from model_core.season_search import SeasonSearch
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows, origin_chunks
+from model_core.training.season_search import SeasonSearch
 
 CHOICES = (0.02, 0.05, 0.1, 0.2)  # of both rates
 WINDOWS_TRIED = 3_000

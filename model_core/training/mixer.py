@@ -6,14 +6,14 @@ import numpy as np
 
 from model_core.arrays import AnyArray
 from model_core.calendar_features import calendar_features, calendar_of
-from model_core.dataset import TrainingWindows, origin_chunks
 from model_core.libraries import CPU
 from model_core.models.patch_mixer import NEWEST, PATCHES_MAX, mixer_features
 from model_core.models.patch_mixer_fit import NUMBERS_MAX, ROWS_MAX, Rows, fit_network
 from model_core.models.ridge import Ridge
 from model_core.preparation import prepare
-from model_core.ridge_training import typical_steps
 from model_core.sight import CONTEXT_SHARE_MIN
+from model_core.training.dataset import TrainingWindows, origin_chunks
+from model_core.training.ridge import typical_steps
 
 CHUNK_ROWS = 4_096
 

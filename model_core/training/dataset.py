@@ -12,10 +12,10 @@ from model_core.arrays import FloatArray, IntArray
 from model_core.batches import WindowBatch
 from model_core.cells import SCALER_HALF_LIVES
 from model_core.columns import Columns
-from model_core.history import PAGE, CellHistory
 from model_core.scaler import FIELDS as SCALER_FIELDS
 from model_core.scaler import half_life_decay, read_scaler, update_scaler
 from model_core.spec import StreamSpec
+from model_core.training.history import PAGE, CellHistory
 from model_core.windows import ROLE_CODES, column_settings
 
 _TARGET = ROLE_CODES["target"]

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from model_core.bundle import Bundle
-from model_core.dataset import TrainingWindows
 from model_core.gate.judge import Verdict
-from model_core.ridge_training import Choice
-from model_core.season_search import SeasonSearch
-from model_core.spans import Spans
+from model_core.training.dataset import TrainingWindows
+from model_core.training.ridge import Choice
+from model_core.training.season_search import SeasonSearch
+from model_core.training.spans import Spans
 
 
 def training_report(

@@ -11,11 +11,11 @@ from model_core.arrays import BoolArray, FloatArray, IntArray
 from model_core.bundle import ModelFacts
 from model_core.calibration import UNIT_FLOOR
 from model_core.calibration import WINSOR as UNIT_WINSOR
-from model_core.dataset import TrainingWindows
 from model_core.ladder import TRACKED_RUNGS, Rung
 from model_core.models.intermittent import fine_levels
 from model_core.predictor import Predictor
 from model_core.spec import StreamSpec
+from model_core.training.dataset import TrainingWindows
 
 RUN_CELLS_MAX = 12_000_000  # origins × series × horizons of one run; beyond, series are left out evenly
 WARM_SEASONS = 2  # seasons for which units learn before the first origin that counts

@@ -20,7 +20,7 @@ from model_core.spec import StreamSpec
 from model_core.windows import window_fields
 
 if TYPE_CHECKING:
-    from model_core.past import Past
+    from model_core.training.past import Past
 
 PAGE = 1024  # ticks that are allocated, and forgotten, together
 TICKS_MAX = 500_000
