@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import fastavro
 import numpy as np
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -147,3 +148,49 @@ def test_a_worker_publishes_avro_that_confluents_client_reads(
     assert newest["issued_at"].tzinfo is not None
     assert {each["kind"] for each in found["accuracy"]} <= {"record", "summary"}
     assert worker.stop() == 0
+
+
+FIELDS = SCHEMAS["forecasts"]["fields"]
+OLDER = {
+    "lacks a field that may be null": [each for each in FIELDS if each["name"] != "mean"],
+    "has another type for one": [each | ({"type": "string"} if each["name"] == "horizon" else {}) for each in FIELDS],
+}
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(("older", "fits"), list(zip(OLDER, (True, False), strict=True)))
+def test_a_schema_follows_an_older_one_if_the_registry_holds_them_for_compatible(
+    schema_registry: RegistryServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rng: np.random.Generator,
+    older: str,
+    fits: bool,
+) -> None:
+    prefix = f"evolving-{fits}"
+    config = tmp_path / "tidecast.toml"
+    config.write_text(
+        f'[schema_registry]\nurl = "{schema_registry.url}"\n[streams.tides]\ntopic = "tides"\nfreq = "10min"\n'
+        f'[streams.tides.outputs]\nprefix = "{prefix}"\nformat = "avro"\n'
+    )
+    client, subject = SchemaRegistryClient({"url": schema_registry.url}), f"{prefix}.forecasts-value"
+    before = SCHEMAS["forecasts"] | {"fields": OLDER[older]}
+    client.register_schema(subject, Schema(json.dumps(before), "AVRO"))
+    client.set_compatibility(subject, "BACKWARD")
+    with pytest.raises(SystemExit) as ended:
+        main(["schema", "--register", "-c", str(config)])
+    if not fits:
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert f"The registry at {schema_registry.url} refused a schema" in said
+        assert client.get_versions(subject) == [1]
+        return
+    assert ended.value.code == 0
+    assert client.get_versions(subject) == [1, 2]
+    of = by_hand.spec()
+    made = by_hand.forecasts(rng, of, count=3, demand=True)
+    issuer = Issuer("ridge", "7", issued_at="2026-03-01T10:00:00.123Z")
+    for _, framed in AVRO.encode_forecasts(of, "pumps", np.arange(3), made, issuer):
+        read = fastavro.schemaless_reader(BytesIO(framed[5:]), SCHEMAS["forecasts"], before)
+        assert isinstance(read, dict)
+        assert read.keys() == {each["name"] for each in before["fields"]}, "who has the older one reads on"
