@@ -180,7 +180,7 @@ class CheckpointStore:
         try:
             loaded = load(keys, lineage.fingerprint, lineage.identity, build)
         except Unusable as reason:
-            log.warning("checkpoint_unusable", where=keys.where, reason=str(reason), next="rebuild from the log")
+            log.warning("checkpoint unusable", where=keys.where, reason=str(reason), next="rebuild from the log")
             return None
         if loaded is None:
             return None
@@ -188,7 +188,7 @@ class CheckpointStore:
             loaded.state.columns.mark_written(loaded.header.side)
             lineage.base = _base(lineage, loaded)
         else:  # no delta fits on it
-            log.info("state_of_an_older_layout", where=keys.where, next="the next checkpoint is a full one")
+            log.info("state is of an older layout", where=keys.where, next="the next checkpoint is a full one")
         return Restored(loaded.header, loaded.state)
 
     # --- writing ----------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class CheckpointStore:
             lineage.sweep_due = False
             lineage.registered = {key for key in lineage.registered if label_of_key(key) in copy.header.labels}
         except CheckpointRefused as error:  # the checkpoint stands; what is left behind goes with the next one
-            log.warning("checkpoint_sweep_failed", where=lineage.keys.where, error=str(error))
+            log.warning("checkpoint sweep failed", where=lineage.keys.where, error=str(error))
 
     def _keys(self, stream: str, partition: int) -> PartitionKeys:
         return PartitionKeys(self._client, self._application_id, stream, partition)

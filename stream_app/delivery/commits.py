@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stream_app.partitions.owned import Owned
 
 # Errors after which the same commit can never succeed; all others are tried again until the deadline.
-HOPELESS = {
+NEVER_TAKEN = {
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -213,7 +213,7 @@ class OffsetCommits:
         if error is None:
             self._current = None
             request.succeed(sent.partitions)
-        elif error.fatal() or error.code() in HOPELESS:
+        elif error.fatal() or error.code() in NEVER_TAKEN:
             self._current = None
             request.fail(error.str())
         else:

@@ -152,7 +152,7 @@ def test_one_lost_piece_of_the_state_is_noticed_and_the_state_rebuilt_from_the_l
     lost = pieces[int(rng.integers(len(pieces)))]
     world.redis().delete(lost)
     worker = world.start(config)
-    worker.wait_for("checkpoint_unusable", PATIENT_S)
+    worker.wait_for("checkpoint unusable", PATIENT_S)
     world.send_ticks(20)
     world.answered()
     world.stop_and_judge(worker, config)
