@@ -33,12 +33,13 @@ Written by `python -m benchmarks.accuracy --data DIR`; no number in its tables i
 and ETTh2.csv.gz, which are read in place. Method, penalty and hashes of the weights were saved in
 [accuracy/{METHODS}](accuracy/{METHODS}) before the test part was opened; no weight and no penalty was fitted to it.
 
-The forecasts are of tidecast's own models. `ridge` uses its own sums, its choice on the validation part, and its predictor
-as the worker runs it. `patch_mixer` is trained by the product's recipe on top of that ridge (a small network, one seed).
-L = 512, without calendar features and without constants: ridge on centred windows, as it is known from the literature.
-These two choices were made while this benchmark was being built, with results in view, not by the validation part. So
-the tables also have lines in which the validation part decides about constants; calendar features were offered to it in
-GIFT-Eval only. The validation part alone chooses penalty, prior and how lags count. Costs are processor seconds.
+The forecasts are of tidecast's own models. `ridge` uses its own sums, its choice on the validation part, and its
+predictor as the worker runs it. `patch_mixer` is trained by the product's recipe on top of that ridge (a small
+network, one seed). L = 512, without calendar features and without constants: ridge on centred windows, as it is known
+from the literature. These two choices were made while this benchmark was being built, with results in view, not by
+the validation part. So the tables also have lines in which the validation part decides about constants; calendar
+features were offered to it in GIFT-Eval only. The validation part alone chooses penalty, prior and how lags count.
+Costs are processor seconds.
 """
 OFFLINE = f"""## Offline: trained on the training part alone
 
@@ -52,13 +53,14 @@ without the newest {DROPPED} windows, by horizon. *Its windows*: our score over 
 """
 OPERATIONAL = """## Operational: another protocol, not to be compared with the table above
 
-The same test windows, forecast as a running system would do it. The rule was fixed beforehand: penalty, prior and lags
-stay as the validation part chose them. *Refit once* solves again from the sums of the training and the validation part.
-*Refit weekly* adds, every 168 hours of the test part, the windows whose targets are complete by then, and solves again.
-No forecast has seen a value after its origin. Retraining reads no old data: sums are added, as `tidecast train` adds
-the sums of old data ([decision 30](decisions/0030-sums-between-trainings.md)). *Faded* is the same with a
-`training_half_life`: older windows count less. Of none, 360, 180 and 90 days it is the half-life that did best in weekly
-refits over the validation part. The network of `patch_mixer` has no sums: *refit once* fits it anew on both parts.
+The same test windows, forecast as a running system would do it. The rule was fixed beforehand: penalty, prior and
+lags stay as the validation part chose them. *Refit once* solves again from the sums of the training and the
+validation part. *Refit weekly* adds, every 168 hours of the test part, the windows whose targets are complete by
+then, and solves again. No forecast has seen a value after its origin. Retraining reads no old data: sums are added,
+as `tidecast train` adds the sums of old data ([decision 30](decisions/0030-sums-between-trainings.md)). *Faded* is
+the same with a `training_half_life`: older windows count less. Of none, 360, 180 and 90 days it is the half-life that
+did best in weekly refits over the validation part. The network of `patch_mixer` has no sums: *refit once* fits it
+anew on both parts.
 
 *Half without constants, half with them*: the weights of both ridges, each with its own penalty, prior and lags, are
 averaged after each refit. The mean is one matrix again and costs nothing more when served. No choice is needed: in
@@ -74,9 +76,10 @@ says how well the validation part chooses.
 """
 SAMPLE = f"""## Beside them, on a sample of windows
 
-Theta and ETS (statsforecast) are fitted anew to each window of 512 cells, which takes too long for all windows. So there
-are {SAMPLED} origins that are test windows of every horizon, drawn with seed {SEED}, for all seven series. All numbers in
-this table are of that same sample. ETS is additive with an automatic trend, clamped to the range of its window.
+Theta and ETS (statsforecast) are fitted anew to each window of 512 cells, which takes too long for all windows. So
+there are {SAMPLED} origins that are test windows of every horizon, drawn with seed {SEED}, for all seven series. All
+numbers in this table are of that same sample. ETS is additive with an automatic trend, clamped to the range of its
+window.
 """
 GIFT = """## GIFT-Eval: ett1/H/short
 
@@ -206,8 +209,8 @@ def _by_margin(found: dict[str, Any]) -> str:
         means[margin] = np.mean([free(cell) if _gain(cell["method"]) >= margin else known(cell) for cell in there])
     told = ", ".join(f"{margin:.0%} asked: mean MSE {_number(float(mean))}" for margin, mean in means.items())
     return (
-        "If constants are taken only where they gain as much on the validation part as the product asks of a new model,\n"
-        f"or of a network before it takes one (refit weekly): {told}.\n"
+        "If constants are taken only where they gain as much on the validation part as the product asks of a new\n"
+        f"model, or of a network before it takes one (refit weekly): {told}.\n"
         "Both margins are older than this table; the idea to apply them here is not.\n"
     )
 
@@ -304,7 +307,8 @@ def _shuffled(found: dict[str, Any]) -> str:
                 skill = 1 - cell["scores"]["offline"]["mse"] / means
                 lines.append([f"{data} {horizon}", f"{skill:.3f}", f"{cell['shuffled']['skill']:.3f}"])
     head = ["", "skill against each window's mean", "the same with shuffled targets"]
-    return "## Shuffled targets\n\nA model that is fitted on the targets of other windows must have no skill.\n\n" + _table(head, lines)
+    text = "## Shuffled targets\n\nA model that is fitted on the targets of other windows must have no skill.\n\n"
+    return text + _table(head, lines)
 
 
 def _gift(found: dict[str, Any]) -> str:

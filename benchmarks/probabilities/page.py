@@ -25,10 +25,10 @@ the same with offsets that never move. Asked: at most 1 % more pinball than untr
 """
 APPLIANCES = """## Against the better naive forecast: UCI 374
 
-26 channels every ten minutes, L = 432, H = 24; trained on the first half, the second counts. The ratio is the pinball of
-the published quantiles (mean over the nine levels and the scored horizons) divided by that of the better naive forecast,
-last value or seasonal naive, chosen for each channel by its result on the first half; geometric mean over channels. Both
-definitions of the rival's pinball are measured on the same forecasts:
+26 channels every ten minutes, L = 432, H = 24; trained on the first half, the second counts. The ratio is the pinball
+of the published quantiles (mean over the nine levels and the scored horizons) divided by that of the better naive
+forecast, last value or seasonal naive, chosen for each channel by its result on the first half; geometric mean over
+channels. Both definitions of the rival's pinball are measured on the same forecasts:
 
 - *with tracked intervals*, which is harder, and is what is asked: the rival also has nine quantiles, with its own unit,
   its own table and its own offsets, as it has as a rung of the ladder;
@@ -38,10 +38,10 @@ Coverage of the 80 % interval is over every step.
 """
 WHICH = """
 So a skill of .3 is reached against the naive forecasts as points (a ratio of {points}), but not against tracked
-intervals ({ratio}, a skill of {skill}), which is what was asked for. A ratio of .636 was measured once; by what else was
-reported of it, it was against points ([decision 23](decisions/0023-a-network-beside-ridge.md)), so it must be compared
-with the second line. What was tried to get below .70 against tracked intervals, and how far each attempt comes, is in
-decisions [16](decisions/0016-a-corrector-for-each-series.md),
+intervals ({ratio}, a skill of {skill}), which is what was asked for. A ratio of .636 was measured once; by what else
+was reported of it, it was against points ([decision 23](decisions/0023-a-network-beside-ridge.md)), so it must be
+compared with the second line. What was tried to get below .70 against tracked intervals, and how far each attempt
+comes, is in decisions [16](decisions/0016-a-corrector-for-each-series.md),
 [23](decisions/0023-a-network-beside-ridge.md), [26](decisions/0026-what-better-forecasts-were-made-of.md) and
 [28](decisions/0028-what-is-done-once-for-two-models.md).
 """
@@ -84,7 +84,7 @@ def _streamed(found: dict[str, Any], table: Table) -> str:
         asked, lost = COVERAGE_ERROR[each["horizon"]], tracked["pinball"] / untracked["pinball"] - 1
         if lost > PINBALL_LOST:
             missed.append(
-                f"{each['data']} {each['horizon']} has {100 * lost:.2f} % more pinball than with offsets that never move"
+                f"{each['data']} {each['horizon']} has {100 * lost:.2f} % more pinball than with fixed offsets"
             )
         if tracked["coverage_error"] > asked:
             missed.append(f"{each['data']} {each['horizon']} has a coverage error of {tracked['coverage_error']:.4f}")
