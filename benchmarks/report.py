@@ -15,15 +15,16 @@ from benchmarks.workload import Workload
 PAGE, PLOT, GROWTH = "BENCHMARKS.md", "w1.svg", "growth.svg"
 INTRODUCTION = """# Benchmarks
 
-Written by `make bench`; nothing in here is typed by hand. Every rate was told only after the outputs of that run had
-been read with read_committed and counted: each forecast, accuracy record, accuracy summary and drift report that was
-due, exactly once. Everything is on: validation, dead letters, metrics, calibration, scoring, accuracy records, drift,
-fencing, checkpoints, a ridge model that `tidecast train` made. Broker, store and measuring program share the cores.
+Written by `make bench`; nothing in here is typed by hand. A rate counts only after the outputs of that run have been
+read with read_committed and counted: each forecast, accuracy record, accuracy summary and drift report that was due
+is there exactly once. Everything is on: validation, dead letters, metrics, calibration, scoring, accuracy records,
+drift, fencing, checkpoints, and a ridge model that `tidecast train` made. Broker, store and measuring program share
+the cores.
 
-A rate runs from the worker's "assigned" (Kafka Streams: from its first reading) to the broker's commit of the last
-reading; the start of a process is not in it. Values are medians, with the least and the most of the rounds; the systems
-take turns in each round, after one that is not counted, in which a broker that has just started compiles itself. Commit
-intervals are equal on both sides.
+A rate is measured from the worker's "assigned" (for Kafka Streams from its first reading) to the broker's commit of
+the last reading; the start of a process is not included. Values are medians; the column *rounds* gives the lowest and
+the highest value of the rounds. The systems take turns in each round. One round before them is not counted, because a
+broker that has just started compiles itself in it. Commit intervals are equal on both sides.
 """
 
 

@@ -9,17 +9,19 @@ from benchmarks.demand.measure import RIVALS
 
 TEXT = """## Demand: daily counts of a shop
 
-Written by `python -m benchmarks.demand`. UCI 502 (Online Retail II): order lines a day of the {products} products that
-sold best before {first}, as a stream with `aggregate = "count"`; cancelled orders are left out. Trained once on what
-was before, then day by day from {first} to {last} as a worker serves it, learning from labels when they come. Context
-112 days, horizon 7. {intermittent:.0%} of the windows have more than 40 % zeros, and are answered as intermittent; of
-the others the days on which hardly anything is sold.
+Written by `python -m benchmarks.demand`. UCI 502 (Online Retail II): order lines a day of the {products} products
+that sold best before {first}, as a stream with `aggregate = "count"`; cancelled orders are left out. The model is
+trained once on the days before. Then it forecasts day by day from {first} to {last} as a worker serves it, and learns
+from labels when they come. Context 112 days, horizon 7. {intermittent:.0%} of the windows have more than 40 % zeros,
+and are answered as intermittent. In the other windows this is done for the days on
+which hardly anything is sold.
 
-A level is calibrated when the share of actual values under its quantile is the level. Of counts that is asked with the
-randomised transform: a count stands at a random place between itself and one less (seed of its own), the quantiles are
-those before rounding up. Of the rounded ones, which are published, the share below must be at most the level and the
-share at most there at least. Pinball is the mean over the nine levels, in order lines; the rivals are points, as they
-are known. Both naive forecasts with tracked intervals, as the ladder has them: {seasonal:.4f} and {last_value:.4f}.
+A level is calibrated when the share of actual values under its quantile equals the level. For counts this is checked
+with the randomised transform: a count stands at a random place between itself and one less (with a seed of its own),
+and the quantiles are those before rounding up. For the rounded quantiles, which are published, the share below must
+be at most the level, and the share below or equal at least the level. Pinball is the mean over the nine levels, in
+order lines. The rivals are points, as they are known. Both naive forecasts with tracked intervals, as the ladder has
+them, have {seasonal:.4f} and {last_value:.4f}.
 """
 
 
@@ -56,8 +58,8 @@ def section(found: dict[str, Any], table: Callable[[Sequence[str], Sequence[Sequ
             text,
             table(["share under the quantile of level", *levels], lines),
             table(head, scores),
-            f"Answered by: {rungs}. Training took {cost['fit_s']:.1f} s, a day {1000 * cost['day_s']:.0f} ms. "
-            f"Method: {method}.\n",
+            f"Answered by: {rungs}. Training took {cost['fit_s']:.1f} s, one day of forecasts "
+            f"{1000 * cost['day_s']:.0f} ms. Method: {method}.\n",
         ]
     )
 

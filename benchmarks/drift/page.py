@@ -16,10 +16,9 @@ FACTOR = 3
 
 INTRODUCTION = """# Drift
 
-What the detectors of a worker say of real data, measured by `python -m benchmarks.drift --data DIR` (DIR holds
-`ett/` and `nab/`; the UCI sets come along). Every figure is of the worker's own core: readings go through
-`PartitionState`, forecasts through `Predictor`, models and thresholds are what `tidecast train` makes of the data
-before.
+What the detectors of a worker report on real data, measured by `python -m benchmarks.drift --data DIR` (DIR holds
+`ett/` and `nab/`; the UCI sets are included in tidecast). Every figure is of the worker's own core: readings go through
+`PartitionState`, forecasts through `Predictor`, and `tidecast train` makes models and thresholds from the data before.
 
 | detector | what it watches |
 | --- | --- |
@@ -30,57 +29,60 @@ before.
 | `storm`, `outage` | many series of a partition at once, of the first two or the last two: one record, not theirs |
 | reports | `cusum_share`, `pit` (PSI), `scale`, `bias`, `missing`, `flatline`, `coverage_H`: `drift_report_every` |
 
-An alarm is told when the watermark closes its tick: only then is known whether it is a storm. It carries `scale`
-(errors of late over usual ones) and `bias`. A `storm` asks for training through `<stream>.control`. After an alarm
-a series rests for a season. `level` gets four fifths of the rate, its threshold from the history as it came, with
-doubt of what few alarms say (`model_core/drift/level_limits.py`); the CUSUMs of errors share what it leaves, by
-moving-block bootstrap of errors that were held against tables of other parts of the history
-(`model_core/drift/limits.py`). Without 400 seasons of all series to learn from, `level` is off and the CUSUMs share the
-rate. Why: decisions [24](decisions/0024-a-level-against-a-slow-reference.md) and
-[25](decisions/0025-errors-are-held-against-what-has-not-seen-them.md). Alarms are those of river 0.26.1, frouros 0.9.0
-and plain programs (`tests/core/test_drift_oracles.py`, `test_drift_level.py`).
+An alarm is reported when the watermark closes its tick, because only then is it known whether it is a storm. It carries
+`scale` (recent errors over usual ones) and `bias`. A `storm` asks for training through `<stream>.control`. After an
+alarm a series rests for a season.
 
-What the ladder does with a sick series is shown by `tests/scenario/test_ladder_shown.py`: cold start, 40 % missing,
-a gap of more than a season, a flatline, values ×10, NaN of a model, a model file that is gone; each is reached,
-comes back, and leaves the other series their model; [LADDER.md](LADDER.md) has pictures of it.
+`level` gets four fifths of the rate. Its threshold is learned from the history as it came, with a margin for how
+little a few alarms prove (`model_core/drift/level_limits.py`). The CUSUMs of errors share what it leaves. Their
+thresholds come from a moving-block bootstrap of errors that were compared with tables of other parts of the history
+(`model_core/drift/limits.py`). If there are fewer than 400 seasons of all series to learn from, `level` is off and
+the CUSUMs share the whole rate. Why: decisions [24](decisions/0024-a-level-against-a-slow-reference.md) and
+[25](decisions/0025-errors-are-held-against-what-has-not-seen-them.md). Alarms agree with those of river 0.26.1,
+frouros 0.9.0 and plain programs (`tests/core/test_drift_oracles.py`, `test_drift_level.py`).
+
+`tests/scenario/test_ladder_shown.py` shows what the ladder does with a sick series: cold start, 40 % missing, a gap of
+more than a season, a flatline, values ×10, NaN from a model, a model file that is gone. In each case the right rung
+answers, the model comes back, and the other series keep their model. [LADDER.md](LADDER.md) has pictures of it.
 """
 
 FALSE_ALARMS = """## False alarms
 
-Trained on the first half of a set, counted on the second (alarms that a storm keeps back included). With its weeks in
-random order a set does not drift: what was learned from and what is watched are alike. Of one order a set has a few
-alarms, so that chance alone makes it half as many or twice as many: counts are of four orders. As it came there is one
-order, and real change is among the alarms: one half learns what is usual, and what the other does is less, or more.
-*Halves exchanged* is learned from the second half and counted on the first. Expected: the alarms that the rate allows
-so many ticks, and between which numbers chance alone (a Poisson variable, 95 %) leaves them. Runs (`missing`,
-`flatline`) are counted beside: they are in the data, and make no part of the rate. h: thresholds of the three
+Trained on the first half of a set, counted on the second (including alarms that a storm holds back). With its weeks
+in random order a set does not drift: what was learned from and what is watched are alike. In one order a set has only
+a few alarms, so chance alone can halve or double them; therefore counts are of four orders. As it came, a set has one
+order, and there is real change among the alarms: one half teaches what is usual, and the other half changes less, or
+more. *Halves exchanged* is learned from the second half and counted on the first. *Expected*: how many alarms the
+rate allows in so many ticks, and the range that chance alone (a Poisson variable, 95 %) gives. Runs (`missing`,
+`flatline`) are counted separately: they are in the data, and no part of the rate. *h*: thresholds of the three
 detectors, medians over the orders.
 """.splitlines()
 
 DELAYS = """## Delay
 
-A change that stays, injected into copies of the raw series of the second half (rate 100 a million), 8 random places a
-series. σ is the standard deviation of the seasonal difference y_t − y_{t−m} in the first half: what a day usually
-differs from the day before. `none` is the control: what alarms there is chance, or in the data. A worker has seen 60
-days before the second half, and everything from there to the change: where a series had alarmed within two weeks
-before it, `level` is still learning.
+A change that stays is injected into copies of the raw series of the second half (rate 100 a million), at 8 random
+places a series. σ is the standard deviation of the seasonal difference y_t − y_{t−m} in the first half: how much a
+day usually differs from the day before. `none` is the control: alarms in it come from chance, or are in the data. A
+worker has seen 60 days before the second half, and everything from there to the change. If a series had alarmed
+within two weeks before the change, `level` is still learning.
 
-A forecast that corrects itself shows a step in one residual: a tick later the newest values say the new level, so the
-CUSUMs of errors see none of it. `level` needs two days at least, since one day apart is no change that stays, and what
-it can see is bounded by what levels do by themselves. Noise is learned by the unit within a season (then `scale` tells
-of it, and the reports do), a wrong clock by the window.
+A forecast that corrects itself shows a step in only one residual. A tick later the newest values have the new level, so
+the CUSUMs of errors do not see the step. `level` needs at least two days, since a single odd day is no change that
+stays, and what levels do by themselves bounds what it can see. The unit learns noise within a season (then `scale` and
+the reports show it), and the window learns a wrong clock.
 
-Whether a detector is deaf where it is silent is told by the last row of each set: there the level moves as far as the
-set's own levels do once in 10,000 hours.
+The last row of each set shows whether a silent detector is deaf: there the level moves as far as the set's own levels
+do once in 10,000 hours.
 """.splitlines()
 
 LABELLED = """## Labelled anomalies: NAB, realKnownCause
 
-Models and thresholds from the first 15 % of each file (NAB's probation), alarms counted after it. The 3σ rule: a value
-beyond three standard deviations of the season before it, resting as our detectors do. *By chance*: windows that as many
-alarms would hit on average if they came at any moment; a window is a tenth of a file in some, and many alarms hit it
-whatever they are of. These windows mark single anomalies, of which many are spikes: the detectors look for change that
-stays. Levels are watched where the probation has the seasons to learn a threshold from.
+Models and thresholds come from the first 15 % of each file (NAB's probation); alarms are counted after it. The 3σ
+rule alarms at a value beyond three standard deviations of the season before it, and rests as our detectors do. *By
+chance*: how many windows the same number of alarms would hit on average if they came at random moments. In some files
+a window is a tenth of the file, and many alarms hit it whatever their cause. These windows mark single anomalies,
+many of them spikes, while the detectors look for change that stays. Levels are watched where the probation has enough
+seasons to learn a threshold from.
 """.splitlines()
 
 
@@ -189,7 +191,7 @@ def _both_ways(found: list[dict[str, Any]]) -> list[str]:
             continue
         second, first = (Counted([each]).alarms(*TOLD) for each in both)
         expected = Counted(both).expected(both[0]["rate"])
-        told = f"{second} alarms in its second half and {first} in its first, {expected:.1f} expected in both"
+        told = f"{second} alarms in its second half and {first} in its first, {expected:.1f} expected in both together"
         sentences.append(f"{name}: {told}, {(first + second) / expected:.2f} times.")
     return ["", *sentences] if sentences else []
 
@@ -224,8 +226,8 @@ def _sizes(typical: list[dict[str, Any]]) -> list[str]:
     sizes = ", ".join(f"{each['size']:.1f} σ ({each['set']})" for each in typical)
     return [
         "",
-        f"What levels do by themselves, once in {hours:,.0f} hours of a series, as often as false alarms may come:",
-        f"the mean of a day is off that of the {SLOW_SEASONS:.0f} days before it by",
+        f"What levels do by themselves, once in {hours:,.0f} hours of a series (as often as false alarms may come):",
+        f"the mean of a day differs from that of the {SLOW_SEASONS:.0f} days before it by",
         f"{sizes} or more.",
     ]
 

@@ -10,16 +10,16 @@ from benchmarks.ladder.story import SCENES, Scene
 
 INTRODUCTION = """# The ladder, in pictures
 
-Written by `python -m benchmarks.ladder`: a real `tidecast worker` on a real Kafka and Valkey, and the forecasts that it
-published ([ladder/record.json](ladder/record.json)); `--draw` draws that record again. Hourly values, L = 48, H = 6, a
-season of 24 h, a model that was trained on the 60 days before. Dots are what was read, lines the forecasts one step
-ahead with their 80 % interval, grey the hours in which something was wrong, and the strip says who answered at each
-origin. What each rung is: [GLOSSARY.md](GLOSSARY.md); that it is so for every seed is what
-`tests/scenario/test_ladder_shown.py` holds.
+Written by `python -m benchmarks.ladder`. It runs a real `tidecast worker` on a real Kafka and Valkey, and records the
+forecasts that the worker publishes ([ladder/record.json](ladder/record.json)); `--draw` draws that record again. Values
+are hourly, L = 48, H = 6, the season is 24 h, and the model was trained on the 60 days before. Dots are readings, lines
+are the forecasts one step ahead with their 80 % interval, and grey marks the hours in which something was wrong. The
+strip says who answered at each origin. [GLOSSARY.md](GLOSSARY.md) says what each rung is, and
+`tests/scenario/test_ladder_shown.py` checks the same for every seed.
 
-NaN is put into the model of that worker from outside (`benchmarks/ladder/spoiled_worker.py`), the files of a model are
-moved away and put back while it runs. All other faults are in the readings alone, and of one series each: the others
-keep their model.
+NaN is put into the model of that worker from outside (`benchmarks/ladder/spoiled_worker.py`), and the files of a model
+are moved away and put back while the worker runs. All other faults are in the readings alone, of one series each: the
+other series keep their model.
 """
 
 

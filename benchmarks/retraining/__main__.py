@@ -61,16 +61,17 @@ def _changes(figures: Path) -> list[str]:
 
 HEAD = """# What another training costs
 
-Written by `python -m benchmarks.retraining` (no servers; `--years 8`: one length, `--data DIR`: the second table too).
-How it is done, and why it is the same model: [decision 30](decisions/0030-sums-between-trainings.md).
+Written by `python -m benchmarks.retraining`, which needs no servers. `--years 8` measures one length of history, and
+`--data DIR` measures the second table too. [Decision 30](decisions/0030-sums-between-trainings.md) says how training
+works, and why the model is the same.
 """
 
 COSTS = """
-Twenty synthetic series, hour by hour, L 168, H 24. A week has come since the trainer's last training: *all at once* is
-a training that has the whole history in memory, *kept* the one of a trainer that stays, with its newest cells
-(`training_recent`) and the sums of what was before. Processor seconds of one core; megabytes of cells and sums; the
-file that a restart goes on from; windows of a horizon that did not have to be looked at again; the largest difference
-between the two models' weights and quantiles.
+Twenty synthetic series, hour by hour, L 168, H 24. A week of readings has come since the trainer's last training.
+*All at once* is a training with the whole history in memory. *Kept* is the training of a trainer that stays, with its
+newest cells (`training_recent`) and the sums of what was before. The columns are processor seconds of one core;
+megabytes of cells and sums; the file from which a restart continues; windows of a horizon that did not have to be
+looked at again; the largest difference between the two models' weights and quantiles.
 
 | years | cells kept | all at once, s | kept, s | all at once, MB | kept, MB | file, MB | windows in sums | difference |
 |---|---|---|---|---|---|---|---|---|"""
@@ -78,9 +79,10 @@ between the two models' weights and quantiles.
 CHANGED = """
 ## When the ways of a stream change
 
-ETT for fourteen months, then as if its clock ran half as fast again (levels and scales that shift are nothing to ridge:
-windows are freed of both). Trained so many days after the change on all windows until then, judged on the two weeks
-that follow: mean squared error of ridge (L 168, H 24) by `training_half_life`. The last row of each: without a change.
+ETT for fourteen months, then as if its clock ran half as fast again. (A shift of levels or scales does not matter to
+ridge: windows are freed of both.) Ridge (L 168, H 24) is trained so many days after the change on all windows until
+then, and judged on the two weeks that follow. The table gives the mean squared error by `training_half_life`. The
+last row of each set is without a change.
 """
 
 

@@ -11,18 +11,18 @@ Number = float | None  # null where it is not known
 
 
 class Refused(BaseModel):
-    """Any answer that is no success."""
+    """The body of every error."""
 
     detail: str = Field(description="One sentence: what was expected, what was found, what to do.")
 
 
 class Status(BaseModel):
     ready: bool
-    reasons: dict[str, str] = Field(description="Why not, a sentence each.")
+    reasons: dict[str, str] = Field(description="Why it is not ready, one sentence each.")
     version: str
     streams: list[str]
     passed_over: int = Field(description="Messages that were not read because this process was too far behind.")
-    gives_way: bool = Field(description="Workers catch up with a backlog; what is told may be late for their sake.")
+    gives_way: bool = Field(description="Workers catch up with a backlog; answers may be late for their sake.")
 
 
 class Stream(BaseModel):
@@ -41,7 +41,7 @@ class Stream(BaseModel):
     interval: Number = Field(description="Nominal share of the widest central interval.")
     coverage: Number = Field(description="Running coverage of that interval, mean over series.")
     skill: Number = Field(description="Running, against the better naive forecast, mean over series.")
-    fallback_share: Number = Field(description="Of the newest forecasts, those that no model answered.")
+    fallback_share: Number = Field(description="Share of the newest forecasts that no model answered.")
     dead_letters: dict[str, int] = Field(description="Seen since this process started, by reason.")
 
 
@@ -49,7 +49,7 @@ class Series(BaseModel):
     series_id: str
     status: Literal["waiting", "ok", "fallback", "silent"] = Field(
         description="ok: the model answered; fallback: a rung below it; waiting: no forecast yet; "
-        "silent: nothing was heard of it for a horizon."
+        "silent: neither readings nor forecasts for a horizon."
     )
     last_value: Number
     last_tick: datetime | None
@@ -63,13 +63,13 @@ class Series(BaseModel):
 
 
 class SeriesPage(BaseModel):
-    total: int = Field(description="Series that were found; `series` is a part of them.")
+    total: int = Field(description="How many series match; `series` is a part of them.")
     offset: int
     series: list[Series]
 
 
 class Values(BaseModel):
-    """Of a tick without a reading there is no entry."""
+    """Ticks without a reading have no entry."""
 
     series_id: str
     times: list[datetime]
@@ -100,8 +100,8 @@ class DriftEvent(BaseModel):
     state: str
     statistic: Number
     threshold: Number
-    scale: Number = Field(description="Of a series: size of its errors of late over their usual size.")
-    bias: Number = Field(description="Of a series: mean of its errors of late over their size.")
+    scale: Number = Field(description="Of a series: size of its recent errors over their usual size.")
+    bias: Number = Field(description="Of a series: mean of its recent errors over their size.")
     at: datetime
     since: datetime
 
@@ -113,7 +113,7 @@ class DeadLetter(BaseModel):
     partition: int | None
     offset: int | None
     key: str | None
-    value: str | None = Field(description="Its beginning.")
+    value: str | None = Field(description="The beginning of the value.")
     bytes: int
     at: str
 

@@ -1,7 +1,7 @@
 """What was read, cell by cell: a ring of ticks [depth, series_max], as far back as is shown.
 
-Readings of a cell are combined as the stream's `aggregate` says. It is what arrived, not what the worker made of it: a
-reading that came too late for a forecast is shown.
+Readings of a cell are combined as the stream's `aggregate` says. The cells have what arrived, not what the worker made
+of it: a reading that came too late for a forecast is shown as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ AGGREGATES = ("mean", "sum", "last", "min", "max", "count")
 
 
 class Cells:
-    """Columns of the ring are series, rows the tick modulo the depth. Zeros that nobody touched take no memory."""
+    """Columns of the ring are series, rows are ticks modulo the depth. Untouched zeros take no memory."""
 
     def __init__(self, depth: int, series_max: int) -> None:
         self.depth = depth
@@ -53,7 +53,7 @@ class Cells:
         self._counts[rows, columns] = np.minimum(before + counts, np.iinfo(np.uint16).max)
 
     def values(self, column: int, ticks: IntArray) -> FloatArray:
-        """float64 [n] of the ticks, NaN where nothing was read, or it is no longer held."""
+        """float64 [n], one for each tick; NaN where nothing was read, or where the value is no longer held."""
         rows = ticks % self.depth
         found: FloatArray = self._values[rows, column].astype(np.float64)
         found[(self._ticks[rows, column] != ticks) | (ticks < 1)] = np.nan
@@ -74,7 +74,7 @@ class Cells:
 def _combined(
     aggregates: AnyArray, before: IntArray, old: FloatArray, values: FloatArray, first: IntArray, counts: IntArray
 ) -> FloatArray:
-    """float64 [cells]. `values` are sorted by cell, those of cell i begin at first[i]; `before` were in it already."""
+    """float64 [cells]. `values` are sorted by cell; those of cell i begin at first[i]. `before`: readings in it."""
     sums = np.add.reduceat(values, first)
     result: FloatArray = (old * before + sums) / (before + counts)  # mean
     for code in np.unique(aggregates).tolist():

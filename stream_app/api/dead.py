@@ -13,7 +13,7 @@ SHOWN_CHARACTERS = 500  # of a key, a value and a detail
 
 @dataclass(frozen=True)
 class DeadView:
-    """Texts are cut to SHOWN_CHARACTERS; bytes that are no UTF-8 are replaced."""
+    """Texts are cut to SHOWN_CHARACTERS; bytes that are not UTF-8 are replaced."""
 
     reason: str
     detail: str
@@ -27,7 +27,7 @@ class DeadView:
 
 
 def dead_view(message: Any) -> DeadView:
-    """Of a message of a dead-letter topic; somebody else's has the reason `unknown`."""
+    """The view of a record in a dead-letter topic. A record that tidecast did not write has the reason `unknown`."""
     told = {name.removeprefix(HEADER): text for name, text in message.headers() or () if name.startswith(HEADER)}
     value = message.value()
     return DeadView(

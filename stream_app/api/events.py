@@ -1,6 +1,6 @@
 """Server-sent events: which parts have changed, at most once a second. A page then asks for the parts that it shows.
 
-While workers catch up a page should ask seldom: only a change of its own state is told at once then.
+While workers catch up, a page should ask seldom. Then only a change of this process's own state is sent at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def router(known: Known, listeners_max: int) -> APIRouter:
 
 
 class Listening:
-    """How many are; the event loop alone asks."""
+    """Counts the listening pages. Only the event loop calls it."""
 
     def __init__(self, listeners_max: int) -> None:
         self._max = listeners_max
@@ -75,14 +75,14 @@ async def _changes(known: Known, stream: str, series_id: str | None) -> AsyncIte
 
 
 def _is_due(found: dict[str, Any], said: dict[str, Any], silent: int) -> bool:
-    """`silent`: turns since something was said."""
+    """`silent`: turns since an event was sent."""
     if not found["gives_way"] or silent >= LATE_TURNS - 1:
         return True
     return any(found[name] != said.get(name) for name in ("reasons", "gives_way"))
 
 
 def _state(known: Known, stream: str, series_id: str | None) -> dict[str, Any]:
-    """Without the lock: two numbers that belong to different moments do no harm here."""
+    """Read without the lock: numbers of slightly different moments do no harm here."""
     view = known.views[stream]
     state: dict[str, Any] = {"reasons": known.readiness.reasons, "gives_way": known.gives_way}
     state |= {"passed_over": known.passed_over, "version": view.version, "series": None}

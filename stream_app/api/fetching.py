@@ -20,11 +20,11 @@ FETCH_BYTES = 65_536  # one message is wanted, and its neighbours come with it
 
 
 class Unavailable(Exception):
-    """A sentence: Kafka does not answer now."""
+    """Kafka does not answer now. The message is one sentence."""
 
 
 class Fetcher:
-    """One consumer, one question at a time: each takes some milliseconds."""
+    """One consumer that fetches one forecast at a time. Each takes some milliseconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._timeout_s = settings.limits.kafka_timeout / 1000
@@ -39,7 +39,7 @@ class Fetcher:
         self._lock = threading.Lock()
 
     def fetch(self, topic: str, partition: int, offset: int) -> bytes | None:
-        """The value; None when it is no longer there. Unavailable when nobody answers."""
+        """The value, or None if it is no longer in the topic. Raises Unavailable when no broker answers."""
         place = (topic, partition, offset)
         with self._lock:
             if place in self._remembered:

@@ -46,7 +46,7 @@ OUTPUTS = ("forecasts", "accuracy", "drift", "dead_letters")
 
 
 class Following(threading.Thread):
-    """`readiness` says in sentences what is missing."""
+    """The thread. It writes into `readiness`, in sentences, what is missing."""
 
     def __init__(self, settings: Settings, views: Mapping[str, StreamView], readiness: Readiness) -> None:
         super().__init__(name="follower", daemon=True)
@@ -80,7 +80,7 @@ class Following(threading.Thread):
 
     @property
     def gives_way(self) -> bool:
-        """To workers that catch up, of late."""
+        """Whether it rested for workers that catch up within the last GAVE_WAY_S seconds."""
         return time.monotonic() - self._gave_way_at < GAVE_WAY_S
 
     def stop(self, timeout_s: float) -> None:
@@ -120,7 +120,7 @@ class Following(threading.Thread):
         self._give_way(follower, came, pace)
 
     def _give_way(self, follower: TopicFollower, came: Iterable[str], pace: Pace) -> None:
-        """Outputs that come while workers are behind may wait. Where none come nobody is at work."""
+        """Rest if outputs come while workers are behind: they may wait. If no outputs come, no worker is running."""
         inputs = self._inputs
         ends = {(topic, each): follower.end(topic, each) for topic in inputs for each in follower.partitions(topic)}
         begun = "start" not in self._readiness.reasons
@@ -145,7 +145,7 @@ class Following(threading.Thread):
                 self._readiness.block("start", f"Reading what is there already: {follower.share_read():.0%} so far.")
 
     def _found(self, follower: TopicFollower, missing: Sequence[str]) -> None:
-        """The brokers have answered."""
+        """The brokers have answered: report which topics are missing or forbidden."""
         self._readiness.clear("kafka")
         forbidden = follower.forbidden
         if forbidden:
@@ -166,7 +166,7 @@ class Following(threading.Thread):
 
 
 class Feed:
-    """What comes of one topic, into the view of its stream."""
+    """Takes the messages of one topic into the view of its stream."""
 
     def __init__(self, view: StreamView, kind: str, schemas: Schemas | None) -> None:
         self._view = view

@@ -44,7 +44,7 @@ OPEN_PREFIX = "/assets/"
 
 
 def require_safe(api: Api) -> None:
-    """TidecastError when others could read without a token."""
+    """Raises TidecastError when other machines could read without a token."""
     if api.token is None and not _is_loopback(api.host):
         raise TidecastError(
             f"api.token: expected a token, because api.host = {api.host!r} can be reached from other machines, found "
@@ -112,7 +112,7 @@ class Guard:
         return 401, "That token is not the right one.", challenge
 
     def _may_ask(self, client: str, cost: float) -> bool:
-        """A bucket a client that fills with api.requests_max a second."""
+        """A token bucket for each client, filled with api.requests_max a second."""
         now, most = self._clock(), self._api.requests_max * BURST_S
         left, since = self._buckets.pop(client, (most, now))
         left = min(most, left + (now - since) * self._api.requests_max)

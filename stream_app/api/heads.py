@@ -68,13 +68,13 @@ class Drift(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True)
 class Texts:
-    """One of some texts for each message, or none."""
+    """For each message one of a few texts, or none."""
 
     of: AnyArray  # object [texts]: str
     which: IntArray  # int64 [n], NOTHING where there is none
 
     def each(self) -> list[Any]:
-        """str | None, one for each."""
+        """str | None, one for each message."""
         if not len(self.of):
             return [None] * len(self.which)
         found: list[Any] = self.of[self.which].tolist()
@@ -83,7 +83,7 @@ class Texts:
         return found
 
     def coded(self, code_of: Callable[[Sequence[str | None]], AnyArray]) -> AnyArray:
-        """[n], by a function of a few different texts."""
+        """Codes [n]. `code_of` is called once, with the different texts."""
         different, places = np.unique(self.which, return_inverse=True)
         codes: AnyArray = code_of(Texts(self.of, different).each())[places]
         return codes
@@ -91,7 +91,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Heads:
-    """Of n messages that are what they should be, in order."""
+    """What was read of n valid messages, in their order."""
 
     rows: IntArray  # int64 [n], their places among all
     texts: dict[str, Texts]
@@ -125,7 +125,7 @@ _KINDS: dict[str, tuple[Any, dict[str, Kind], tuple[str, ...]]] = {
 
 
 class HeadReader:
-    """Of the messages of one output; used by one thread."""
+    """Reads the messages of one output. Used by one thread."""
 
     def __init__(self, output: str) -> None:
         self._output = output
@@ -134,7 +134,7 @@ class HeadReader:
         self._members = Members(kinds)
 
     def read(self, messages: MessageColumns) -> Heads:
-        """A null value is no message, nor is it unreadable."""
+        """Messages with a null value are left out, and do not count as unreadable."""
         has_value = messages.value_bytes >= 0
         is_known, columns = self._members.read(messages)
         texts = {name: table.known for name, table in self._members.texts.items()}
@@ -151,7 +151,7 @@ class HeadReader:
         return Heads(rows, found, columns, int(has_value.sum()) - len(rows))
 
     def _put(self, head: Any, row: int, columns: dict[str, AnyArray], more: dict[str, list[str]]) -> None:
-        """As C would have read it; its texts stand behind those of the tables."""
+        """Write it into the columns as C would have done; its texts are placed after those of the tables."""
         for name, kind in self._members.kinds.items():
             value = getattr(head, name)
             if kind == "text":
@@ -172,7 +172,7 @@ def _joined(texts: AnyArray, more: list[str]) -> AnyArray:
 
 
 def _plainly(output: str, decode: Callable[[bytes], Any], value: bytes) -> Any:
-    """Of a message in JSON or Avro; None of what is no such message."""
+    """The head of a message in JSON or Avro, or None if it is not valid."""
     try:
         return decode(as_json(output, value) or b"")
     except (ValueError, LookupError, EOFError, TypeError, OverflowError):  # msgspec's errors are ValueErrors
@@ -183,6 +183,6 @@ _DRIFT = msgspec.json.Decoder(Drift)
 
 
 def drift(value: bytes) -> Drift | None:
-    """None for what is no such message."""
+    """The drift record, or None if the message is not valid."""
     found: Drift | None = _plainly("drift", _DRIFT.decode, value)
     return found

@@ -21,7 +21,7 @@ Sort = Literal["name", "status", "coverage", "skill", "drift", "last_value"]
 
 
 class NotThere(Exception):
-    """404, with a sentence."""
+    """Becomes a 404. The message is one sentence."""
 
 
 def stream_answer(view: StreamView) -> answers.Stream:
@@ -78,7 +78,7 @@ def values_answer(view: StreamView, series_id: str, limit: int) -> answers.Value
 
 
 def recent_values(view: StreamView, column: int, limit: int) -> tuple[IntArray, FloatArray]:
-    """Ticks up to the newest, and their values, NaN where nothing was read. The lock is held."""
+    """Ticks up to the newest, and their values, NaN where nothing was read. The caller holds the lock."""
     newest = int(view.cells.newest[column])
     count = min(limit, view.depths.steps, newest)
     ticks: IntArray = np.arange(newest - count + 1, newest + 1)
@@ -107,7 +107,7 @@ def accuracy_answer(view: StreamView, series_id: str | None) -> answers.Accuracy
 
 
 def drift_answer(view: StreamView, series_id: str | None, limit: int) -> list[answers.DriftEvent]:
-    """Newest first; those of a series, or all."""
+    """Newest first, of one series or of all."""
     with view.lock:
         if series_id is not None:
             column_of(view, series_id)
@@ -127,7 +127,7 @@ def dead_letters(view: StreamView, limit: int) -> list[answers.DeadLetter]:
 
 
 def forecast_as_of(view: StreamView, fetcher: Fetcher, series_id: str, as_of: datetime | None) -> bytes:
-    """The forecast as it was published. NotThere says why there is none."""
+    """The forecast as it was published. Raises NotThere, which says why there is none."""
     spec = view.spec
     with view.lock:
         column = column_of(view, series_id)
@@ -156,7 +156,7 @@ def forecast_as_of(view: StreamView, fetcher: Fetcher, series_id: str, as_of: da
 
 
 def fan_forecasts(view: StreamView, fetcher: Fetcher, series_id: str) -> tuple[bytes | None, bytes | None]:
-    """The newest forecast, and the newest of those whose horizon has come, if that was lately."""
+    """The newest forecast, and the newest one whose horizon has ended, if that was recently."""
     with view.lock:
         column = column_of(view, series_id)
         ticks, rows = view.forecasts.of(column)
@@ -179,7 +179,7 @@ def _fetched(view: StreamView, fetcher: Fetcher, partition: int, offset: int) ->
 
 
 def column_of(view: StreamView, series_id: str) -> int:
-    """The lock is held."""
+    """The caller holds the lock."""
     column = view.roster.find(series_id)
     if column is None:
         more = f" It has more than {view.roster.series_max:,} (api.series_max)." if view.roster.is_full else ""
@@ -196,7 +196,7 @@ def moment_of(view: StreamView, tick: int) -> datetime:
 
 
 def _found(view: StreamView, search: str, statuses: AnyArray, status: str | None) -> IntArray:
-    """By name."""
+    """The columns of the series that match, ordered by name."""
     columns = view.roster.by_name()
     if wanted := search.casefold():
         names = view.roster.names
@@ -207,7 +207,7 @@ def _found(view: StreamView, search: str, statuses: AnyArray, status: str | None
 
 
 def _order(view: StreamView, columns: IntArray, statuses: AnyArray, sort: Sort) -> IntArray:
-    """Of columns by name. Unknown numbers last; equal ones by name."""
+    """The order of `columns`, which come by name. Unknown numbers are last, and equal ones stay by name."""
     if sort == "name":
         return np.arange(len(columns))
     numbers: dict[str, Callable[[], AnyArray]] = {

@@ -18,7 +18,7 @@ KEY_MAX = 2**32 - 1
 
 
 class RecentRows:
-    """Keys are whole numbers from 1 to KEY_MAX (ticks); `fields`: name → dtype of what else stands in a row."""
+    """Keys are whole numbers from 1 to KEY_MAX (ticks). `fields`: name → dtype of the other values of a row."""
 
     def __init__(self, depth: int, series_max: int, fields: Mapping[str, DTypeLike]) -> None:
         self.depth = depth
@@ -58,7 +58,7 @@ class RecentRows:
             values[rows, columns] = fields[name][order]
 
     def newest(self, columns: IntArray | slice) -> IntArray:
-        """Newest key of each, 0 where there is none: int64."""
+        """int64, the newest key of each series; 0 where there is none."""
         counts = self._count[columns]
         if isinstance(columns, slice):
             columns = np.arange(len(self._count))[columns]
@@ -72,7 +72,7 @@ class RecentRows:
         return self._keys[rows, column].astype(np.int64), {n: v[rows, column] for n, v in self._fields.items()}
 
     def means(self, columns: IntArray) -> tuple[IntArray, dict[str, AnyArray]]:
-        """Each key that one of these series has, rising, and the mean of each field over those that know it."""
+        """All keys of these series, rising, and for each key the mean of each field over the series that have it."""
         count = self._count[columns]
         written = np.arange(self.depth)[:, None] < np.minimum(count, self.depth)
         keys, places = np.unique(self._keys[:, columns][written], return_inverse=True)
@@ -86,7 +86,7 @@ class RecentRows:
         return keys.astype(np.int64), means
 
     def count(self, column: int) -> int:
-        """Rows of a series so far, also those that there is no more room for."""
+        """Rows of a series that were ever written, including those that were overwritten."""
         return int(self._count[column])
 
     def clear(self, column: int) -> None:

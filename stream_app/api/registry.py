@@ -30,7 +30,7 @@ class Models:
         return [_model(each) for each in reversed(self._versions(stream))]
 
     def report(self, stream: str, version: str) -> Mapping[str, Any]:
-        """What training said of it; `version` may be an alias. NotThere when there is none."""
+        """The report of its training. `version` may be an alias. Raises NotThere when there is none."""
         for each in self._versions(stream):
             if each.version == version or version in each.aliases:
                 if not each.report:

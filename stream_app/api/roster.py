@@ -13,7 +13,7 @@ NONE = -1  # a series without a column
 
 
 class Roster:
-    """Up to `series_max` series. A deleted one's column goes to the next that comes."""
+    """Up to `series_max` series. The column of a deleted series goes to the next new one."""
 
     def __init__(self, series_max: int) -> None:
         self.series_max = series_max
@@ -30,14 +30,14 @@ class Roster:
         return self._columns.get(series_id)
 
     def columns(self, series_ids: Sequence[str]) -> IntArray:
-        """int64 [n], NONE for those that found no room."""
+        """int64 [n]; NONE for series that found no room."""
         found: IntArray = np.fromiter(map(self._columns.get, series_ids, repeat(NONE)), np.int64, len(series_ids))
         for place in np.flatnonzero(found == NONE).tolist():  # series that are new: seldom
             found[place] = self._add(series_ids[place])
         return found
 
     def remove(self, series_id: str) -> int | None:
-        """Its column, to be cleared by whoever has something in it."""
+        """The column it had. Whoever keeps values in that column must clear them."""
         column = self._columns.pop(series_id, None)
         if column is not None:
             self.names[column] = self._by_name = None
@@ -49,7 +49,7 @@ class Roster:
         return ((column, name) for column, name in enumerate(self.names) if name is not None)
 
     def by_name(self) -> IntArray:
-        """int64 [series], the columns of all in the order of their names; not to be changed."""
+        """int64 [series], the columns of all series in the order of their names. Must not be changed."""
         if self._by_name is None:
             self._by_name = np.fromiter(map(self._columns.__getitem__, sorted(self._columns)), np.int64, len(self))
         return self._by_name

@@ -25,7 +25,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": answers.Refused, "description": text}
     for code, text in (
         (401, "The token is missing or wrong."),
-        (404, "There is no such thing; the sentence says why."),
+        (404, "There is nothing under this name; the sentence says why."),
         (422, "A parameter is not what it should be."),
         (429, "Too many requests."),
         (503, "Kafka does not answer."),
@@ -76,7 +76,7 @@ def router(known: Known) -> APIRouter:
 
 
 def _add_streams(routes: APIRouter, known: Known) -> None:
-    @routes.get("/status", summary="Whether what is told here is current, and why not.")
+    @routes.get("/status", summary="Whether the answers are current, and if not, why.")
     def status() -> answers.Status:
         return known.status()
 
@@ -105,7 +105,7 @@ def _add_streams(routes: APIRouter, known: Known) -> None:
 
 
 def _add_series(routes: APIRouter, known: Known) -> None:
-    @routes.get("/streams/{stream}/values", summary="What was read of a series, newest last.")
+    @routes.get("/streams/{stream}/values", summary="The readings of a series, cell by cell, newest last.")
     def values(
         stream: Name, series_id: SeriesId, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
     ) -> answers.Values:

@@ -40,7 +40,7 @@ REQUESTS_AT_ONCE_MAX = 200
 
 
 def run(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT. TidecastError when it cannot begin."""
+    """Serve until SIGTERM or SIGINT. Raises TidecastError when it cannot begin."""
     settings.require_properties()
     configure_logs(settings.log_level, json=settings.log_format == "json")
     if not settings.streams:
@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
 
 
 def create(settings: Settings) -> FastAPI:
-    """The application; following begins when it is served."""
+    """The application. Following begins when it is served."""
     views = {name: StreamView(name, spec, settings.api) for name, spec in settings.streams.items()}
     readiness, fetcher = Readiness(), Fetcher(settings)
     known = routes.Known(views, fetcher, Models(settings), readiness, version("tidecast"))
@@ -136,7 +136,7 @@ async def _serve(app: FastAPI, listening: Any) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Signals are ours: theirs are raised again when it has stopped, and the exit code would be another."""
+    """We handle the signals: uvicorn would raise them again when it has stopped, and so change the exit code."""
 
     def install_signal_handlers(self) -> None:
         pass
@@ -176,7 +176,7 @@ async def _unavailable(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _not_understood(_: Request, error: Exception) -> JSONResponse:
-    """All problems in one sentence each, as everywhere."""
+    """422 with one sentence for each problem, like all other errors."""
     assert isinstance(error, RequestValidationError)
     told = [f"{each['loc'][-1]}: {each['msg']}, found {str(each.get('input'))[:80]!r}" for each in error.errors()]
     return JSONResponse({"detail": "; ".join(told)}, 422)

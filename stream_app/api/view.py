@@ -34,7 +34,7 @@ NAMES_MAX = 255  # models and reasons that are told apart; they are few
 
 @dataclass
 class Names:
-    """A few texts as small numbers; 0 is none."""
+    """A few texts as small numbers; 0 means none."""
 
     texts: list[str | None] = field(default_factory=lambda: [None])
 
@@ -60,7 +60,7 @@ class Depths:
 
     @staticmethod
     def of(spec: StreamSpec, api: Api) -> Depths:
-        """A view shows a horizon that has come, so it keeps two of them if it may."""
+        """A view shows a horizon that has ended, so it keeps two horizons if `points_max` allows."""
         history = spec.grid.steps(api.history)
         steps = min(max(history, 2 * spec.horizon) + SPARE_STEPS, api.points_max)
         forecasts = max(2, min(-(-steps // spec.forecast_every), api.points_max))
@@ -68,7 +68,7 @@ class Depths:
 
 
 class StreamView:
-    """`version` rises with everything that is new."""
+    """`version` rises with every change."""
 
     def __init__(self, name: str, spec: StreamSpec, api: Api) -> None:
         self.name = name
@@ -115,7 +115,7 @@ class StreamView:
                 self.version += 1
 
     def feed_forecasts(self, messages: MessageColumns) -> None:
-        """Those without a value are passed over."""
+        """Messages without a value are skipped."""
         found = self._forecast_heads.read(messages)
         with self.lock:
             self.unreadable += found.unreadable
@@ -134,7 +134,7 @@ class StreamView:
             self.version += 1
 
     def feed_accuracy(self, messages: MessageColumns) -> None:
-        """Those without a value are passed over."""
+        """Messages without a value are skipped."""
         found = self._score_heads.read(messages)
         with self.lock:
             self.unreadable += found.unreadable
@@ -164,7 +164,7 @@ class StreamView:
             self.version += 1
 
     def _is_news(self, record: heads.Drift) -> bool:
-        """What a series says; a partition's regular report where its state is another than before, at first than ok."""
+        """Each record of a series; of a partition's regular reports those that change its state, at first `ok`."""
         if record.series_id is not None:
             return True
         before = self._reported.get((record.group, record.detector), "ok")
@@ -188,14 +188,14 @@ class StreamView:
     # --- what can be asked; `lock` is held by who asks ----------------------------------------------------------------
 
     def status_codes(self) -> AnyArray:
-        """uint8 [columns taken so far]: of a series that has said nothing for a horizon, silent."""
+        """uint8 [columns taken so far]; SILENT for a series without readings and forecasts for a horizon."""
         count = len(self.roster.names)
         newest = np.maximum(self.cells.newest[:count], self.forecasts.newest(slice(0, count)))
         silent = newest < max(self.newest_tick, self.newest_origin) - self.spec.horizon
         return np.where(silent, SILENT, self.statuses[:count]).astype(np.uint8)
 
     def mean(self, values: AnyArray) -> float | None:
-        """Over the series that have one."""
+        """The mean over the series that have a value."""
         known = values[: len(self.roster.names)]
         known = known[np.isfinite(known)]
         return float(known.mean()) if len(known) else None
@@ -231,5 +231,5 @@ class StreamView:
 
 
 def _status_codes(statuses: Sequence[str | None]) -> AnyArray:
-    """uint8 [n]; what says nothing of it is the model's."""
+    """uint8 [n]; a forecast without a status is the model's."""
     return np.array([OK if status in ("ok", None) else FALLBACK for status in statuses], np.uint8)

@@ -27,7 +27,7 @@ Place = tuple[str, int]  # topic, partition
 
 
 class Workers:
-    """Of one application. Used by one thread."""
+    """The workers of one application. Used by one thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._group = settings.application_id
@@ -38,7 +38,7 @@ class Workers:
         self._trouble: str | None = None
 
     def are_catching_up(self, ends: Mapping[Place, int], now_s: float) -> bool:
-        """By where the partitions of their input end; False where nobody knows."""
+        """`ends`: the end of each partition of their input. False when it is not known how far they are."""
         if now_s >= self._ask_at:
             self._ask(list(ends))
             self._ask_at = now_s + (ASK_EVERY_S if self._trouble is None else ASK_AGAIN_S)
@@ -65,13 +65,13 @@ class Pace:
     """How long to rest so that no more than a share of a core is used."""
 
     def __init__(self, share: float, used_s: Callable[[], float] = time.thread_time) -> None:
-        """`used_s`: what was used so far, by the thread that asks: what pages ask for must not make them late."""
+        """`used_s`: processor time of this thread alone, so that what pages ask for does not make them late."""
         self._share = share
         self._used_s = used_s
         self._used_then = used_s()
 
     def rest_s(self) -> float:
-        """After a part of the work; each call counts from the one before."""
+        """How long to rest after a part of the work. Each call counts from the one before."""
         used = self._used_s() - self._used_then
         self._used_then += used
         return min(REST_MAX_S, used / self._share - used) if self._share < 1 else 0.0

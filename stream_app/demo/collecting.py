@@ -65,7 +65,7 @@ class Collected:
 
 
 class Collector:
-    """`pump` reads what came; the rest is kept in `collected`, `scorer` and `watched`."""
+    """`pump` reads what came and keeps it in `collected`, `scorer` and `watched`."""
 
     def __init__(self, plan: Plan, client: Mapping[str, Any], *, watch: bool) -> None:
         spec = plan.spec
@@ -103,7 +103,7 @@ class Collector:
         self._decode_journal = msgspec.json.Decoder(_Journal).decode
 
     def pump(self, timeout_s: float = 0.0) -> int:
-        """Read what has been published; how many messages that was."""
+        """Read what has been published. Returns the number of messages."""
         number = 0
         for topic, messages in self._follower.poll(timeout_s).items():
             output = self._outputs[topic]
@@ -122,7 +122,7 @@ class Collector:
         return number
 
     def catch_up(self) -> None:
-        """Read all that is published by now."""
+        """Read everything that has been published by now."""
         self._follower.refresh_ends()
         while not self._follower.caught_up():
             self.pump(0.1)

@@ -22,7 +22,7 @@ DEFAULT_FOLDER = Path(".tidecast/demo")
 
 
 def write_page(collector: Collector, report: Report, path: Path | None) -> Report:
-    """The report with the page's address in it."""
+    """Write the page. Returns the report with the address of the page in it."""
     target = path or DEFAULT_FOLDER / f"{report.stream}.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     report = replace(report, page=str(target))
@@ -72,7 +72,7 @@ def _series_figures(collector: Collector, code: int) -> dict[str, Any]:
 
 
 def _strip(collector: Collector, code: int) -> Figure:
-    """One horizon ahead over the whole second half, at the origins that were kept for it."""
+    """Forecasts one horizon ahead over the whole second half, at the origins that were kept for this chart."""
     scores, horizon = collector.scorer.scores[code], collector.plan.spec.horizon
     targets = np.array(scores.strip_origins, np.int64) + horizon
     quantiles = np.array(scores.strip, np.float64).reshape(-1, 3)

@@ -43,7 +43,7 @@ class Plan:
 
 
 def make_plan(data: TableFile | None, freq: str | None) -> Plan:
-    """TidecastError when there is a file without a freq, or too little in it."""
+    """Raises TidecastError when a file has no freq, or too few readings."""
     packaged = data is None
     if data is None:
         data, freq = TableFile(Path(__file__).parents[1] / "data" / PACKAGED), freq or PACKAGED_FREQ
@@ -67,7 +67,7 @@ def make_plan(data: TableFile | None, freq: str | None) -> Plan:
 
 
 def _require_readings(path: Path, freq: str, ticks: IntArray) -> None:
-    """A grid finer than the readings has nothing in most of its steps: nothing could be learned, in two minutes."""
+    """If the grid is finer than the readings, most of its steps are empty, and nothing can be learned from them."""
     apart = int(np.median(np.diff(np.unique(ticks))))
     if apart > 1:
         raise TidecastError(
@@ -77,7 +77,7 @@ def _require_readings(path: Path, freq: str, ticks: IntArray) -> None:
 
 
 def stream_spec(name: str, freq: str) -> StreamSpec:
-    """The same for every file of this freq."""
+    """The stream's settings, which are the same for every file of this freq."""
     try:
         step_ms = parse_duration_ms(freq)
     except ValueError as error:
@@ -100,7 +100,7 @@ def stream_spec(name: str, freq: str) -> StreamSpec:
 
 
 def configuration(plan: Plan, *, bootstrap: str, redis_url: str, registry: Path, http_port: int) -> str:
-    """The tidecast.toml of the demo, as a person would write it."""
+    """The demo's tidecast.toml, as a person would write it."""
     spec = plan.spec
     seasons = ", ".join(f'"{format_duration(season)}"' for season in spec.seasonality)
     return f'''application_id = "{plan.name}-demo"

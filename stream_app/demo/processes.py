@@ -1,6 +1,6 @@
 """Child processes that never outlive us, and signals that never interrupt us while one is being started.
 
-On Linux the system itself ends a child when we end, whatever ended us. Everywhere we end it in order when we can.
+On Linux the system itself ends a child when we end, whatever the cause. On all systems we end it in order when we can.
 """
 
 import json
@@ -46,7 +46,7 @@ class StopSignals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What is started in here is known to us before a signal takes effect."""
+        """Signals take effect only after this block, when what it has started is known to us."""
         self._holds += 1
         try:
             yield
@@ -55,12 +55,12 @@ class StopSignals:
         self.check()
 
     def check(self) -> None:
-        """For loops: a KeyboardInterrupt that some callback swallowed is raised again."""
+        """To be called in loops: raises a KeyboardInterrupt again that some callback swallowed."""
         if self._came and not self._holds and not self._stopping:
             raise KeyboardInterrupt
 
     def stopping(self) -> None:
-        """From here on everything is being ended anyhow: an impatient second Ctrl-C must not interrupt that."""
+        """From here on everything is being ended. A second, impatient Ctrl-C must not interrupt that."""
         self._stopping = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -90,7 +90,7 @@ class Child:
         return self._process.pid
 
     def ended(self) -> int | None:
-        """Its exit code once it has ended."""
+        """Its exit code, or None while it runs."""
         return self._process.poll()
 
     def require_running(self) -> None:
@@ -100,7 +100,7 @@ class Child:
             )
 
     def stop(self) -> None:
-        """SIGTERM, and after a while SIGKILL for all of its group."""
+        """Send SIGTERM, then SIGKILL to its whole group, after STOP_TIMEOUT_S at most."""
         if self.ended() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -110,7 +110,7 @@ class Child:
         self._process.wait()
 
     def log_tail(self) -> str:
-        """Its last lines for an error message; of log records only what went wrong, if anything did."""
+        """Its last lines, for an error message. If there are log records of errors, only these."""
         lines = self.log_path.read_text(errors="replace").splitlines()
         records = [_record(line) for line in lines]
         wrong = [
@@ -121,7 +121,7 @@ class Child:
 
 
 def _record(line: str) -> dict[str, Any]:
-    """A JSON log line, or nothing."""
+    """The record in a JSON log line, or {}."""
     try:
         record = json.loads(line)
     except ValueError:

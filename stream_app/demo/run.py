@@ -1,4 +1,4 @@
-"""The story of the demo, in order. Whatever ends it, everything that it started ends with it."""
+"""The story of the demo, in order. However the demo ends, everything that it started ends with it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Demo:
     collector: Collector
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Read, draw and watch the worker until `done`; False when nothing at all happened for `timeout_s`."""
+        """Read, draw and watch the worker until `done`. Returns False when nothing happened for `timeout_s`."""
         last_sign = time.monotonic()
         while not done():
             self.signals.check()
@@ -60,7 +60,7 @@ class Demo:
 
 @contextmanager
 def running(plan: Plan, stage: Stage, signals: StopSignals, *, watch: bool, keep: bool) -> Iterator[Demo]:
-    """Services, topics and a worker; all of it has ended, and the folder is gone, when it is left."""
+    """Services, topics and a worker. When the context is left, all of them have ended and the folder is gone."""
     folder = Path(mkdtemp(prefix=f"tidecast-{plan.name}-"))
     with ExitStack() as ends:
         if not keep:
@@ -101,7 +101,7 @@ def running(plan: Plan, stage: Stage, signals: StopSignals, *, watch: bool, keep
 
 
 def tell(demo: Demo, pace: Pace) -> Report:
-    """From the first reading to the last forecast. `pace` is that of the second half."""
+    """Run the demo from the first reading to the last forecast. `pace` is that of the second half."""
     began = time.monotonic()
     plan, stage = demo.plan, demo.stage
     _produce(demo, "first half", plan.first_half(), Pace(None))
@@ -155,7 +155,7 @@ class Training:
 
 
 def _train(demo: Demo) -> Training:
-    """Too little history, or a model that does not beat what is there, is no failure: the naive forecasts answer."""
+    """Too little history, or a model that is not better, is no failure: then the naive forecasts answer."""
     demo.stage.begin("training")
     arguments = ["train", "--config", str(demo.config)]
     with demo.signals.held():
@@ -193,7 +193,7 @@ def _wait_for_swap(demo: Demo) -> None:
 
 
 def _wait_until_processed(demo: Demo, title: str) -> None:
-    """Outputs are committed before the input they came from: with the last offset, the last forecast is there too."""
+    """Outputs are committed no later than the offsets: with the last offset, the last forecast is there too."""
     demo.stage.begin(title)
     next_look, left = 0.0, 1
 

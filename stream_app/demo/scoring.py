@@ -1,7 +1,7 @@
 """How good published forecasts were, computed from the file and the messages alone.
 
-Plain on purpose, and independent of the worker's own scoring: nothing here comes from model_core. Arrays have one row a
-forecast [n, …] or one row a series [S, …].
+It is deliberately plain, and independent of the worker's own scoring: nothing here comes from model_core. Arrays have
+one row a forecast [n, …] or one row a series [S, …].
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SEASONS_BACK = 3  # seasonal naive looks back so far over missing cells
 
 @dataclass(frozen=True)
 class Happened:
-    """The cells of the file on the grid: the first reading of each, which is what settles it when one is expected."""
+    """The cells of the file on the grid. Each has its first reading, as that settles a cell that expects one."""
 
     series_ids: list[str]
     first_tick: int
@@ -52,14 +52,14 @@ class Happened:
         return np.where(inside, self.values[series][np.where(inside, index, 0)], np.nan)
 
     def last_values(self) -> FloatArray:
-        """[S, T], each cell the newest value read until then."""
+        """[S, T], for each cell the newest value read until then."""
         index = np.where(np.isnan(self.values), 0, np.arange(self.values.shape[1]))
         return np.take_along_axis(self.values, np.maximum.accumulate(index, axis=1), axis=1)
 
 
 @dataclass
 class Kept:
-    """A forecast kept whole, for the page."""
+    """A whole forecast, kept for the page."""
 
     origin: int
     quantiles: FloatArray  # float32 [Q, H]
@@ -125,7 +125,7 @@ class Scorer:
         self._newest_origin = np.full(series, -1, np.int64)
 
     def add(self, series: int, origin: int, revision: int, quantiles: Sequence[Sequence[float | None]]) -> None:
-        """One published forecast. A revision counts for the horizons whose target had not settled when it came."""
+        """Add a published forecast. A revision counts for the horizons whose target had not settled when it came."""
         if origin < self.first_origin:
             return
         array = np.array(quantiles, np.float32)
@@ -149,7 +149,7 @@ class Scorer:
         return self.scores
 
     def scales(self) -> FloatArray:
-        """[S] mean |y_t − y_{t−m}| before the scored span: what an error is measured in (MASE)."""
+        """[S] mean |y_t − y_{t−m}| before the scored span: the unit of errors in MASE."""
         before = self.happened.values[:, : max(0, self.first_origin - self.happened.first_tick)]
         if before.shape[1] <= self.season:
             return np.full(len(before), np.nan)
@@ -188,7 +188,7 @@ class Scorer:
                 scores.strip.append(quantiles[row, [0, self._middle, -1], -1])
 
     def _naive(self, series: int, origins: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Seasonal naive and last value [n, H], from what was read until each origin."""
+        """Seasonal naive and last value [n, H] each, from what was read until each origin."""
         steps = np.arange(1, self.horizon + 1)
         last = self._newest_values[series][np.clip(origins - self.happened.first_tick, 0, None)]
         lags = -(-steps // self.season) * self.season  # whole seasons, not before the origin

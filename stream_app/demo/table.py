@@ -56,7 +56,7 @@ class Report:
     page: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the lines under the name `series`."""
+        """For JSON, with the lines under the name `series`."""
         fields = asdict(self)
         return {"stream": fields.pop("stream"), "series": fields.pop("lines"), **fields}
 
@@ -109,9 +109,9 @@ def _quality(scores: SeriesScores, scale: float) -> dict[str, float | None]:
 
 
 def _against_naive(losses: FloatArray) -> dict[str, float | None]:
-    """losses [2 halves, 4], the last their number.
+    """`losses` [2 halves, 4]: the sums of ours, seasonal naive and last value, and their number.
 
-    Which naive forecast is the better one is decided before the span that it is judged on.
+    Which naive forecast is the better one is decided on the first half, if both were scored there.
     """
     chosen_in = losses[0] if losses[0, 1] > 0 and losses[0, 2] > 0 else losses[1]
     better = int(np.argmin(chosen_in[1:3]))
@@ -178,7 +178,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def render_table(report: Report, width: int) -> RichTable:
-    """Narrow terminals get the columns that matter most."""
+    """A narrow terminal gets only the most important columns."""
     wide, narrow = width >= WIDE, width < NARROW
     table = RichTable(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("series", no_wrap=True, max_width=26 if wide else 12 if narrow else 16)
@@ -225,7 +225,7 @@ def _cells(line: Line, interval: float, *, wide: bool, narrow: bool) -> list[Tex
 
 
 def answered(rungs: dict[str, int], *, all_of_them: bool = True) -> str:
-    """`ridge`, or `ridge 97.9%, seasonal naive 2.1%`; the most frequent alone where there is little room."""
+    """`ridge`, or `ridge 97.9%, seasonal naive 2.1%`. Where there is little room, only the most frequent one."""
     total = sum(rungs.values())
     names = {name: name.replace("_", " ") for name in rungs}
     if len(rungs) <= 1:
@@ -235,7 +235,7 @@ def answered(rungs: dict[str, int], *, all_of_them: bool = True) -> str:
 
 
 def _inner_percent(share: float) -> str:
-    """Never 100 % for what is not all, never 0 % for what is something."""
+    """Never 100 % for less than all, and never 0 % for more than nothing."""
     return f"{min(max(share, 0.001), 0.999):.1%}"
 
 

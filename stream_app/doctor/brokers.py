@@ -26,7 +26,7 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Brokers:
-    """TidecastError where the brokers cannot be asked at all."""
+    """Asks the brokers. Raises TidecastError when they cannot be reached."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -112,7 +112,7 @@ class Brokers:
                     yield ok("topic", topic.topic, f"{topic.partitions} partitions, {topic.cleanup}")
 
     def group(self) -> Findings:
-        """Members, and how far behind they are."""
+        """The members of the group, and how far behind they are."""
         described = self.described_group()
         members = len(described.members) if described is not None else 0
         wanted = {spec.topic: self._partitions.get(spec.topic, 0) for spec in self._settings.streams.values()}
@@ -151,7 +151,7 @@ class Brokers:
             return None
 
     def described_group(self) -> Any:
-        """None where there is none yet."""
+        """The group as the brokers describe it, or None if it does not exist yet."""
         group = self._settings.application_id
         futures = self.admin.describe_consumer_groups(
             [group], include_authorized_operations=True, request_timeout=self.timeout_s
@@ -204,7 +204,7 @@ class Brokers:
 
 
 class _Forbidden:
-    """A group that may not be looked at."""
+    """A group that this user may not describe."""
 
     members: tuple[Any, ...] = ()
     authorized_operations: tuple[AclOperation, ...] = ()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def examine(
     settings: Settings, tell: Callable[[Finding], None] = lambda finding: None, program: str = "worker"
 ) -> list[Finding]:
-    """All findings, each told as soon as it is there. Of another program than a worker, what that one needs."""
+    """All findings, each as soon as it is there. `program` other than a worker: only what that program needs."""
     found: list[Finding] = []
 
     def note(findings: Findings) -> None:
@@ -67,7 +67,7 @@ def _look_at_redis(settings: Settings, there: dict[str, Identity], note: Callabl
 
 
 def _guarded(look: Callable[[], Findings], name: str, about: str) -> Findings:
-    """A look that fails does not end the others."""
+    """An examination that fails becomes a finding, and the others continue."""
     try:
         yield from look()
     except NotAllowed as reason:

@@ -10,7 +10,7 @@ from stream_app.settings.secrets import hidden
 
 
 class Severity(IntEnum):
-    """The exit code of the command is the worst of them."""
+    """The exit code of the command is the worst severity found."""
 
     OK = 0
     WARNING = 1  # it works, and will not always
@@ -19,7 +19,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """`look` is one of a few names that scripts may ask for; `remedy` is empty where all is well."""
+    """`look` is one of a few names that scripts may rely on. `remedy` is empty if all is well."""
 
     look: str
     about: str

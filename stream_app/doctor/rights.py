@@ -54,7 +54,7 @@ class Rights:
         self._program = program
 
     def look(self) -> Findings:
-        """As the brokers say it."""
+        """Compare the rights that the brokers report with those that the program needs."""
         for stream, spec in self._settings.streams.items():
             topics = {kind: spec.outputs.topic(kind, stream) for kind in OUTPUT_KINDS} | {INPUT: spec.topic}
             yield from self._on_topics([(topics[need.on], need) for need in NEEDS[self._program] if need.on != GROUP])
@@ -94,7 +94,7 @@ class Rights:
                 yield ok("rights", group, "Describe on this group")
 
     def _transactions(self) -> Findings:
-        """A transactional id of its own: it fences no worker."""
+        """Try to begin a transaction, under a transactional id of its own, so that no worker is fenced."""
         name = f"{self._settings.application_id}-doctor"
         producer = Producer(output_properties(self._settings) | {"transactional.id": name})
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def look_at_schemas(settings: Settings) -> Findings:
-    """As a worker asks when it begins; nothing where no stream reads or writes with schemas."""
+    """Ask as a worker does at its start. No findings if no stream reads or writes with schemas."""
     specs = settings.streams.values()
     if not any(spec.format in WITH_REGISTRY or spec.outputs.format == "avro" for spec in specs):
         return

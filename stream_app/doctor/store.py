@@ -34,7 +34,7 @@ class Store:
         self._info: dict[str, Any] = {}
 
     def greet(self) -> str:
-        """TidecastError where it cannot be reached, would throw state away, or takes no writes."""
+        """Raises TidecastError if Redis cannot be reached, would throw state away, or accepts no writes."""
         self._store.check_server()
         with reaching("server at redis.url"):
             where = {"target_nodes": "random"} if self._settings.redis.cluster else {}
@@ -86,7 +86,7 @@ class Store:
             )
 
     def clock(self) -> Findings:
-        """Of this machine against that of Redis."""
+        """Compare the clock of this machine with that of Redis."""
         before = time.time()
         with reaching("server at redis.url"):
             seconds, micros = self._client.time()

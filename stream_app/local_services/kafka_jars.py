@@ -50,7 +50,7 @@ def listed_jars() -> list[Jar]:
 
 
 def install_kafka_jars(directory: Path, progress: Progress = lambda done, total: None) -> list[Path]:
-    """The jars' paths, below `directory`; fetches and checks what is missing. Returns quickly when none is."""
+    """The paths of the jars, below `directory`. Missing jars are fetched and checked. Quick if none is missing."""
     target = directory / KAFKA_VERSION
     target.mkdir(parents=True, exist_ok=True)
     jars = listed_jars()
@@ -75,7 +75,7 @@ def _fetch_all(jars: list[Jar], *, target: Path, staging: Path, progress: Progre
 
 
 def _fetch(jar: Jar, *, target: Path, staging: Path) -> None:
-    """Into the target under its final name only when the sum is right: a jar that is there is a checked one."""
+    """A jar gets its final name only if its sum is right, so every jar under its final name has been checked."""
     source = _locate(jar, staging)
     found = sha256_of(source)
     if found != jar.sha256:
@@ -88,7 +88,7 @@ def _fetch(jar: Jar, *, target: Path, staging: Path) -> None:
 
 
 def _locate(jar: Jar, staging: Path) -> Path:
-    """A copy of the jar in the staging folder: Maven's on this machine when the sum is right, or a fetched one."""
+    """A copy of the jar in the staging folder: Maven's on this machine if its sum is right, else a fetched one."""
     import requests
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL

@@ -123,7 +123,7 @@ class KafkaServer(Server):
 
 
 def new_cluster_id() -> str:
-    """22 characters of URL-safe base64, as Kafka makes them; a leading dash would read as an option."""
+    """22 characters of URL-safe base64, as Kafka makes them. None begins with a dash, which would be an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text
@@ -132,9 +132,9 @@ def new_cluster_id() -> str:
 def broker_properties(
     *, data: Path, ports: dict[str, int], proxy_port: int | None = None, more: Mapping[str, str] | None = None
 ) -> str:
-    """`proxy_port`: who comes in by ports["proxied"] is told to find the broker there, where a proxy listens.
+    """`proxy_port`: clients that connect to ports["proxied"] are told to find the broker there, where a proxy listens.
 
-    `more` goes over what is set here.
+    `more` overrides what is set here.
     """
     settings: dict[str, object] = {
         "process.roles": "broker,controller",
@@ -177,7 +177,7 @@ def broker_properties(
 
 
 def log4j2_settings(log_path: Path) -> str:
-    """Three files of 10 MB at most. They roll beside `kafka.log`, which Java's own words go to as well."""
+    """At most three files of 10 MB. They roll beside `kafka.log`, which also gets the output of Java itself."""
     return f"""\
 Configuration:
   status: warn

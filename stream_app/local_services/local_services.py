@@ -55,10 +55,10 @@ class LocalServices:
         kafka_proxy_port: int | None = None,
         kafka_properties: Mapping[str, str] | None = None,
     ) -> None:
-        """`downloads`: where Kafka's jars are kept; default a folder below `directory`.
+        """`downloads`: where Kafka's jars are kept; the default is a folder below `directory`.
 
-        `kafka_proxy_port`: clients that come through a proxy there are told to stay with it; the proxy connects to
-        `kafka.ports["proxied"]`. `kafka_properties`: broker properties over ours.
+        `kafka_proxy_port`: clients that come through a proxy on this port are told to stay with it; the proxy connects
+        to `kafka.ports["proxied"]`. `kafka_properties`: broker properties that override ours.
         """
         folder = Path(directory).resolve()
         # Data that may be erased has a place of its own, so that no mistake here costs anyone's kept data.
@@ -82,7 +82,7 @@ class LocalServices:
         return f"redis://{self.valkey.address}/0"
 
     def up(self) -> Self:
-        """Both servers answer when it returns. Those that already do stay as they are."""
+        """Start both servers and wait until they answer. A server that already answers stays as it is."""
         self._take_lock()
         started: list[Server] = []
         try:
@@ -105,7 +105,7 @@ class LocalServices:
         return self
 
     def down(self) -> None:
-        """Both servers have ended when it returns, also those of an earlier program."""
+        """End both servers, also those of an earlier program, and wait until they have ended."""
         self._take_lock()
         try:
             for server in self._each():
@@ -129,7 +129,7 @@ class LocalServices:
         return self.kafka, self.valkey
 
     def _servers(self) -> tuple[KafkaServer, ValkeyServer]:
-        """With the ports of servers that run already, so that `up` again and `status` name the real ones."""
+        """Servers that already run keep their ports, so that a second `up` and `status` name the real ones."""
         recorded = self._state_file.read().items()
         running = {name: entry for name, entry in recorded if entry.process() or self._comes_back(entry)}
         kafka = KafkaServer(
@@ -151,11 +151,11 @@ class LocalServices:
         return kafka, valkey
 
     def _comes_back(self, entry: Recorded) -> bool:
-        """A server that died keeps its free ports, so that whoever knows its address finds it again."""
+        """Whether a server that died gets its ports again, so that whoever knows its address finds it again."""
         return self._persistent and self._free_ports and all(map(is_free, entry.ports.values()))
 
     def _start(self, server: Server) -> None:
-        """Start it; a free port that somebody else took since it was chosen is replaced by another one."""
+        """Start it. If another program took a free port since it was chosen, choose another one."""
         for attempt in range(START_ATTEMPTS):
             try:
                 server.start()
@@ -188,7 +188,7 @@ class LocalServices:
         return ServiceStatus(server.name, state, pid, server.address, str(server.log_path))
 
     def _end_left_overs(self) -> None:
-        """What a crash left: servers that do not answer, or, where nothing is kept, any server and its data."""
+        """End what a crash left: servers that do not answer or, if nothing is kept, any server and its data."""
         for server in self._each():
             if not self._persistent:
                 server.kill()
@@ -204,8 +204,8 @@ class LocalServices:
     def _take_lock(self) -> None:
         """Two programs on one folder would start two brokers on one data folder.
 
-        Held for one command where servers outlive the program, otherwise from `up` to `down`. The system releases it
-        when the program ends.
+        If servers outlive the program, it is held for one command, otherwise from `up` to `down`. The system releases
+        it when the program ends.
         """
         if self._lock:
             return

@@ -15,7 +15,7 @@ CONNECT_TIMEOUT_S = 1.0
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now; a port in TIME_WAIT counts as free, as it does for the servers."""
+    """Whether a server could listen there now. A port in TIME_WAIT counts as free, as for the servers."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -44,7 +44,7 @@ def accepts_connections(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens on the port, in words; other users' processes may be hidden from us."""
+    """Who listens on the port, in words. The system may hide processes of other users from us."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:

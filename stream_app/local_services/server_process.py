@@ -28,19 +28,19 @@ LOG_TAIL_LINES = 25
 def _starter() -> ThreadPoolExecutor:
     """The one thread that starts processes.
 
-    Linux ends a tied process when the *thread* that started it ends, not the process. A test that restarts a broker
-    from a short-lived thread would lose it again; this thread lives as long as the program. And Ctrl-C interrupts only
-    the main thread: here a process that was started is always written down as well.
+    Linux ends a tied process when the *thread* that started it ends, not only when the process does. A test that
+    restarts a broker from a short-lived thread would lose it again; this thread lives as long as the program. And
+    Ctrl-C interrupts only the main thread, so here each process that was started is also recorded.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-services")
 
 
 class PortTaken(TidecastError):
-    """Another program listens there. Whoever chose the port at random chooses another one."""
+    """Another program listens on that port. If the port was chosen at random, another one is chosen."""
 
 
 class Server(ABC):
-    """One server. `tied`: it dies with this program, at the latest when the system ends us with SIGKILL."""
+    """One server. `tied`: it dies with this program, even if the program is killed with SIGKILL."""
 
     name: str
     ready_timeout_s: float
@@ -62,7 +62,7 @@ class Server(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether a real request is answered now; False within about a second otherwise."""
+        """Whether a real request is answered now. If not, it returns False within about a second."""
 
     @property
     def port(self) -> int:
@@ -82,7 +82,7 @@ class Server(ABC):
         return self._process() is not None
 
     def start(self) -> None:
-        """Start it and wait until it answers; nothing to do when it already runs."""
+        """Start it and wait until it answers. Does nothing if it already runs."""
         if self.is_running():
             return
         self._check_ports()
@@ -98,7 +98,7 @@ class Server(ABC):
             raise
 
     def stop(self) -> None:
-        """Let it finish in order (SIGTERM); when it does not within 20 s, kill it."""
+        """Let it end in order (SIGTERM). If it has not ended within 20 s, kill it."""
         process = self._process()
         if process is not None:
             process.terminate()
@@ -115,7 +115,7 @@ class Server(ABC):
         self._forget()
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open and nothing is answered, until `resume()`."""
+        """Freeze it (SIGSTOP): until `resume()`, connections stay open and nothing is answered."""
         process = self._process()
         if process is not None:
             process.suspend()
@@ -134,7 +134,7 @@ class Server(ABC):
         return "\n".join(lines[-LOG_TAIL_LINES:])
 
     def _process(self) -> psutil.Process | None:
-        """What the state file says, so that another program's `tidecast services up` is seen as well."""
+        """The process in the state file, so that servers started by another program are seen as well."""
         if self._child is not None:
             self._child.poll()  # takes the exit status of a child that ended, so that it does not stay a zombie
         recorded = self._state_file.read().get(self.name)

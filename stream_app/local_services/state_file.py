@@ -1,7 +1,7 @@
-"""What was started, on disk: so that the next command finds it, and ends what a crash left behind.
+"""What was started, on disk, so that the next command finds it, and ends what a crash left behind.
 
-A process is named by pid and creation time. A pid alone is given out again by the system, and ending whoever has it
-now could hit a stranger.
+A process is identified by pid and creation time. The system reuses pids, so a pid alone could name another program,
+which would then be ended by mistake.
 """
 
 import json
@@ -42,7 +42,7 @@ class StateFile:
         self.path = path
 
     def read(self) -> dict[str, Recorded]:
-        """Empty when there is none, or when a crash of the machine left it unreadable."""
+        """Empty if there is no file, or if a crash of the machine left it unreadable."""
         try:
             entries = json.loads(self.path.read_text())
             return {name: Recorded(**entry) for name, entry in entries.items()}
@@ -58,7 +58,7 @@ class StateFile:
             self._write(entries)
 
     def _write(self, entries: dict[str, Recorded]) -> None:
-        """Atomically: a reader, or a crash, sees the old file or the new one."""
+        """Replace the file atomically: a reader, or a crash, finds the old file or the new one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".json.new")
         temporary.write_text(json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=2) + "\n")

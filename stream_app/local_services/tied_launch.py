@@ -1,7 +1,7 @@
 """Become another program that dies with the process that asked for it. Linux only.
 
-Run as a script: `python -I -S tied_launch.py PARENT_PID PROGRAM ARGUMENTS…`. A separate program, and not a
-`preexec_fn`: running Python between fork and exec can deadlock in a parent that has threads, and ours has many.
+Run as a script: `python -I -S tied_launch.py PARENT_PID PROGRAM ARGUMENTS…`. It is a separate program, not a
+`preexec_fn`, because running Python between fork and exec can deadlock in a parent that has threads, and ours has many.
 """
 
 import ctypes
