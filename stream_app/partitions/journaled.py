@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from model_core.arrays import BoolArray, IntArray
 
 Kind = Literal["idle_close", "model", "clock", "model_failed"]
 
@@ -35,13 +39,40 @@ class Decision:
         return cls(number, record["next_offset"], kind, body)
 
 
+class ModelFailed(NamedTuple):
+    """A model did not answer the windows that these readings made due, but for the first `answered` of `from_offset`:
+    one reading may make more due than a model is asked for at once."""
+
+    from_offset: int
+    to_offset: int
+    answered: int = 0
+
+    @classmethod
+    def of(cls, detail: Mapping[str, Any]) -> ModelFailed:
+        """As a decision says it; one of an older worker says nothing of windows."""
+        return cls(detail["from_offset"], detail["to_offset"], detail.get("answered", 0))
+
+    @property
+    def detail(self) -> dict[str, int]:
+        """What its decision says. An older worker passes over `answered`."""
+        said = {"from_offset": self.from_offset, "to_offset": self.to_offset}
+        return said | ({"answered": self.answered} if self.answered else {})
+
+    def rows(self, offsets: IntArray, asked: int) -> BoolArray:
+        """Which windows it is about: `offsets` [n] made them due, `asked` of `from_offset` came before them."""
+        rows = (offsets >= self.from_offset) & (offsets < self.to_offset)
+        rows[np.flatnonzero(offsets == self.from_offset)[: max(0, self.answered - asked)]] = False
+        return rows
+
+
 @dataclass
 class Journaled:
     """What a partition's journal says beyond its state, and the number of the next decision."""
 
     pending: deque[Decision] = field(default_factory=deque)  # that take effect at an offset, in order
     clock: set[tuple[int, int]] = field(default_factory=set)  # (offset, position in the message) rejected
-    failed: list[tuple[int, int]] = field(default_factory=list)  # [from, to) offsets whose windows the model failed
+    failed: list[ModelFailed] = field(default_factory=list)  # verdicts on what the state has not seen
+    asked: tuple[int, int] = (-1, 0)  # the newest reading whose windows a model was asked for, and how many of them
     count: int = 0  # decisions ever made, those of others included
 
     @classmethod
@@ -53,7 +84,7 @@ class Journaled:
             if decision.kind == "clock":
                 journaled.clock.update((offset, position) for offset, position in decision.detail["rejected"])
             elif decision.kind == "model_failed":
-                journaled.failed.append((decision.detail["from_offset"], decision.detail["to_offset"]))
+                journaled.failed.append(ModelFailed.of(decision.detail))
             elif decision.number > contained:
                 journaled.pending.append(decision)
         journaled.forget(next_offset)
@@ -73,11 +104,25 @@ class Journaled:
 
     def forget(self, next_offset: int) -> None:
         """Verdicts on what the state has seen, which nobody looks up again: a model that fails adds one a batch."""
-        self.failed = [(first, end) for first, end in self.failed if end > next_offset]
+        self.failed = [each for each in self.failed if each.to_offset > next_offset]
         self.clock = {(offset, position) for offset, position in self.clock if offset >= next_offset}
 
-    def has_failed(self, offset: int) -> bool:
-        return any(first <= offset < end for first, end in self.failed)
+    def asked_of(self, offset: int) -> int:
+        """For how many windows of this reading a model was asked so far."""
+        newest, count = self.asked
+        return count if newest == offset else 0
+
+    def ask(self, offsets: IntArray) -> None:
+        """A model was asked for the next windows; `offsets` [n > 0] made them due."""
+        newest = int(offsets.max())
+        self.asked = newest, self.asked_of(newest) + int(np.count_nonzero(offsets == newest))
+
+    def has_failed(self, offsets: IntArray) -> BoolArray:
+        """On which of the next windows to be asked for; `offsets` [n] made them due."""
+        failed = np.zeros(len(offsets), np.bool_)
+        for each in self.failed:
+            failed |= each.rows(offsets, self.asked_of(each.from_offset))
+        return failed
 
     def decide(self, next_offset: int, kind: Kind, **detail: Any) -> Decision:
         """A decision made here and now."""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from model_core.arrays import IntArray
+from model_core.batches import RawForecast
 from model_core.bundle import ModelFacts
 from model_core.shadow_offsets import ShadowOffsets
 from stream_app.models.loaded import LoadedModel
-from stream_app.partitions.journaled import Decision, Kind
+from stream_app.partitions.journaled import Decision, Kind, ModelFailed
 from stream_app.partitions.owned import Owned
 from stream_app.pipeline.forecast_batches import ForecastBatches, model_failed_in, without_model
 from stream_app.pipeline.leaving import Leaving
@@ -72,6 +74,16 @@ class Decisions:
         journal has the decision by the same transaction; without transactions a crash may have come in between."""
         first_open = owned.emit_from + self._is_transactional
         return decision.next_offset < first_open
+
+    def note_failure(self, owned: Owned, offsets: IntArray, raw: RawForecast, *, until: int) -> None:
+        """If the model failed on windows that were not published before; `offsets` made them due. What follows up to
+        `until` counts as failed too: a replay that is cut differently must fail there."""
+        new = offsets >= owned.emit_from
+        if model_failed_in(raw, new):
+            first = int(offsets[new].min())
+            failed = ModelFailed(first, until, owned.journaled.asked_of(first))
+            owned.journaled.failed.append(failed)
+            self.decide(owned, "model_failed", **failed.detail)
 
     def close_idle(self, owned: Owned) -> bool:
         """The partition is at its end and had no reading for idle_timeout: its open cells close. False: none was."""

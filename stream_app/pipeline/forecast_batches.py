@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from model_core.arrays import IntArray
+from model_core.arrays import BoolArray, IntArray
 from model_core.batches import RawForecast, WindowBatch
 from model_core.bundle import ModelFacts
 from model_core.errors import CorruptBundle
@@ -169,8 +169,8 @@ def _by_partition(parts: list[RawForecast], counts: Mapping[Owned, int]) -> dict
     return answers
 
 
-def model_failed_in(raw: RawForecast) -> bool:
-    return bool((raw.reason == Reason.MODEL_FAILED).any())
+def model_failed_in(raw: RawForecast, rows: BoolArray | slice = slice(None)) -> bool:
+    return bool((raw.reason[rows] == Reason.MODEL_FAILED).any())
 
 
 def without_model(raw: RawForecast, rows: IntArray | slice) -> RawForecast:

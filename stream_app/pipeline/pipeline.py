@@ -27,7 +27,7 @@ from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned
 from stream_app.pipeline.cuts import Cuts
 from stream_app.pipeline.decisions import Decisions
-from stream_app.pipeline.forecast_batches import ForecastBatches, model_failed_in, window_offsets
+from stream_app.pipeline.forecast_batches import ForecastBatches, window_offsets
 from stream_app.pipeline.leaving import Leaving
 from stream_app.pipeline.replay import Stretch, as_it_was_answered, clock_verdicts, stretches, unpublished
 from stream_app.pipeline.shadows import Shadows
@@ -225,12 +225,11 @@ class Pipeline:
     def _answer(self, observed: Mapping[Owned, Observed], stretch: Stretch) -> dict[Owned, RawForecast | None]:
         answers = self._forecasts.answer(observed)
         for owned, raw in answers.items():
-            if raw is not None and owned.is_live and model_failed_in(raw):
-                # The rest of the stretch counts as failed too: a replay that is cut differently must fail there.
-                first, end = int(window_offsets(observed[owned]).min()), stretch.next_offsets[owned.at]
-                owned.journaled.failed.append((first, end))
-                self._decisions.decide(owned, "model_failed", from_offset=first, to_offset=end)
-            answers[owned] = as_it_was_answered(owned, observed[owned], raw)
+            if raw is not None:
+                offsets = window_offsets(observed[owned])
+                self._decisions.note_failure(owned, offsets, raw, until=stretch.next_offsets[owned.at])
+                answers[owned] = as_it_was_answered(owned, offsets, raw)
+                owned.journaled.ask(offsets)
         return answers
 
     # --- 4 settle, 7 leave --------------------------------------------------------------------------------------------

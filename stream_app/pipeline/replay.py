@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from model_core.arrays import BoolArray
+from model_core.arrays import BoolArray, IntArray
 from model_core.batches import RawForecast
-from model_core.outcomes import Forecasts, Observed, Outcome, Scored, Summaries
+from model_core.outcomes import Forecasts, Outcome, Scored, Summaries
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned
-from stream_app.pipeline.forecast_batches import window_offsets, without_model
+from stream_app.pipeline.forecast_batches import without_model
 from stream_app.polling.poll_batch import PollBatch
 from stream_app.wire import ReplayVerdicts
 
@@ -90,11 +90,11 @@ def clock_verdicts(owned: Iterable[Owned]) -> dict[int, ReplayVerdicts]:
     return verdicts
 
 
-def as_it_was_answered(owned: Owned, observed: Observed, raw: RawForecast | None) -> RawForecast | None:
-    """Where the model failed at the time, it fails again."""
-    if raw is None or not owned.journaled.failed:
+def as_it_was_answered(owned: Owned, offsets: IntArray, raw: RawForecast) -> RawForecast:
+    """Where the model failed at the time, it fails again. `offsets` made the windows due."""
+    if not owned.journaled.failed:
         return raw
-    failed = np.array([owned.journaled.has_failed(offset) for offset in window_offsets(observed).tolist()], np.bool_)
+    failed = owned.journaled.has_failed(offsets)
     return without_model(raw, np.flatnonzero(failed)) if failed.any() else raw
 
 

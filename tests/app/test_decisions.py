@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model_core.errors import ModelFailed
 from model_core.partition import PartitionState
+from model_core.passes import CpuPasses
 from stream_app.checkpoints import Identity
 from stream_app.delivery.parcel import Parcel
 from stream_app.models.registry import ModelRegistry
@@ -23,7 +27,7 @@ from stream_app.pipeline.pipeline import Pipeline
 from stream_app.polling.poll_batch import Assigned, PollBatch, Released
 from stream_app.settings import Settings
 from stream_app.wire.message_columns import MessageColumns
-from tests.app.polls import NOW_MS, message, reading
+from tests.app.polls import NOW_MS, message, reading, spec
 from tests.app.saved_states import same_state
 
 AT = StreamPartition("pumps", 0)
@@ -51,7 +55,8 @@ class Deployment:
     """A pipeline with one partition, from the beginning of its log; the registry may have its model or not."""
 
     def __init__(self, registry: Path, stream: dict[str, Any], *, emit_from: int = 0, journal: Sequence[Decision] = ()):
-        settings = Settings.model_validate({"streams": {"pumps": stream}, "models": {"registry": str(registry)}})
+        configuration = {"streams": {"pumps": stream}, "models": {"registry": str(registry)}, "device": "cpu"}
+        settings = Settings.model_validate(configuration)
         spec, metrics, self.around = settings.streams["pumps"], Metrics(), Around()
         metrics.begin("pumps")
         parts: Any = {"publisher": self.around, "saver": self.around, "store": None}
@@ -77,6 +82,12 @@ class Deployment:
             value = reading(timestamp=NOW_MS + (offset - 2 * READINGS) * 600_000, value=20 + offset % 7)
             messages = MessageColumns.of([message(value, offset=offset)])
             self.pipeline.process(PollBatch({"pumps": messages}, {AT: offset + 1}))
+
+    def take(self, log: Sequence[dict[str, Any]], first: int, *, together: int = 1) -> None:
+        """These messages from the offset `first` on, so many a poll batch."""
+        for at in range(0, len(log), together):
+            some = [message(each, offset=first + at + place) for place, each in enumerate(log[at : at + together])]
+            self.pipeline.process(PollBatch({"pumps": MessageColumns.of(some)}, {AT: first + at + len(some)}))
 
     def is_silent(self) -> None:
         self.pipeline.process(PollBatch(idle=frozenset([AT]), ended=frozenset([AT])))
@@ -121,3 +132,81 @@ def test_a_silence_in_which_nothing_is_open_is_no_decision(tmp_path: Path) -> No
     for _ in range(3):
         deployment.is_silent()
     assert [decision.kind for decision in deployment.journal()].count("idle_close") == 1
+
+
+class Fault:
+    """The model fails in its calls number `first` to `last`."""
+
+    def __init__(self, patched: pytest.MonkeyPatch) -> None:
+        self.first = self.last = -1
+        self.answered = self.failed = 0
+        answers = CpuPasses.answers
+
+        def failing(passes: CpuPasses, *arguments: Any) -> Any:
+            if self.first <= self.answered + self.failed <= self.last:
+                self.failed += 1
+                raise ModelFailed("broken on purpose")
+            self.answered += 1
+            return answers(passes, *arguments)
+
+        patched.setattr(CpuPasses, "answers", failing)
+
+    def begin(self, *, after: int) -> None:
+        """From now on, once it has answered so many more batches."""
+        self.first, self.last = self.answered + self.failed + after, 1 << 40
+
+    def end(self) -> None:
+        self.last = -1
+
+
+JUMP_TICKS = 10
+SERIES = 5
+
+
+def some_readings(first: int, ticks: int) -> list[dict[str, Any]]:
+    """One a message, tick by tick."""
+    return [
+        reading(f"pump-{each}", 20 + (tick * 7 + each * 3) % 11, NOW_MS + (tick - READINGS) * 600_000)
+        for tick, each in itertools.product(range(first, first + ticks), range(SERIES))
+    ]
+
+
+@pytest.mark.parametrize("after", [0, 1, 3], ids="after {} batches".format)
+@pytest.mark.parametrize("together", [1, 1000], ids=["one by one", "in one poll batch"])
+def test_windows_of_one_reading_that_were_answered_before_the_model_failed_are_answered_in_a_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, together: int
+) -> None:
+    """A reading that is hours ahead closes many ticks: more windows are due by it than one batch takes."""
+    monkeypatch.setattr(PartitionState, "observe", partialmethod(PartitionState.observe, windows_max=8))
+    fault, stream = Fault(monkeypatch), STREAM | {"max_out_of_orderness": "2h"}
+    ModelRegistry(str(tmp_path)).publish("pumps", untrained(spec(**stream), VERSION, 0.1), {})
+    log = some_readings(0, 50) + some_readings(50 + JUMP_TICKS, 10)
+    ahead = 50 * SERIES
+    live = Deployment(tmp_path, stream)
+    live.take(log[:ahead], 0)
+    fault.begin(after=after)
+    live.take(log[ahead : ahead + 1], ahead)
+    fault.end()
+    live.take(log[ahead + 1 :], ahead + 1)
+    assert fault.failed, "it never failed: nothing was tried"
+    again = Deployment(tmp_path, stream, emit_from=len(log), journal=live.journal())
+    again.take(log, 0, together=together)
+    same_state(live.owned.state, again.owned.state)
+
+
+def test_a_model_that_fails_in_the_poll_batch_in_which_a_replay_ends_fails_in_the_next_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its newer readings were published by nobody before."""
+    fault, stream = Fault(monkeypatch), STREAM | {"max_out_of_orderness": "0s"}
+    ModelRegistry(str(tmp_path)).publish("pumps", untrained(spec(**stream), VERSION, 0.1), {})
+    log = some_readings(0, 60)
+    live = Deployment(tmp_path, stream, emit_from=40 * SERIES)
+    live.take(log[: 35 * SERIES], 0)
+    fault.begin(after=0)
+    live.take(log[35 * SERIES : 45 * SERIES], 35 * SERIES, together=1000)
+    fault.end()
+    live.take(log[45 * SERIES :], 45 * SERIES)
+    assert fault.failed, "it never failed: nothing was tried"
+    (decision,) = live.journal()
+    assert (decision.detail["from_offset"], decision.detail["to_offset"]) == (40 * SERIES, 45 * SERIES)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from model_core.outcomes import DriftRecord, Forecasts, Outcome, Scored, Summaries
 from stream_app.delivery.commits import CommitFailed, CommitRequest, OffsetCommits
-from stream_app.partitions.journaled import Decision, Journaled
+from stream_app.partitions.journaled import Decision, Journaled, ModelFailed
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned
 from stream_app.pipeline.replay import clock_verdicts, since, stretches
@@ -102,9 +102,9 @@ def test_verdicts_on_what_the_state_has_seen_are_forgotten() -> None:
     failed = [model_failed(2, 3, 6), model_failed(3, 6, 9)]
     journaled = Journaled.after([clock, *failed], contained=3, next_offset=6)
     assert journaled.clock == {(7, 0)}
-    assert journaled.failed == [(6, 9)]
+    assert journaled.failed == [ModelFailed(6, 9)]
     journaled.forget(8)
-    assert (journaled.clock, journaled.failed) == (set(), [(6, 9)])
+    assert (journaled.clock, journaled.failed) == (set(), [ModelFailed(6, 9)])
     journaled.forget(9)
     assert journaled.failed == []
 
