@@ -59,9 +59,9 @@ class BrokenWorld(World):
         path.write_text(text)
         return path
 
-    def begin(self, ticks: int) -> tuple[Path, WorkerProcess]:
+    def begin(self, ticks: int, *, limits: str = IMPATIENT) -> tuple[Path, WorkerProcess]:
         """(configuration, worker) of the deployment, when so many ticks have been forecast."""
-        config = self.configure()
+        config = self.configure(limits=limits)
         worker = self.start(config)
         self.send_ticks(ticks)
         self.answered()

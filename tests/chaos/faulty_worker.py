@@ -61,15 +61,16 @@ def sleep_in_answers(seconds: list[float]) -> None:
     ForecastBatches.answer = slow  # type: ignore[method-assign]
 
 
-def wait_in_forecasts(path: str) -> None:
-    """No forecast batch gets on while this file is there."""
+def wait_in_forecasts(fault: dict[str, Any]) -> None:
+    """No forecast batch gets on while the file `path` is there, but for the `first` ones."""
     from model_core.predictor import Predictor
 
-    answer = Predictor.answer
+    answer, path, calls = Predictor.answer, Path(fault["path"]), itertools.count()
 
     def waiting(self: Predictor, *arguments: Any) -> Any:
-        while Path(path).exists():
-            time.sleep(0.02)
+        if next(calls) >= fault.get("first", 0):
+            while path.exists():
+                time.sleep(0.02)
         return answer(self, *arguments)
 
     Predictor.answer = waiting  # type: ignore[method-assign]

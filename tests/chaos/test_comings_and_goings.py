@@ -27,7 +27,7 @@ def test_a_revocation_that_misses_its_deadline_is_done_again_by_whoever_comes(
     """Its outputs are made while another one has the partition already: they are dropped, and what stays is rewound."""
     held = world.folder / "held"
     config = world.deployment("a", limits='revocation_deadline = "500ms"')
-    worker = faulty_worker.start(world, config, held_forecasts=str(held))
+    worker = faulty_worker.start(world, config, held_forecasts={"path": str(held)})
     data = np.round(10 + rng.normal(0, 1, (20, SERIES)), 3).tolist()
     world.send(readings(data[:10]))
     world.wait_for_forecasts("a", 10 * SERIES, PATIENT_S)

@@ -15,12 +15,14 @@ from confluent_kafka import Consumer, TopicPartition
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
 from stream_app.settings import Settings
-from tests.app.running_worker import World, readings, wait_until
+from tests.app.running_worker import START_MS, World, readings, wait_until
 from tests.app.saved_states import saved_state
 from tests.chaos.faulty_worker import SLEPT, start
 from tests.chaos.killing_worker import command
 
 SERIES = 3
+# So many windows are more than are gathered at once; the forecast batches of those that are gathered first.
+MANY_SERIES, HELD_BATCHES = 10_000, 2
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -84,7 +86,7 @@ def test_a_transaction_that_waits_long_for_a_forecast_is_put_off_before_the_brok
     limits = 'transaction_interval = "4s"\ntransaction_timeout = "2s"'
     config = world.deployment("a", limits=limits, checkpoint_interval="60s")  # a checkpoint comes with a cut
     held = world.folder / "held"
-    worker = start(world, config, held_forecasts=str(held))
+    worker = start(world, config, held_forecasts={"path": str(held)})
     data = values(rng, 12)
     world.send(readings(data[:10]))
     world.wait_for_forecasts("a", 10 * SERIES, timeout_s=90)
@@ -101,6 +103,31 @@ def test_a_transaction_that_waits_long_for_a_forecast_is_put_off_before_the_brok
     world.wait_for_forecasts("a", 12 * SERIES, timeout_s=90)
     assert len(once(world)) == 12 * SERIES
     assert not {"producer thrown away", "rewound", "lost"} & {line["event"] for line in worker.lines()}
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["goes on", "killed"])
+def test_more_outputs_than_an_outbox_takes_leave_ahead_of_their_cut_and_count_only_with_it(
+    world: World, is_killed: bool
+) -> None:
+    """One message may lead to any number of outputs: they are not kept until it is done."""
+    limits = 'outbox_bytes_max = 1048576\ntransaction_timeout = "60s"'
+    config = world.deployment("a", limits=limits, instance="one")
+    held = world.folder / "held"
+    held.touch()
+    worker = start(world, config, held_forecasts={"path": str(held), "first": HELD_BATCHES})
+    pack = {"entity": "m", "timestamp": START_MS, "values": {f"v{each}": each % 7 for each in range(MANY_SERIES)}}
+    world.send([("m", json.dumps(pack))])
+    topic = f"{world.topic}.a.forecasts"
+    wait_until(lambda: ends(world, topic, "read_uncommitted"), 60, "outputs of the windows that were answered")
+    assert ends(world, topic, "read_committed") == 0
+    if is_killed:
+        worker.kill()
+        worker = world.start(config)
+    else:
+        held.unlink()
+    world.wait_for_forecasts("a", MANY_SERIES, timeout_s=90)
+    assert len(once(world)) == MANY_SERIES
     assert worker.stop() == 0
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.app.running_worker import wait_until
-from tests.chaos.broken_world import PATIENT_S, BrokenWorld, ready
+from tests.chaos.broken_world import IMPATIENT, PATIENT_S, BrokenWorld, ready
 from tests.chaos.tcp_proxy import API_KEYS
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
@@ -29,6 +29,25 @@ def test_a_killed_broker_that_comes_back_needs_no_operator(world: BrokenWorld) -
     world.answered()
     ready(worker)
     world.stop_and_judge(worker, config)
+
+
+def test_a_broker_that_is_away_for_longer_than_the_recovery_deadline_ends_the_worker_and_the_next_one_goes_on(
+    world: BrokenWorld,
+) -> None:
+    assert world.kafka_proxy is not None
+    assert world.services is not None
+    config, worker = world.begin(20, limits=IMPATIENT + '\nrecovery_deadline = "2s"')
+    world.kafka_proxy.drop_replies = frozenset({API_KEYS["EndTxn"]})
+    world.send_ticks(20)
+    wait_until(lambda: world.kafka_proxy.dropped[API_KEYS["EndTxn"]], PATIENT_S, "a commit that nobody answers")
+    world.services.kafka.kill()
+    world.kafka_proxy.heal()
+    assert worker.process.wait(PATIENT_S) == 1, worker.log_path.read_text()
+    error = worker.wait_for("worker ends")["error"]
+    assert "Expected Kafka to take a producer within 2 s (limits.recovery_deadline)" in error
+    assert "it goes on from the last commit" in error
+    world.services.kafka.start()
+    world.go_on_and_judge(world.start(config), config)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from tests.app.running_worker import WorkerProcess, wait_until
-from tests.chaos.broken_world import PATIENT_S, BrokenServers, BrokenWorld, broken_servers, broken_world, ready
+from tests.chaos.broken_world import (
+    IMPATIENT,
+    PATIENT_S,
+    BrokenServers,
+    BrokenWorld,
+    broken_servers,
+    broken_world,
+    ready,
+)
+from tests.chaos.tcp_proxy import API_KEYS
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.services]
 
@@ -59,6 +68,28 @@ def test_a_wrong_address_of_redis_is_named_and_ends_the_start_at_its_deadline(wo
     config = world.configure(limits='redis_timeout = "1s"\nstart_deadline = "2s"')
     config.write_text(config.read_text().replace(world.redis_proxy.address, "127.0.0.1:1"))
     ends_with(world.start(config), "Redis", "limits.start_deadline")
+
+
+def test_a_start_without_an_answer_to_its_producer_ends_at_the_deadline_of_the_start(world: BrokenWorld) -> None:
+    assert world.kafka_proxy is not None
+    world.kafka_proxy.drop_replies = frozenset({API_KEYS["InitProducerId"]})
+    config = world.configure(limits='start_deadline = "2s"')
+    ends_with(world.start(config), "to take a producer within 2 s (limits.start_deadline)")
+
+
+def test_a_broker_that_allows_shorter_transactions_only_is_named_with_the_remedy_which_helps(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    with (
+        broken_servers(tmp_path / "servers", kafka_properties={"transaction.max.timeout.ms": "5000"}) as servers,
+        broken_world(servers, tmp_path, rng) as world,
+    ):
+        world.send_ticks(5)
+        told = "lower limits.transaction_timeout, or raise transaction.max.timeout.ms"
+        ends_with(world.start(world.configure()), "init_transactions", told)
+        worker = world.start(world.configure(limits=IMPATIENT + '\ntransaction_timeout = "5s"'))
+        world.answered()
+        assert worker.stop(PATIENT_S) == 0, worker.log_path.read_text()
 
 
 def test_missing_topics_are_waited_for_by_name(
