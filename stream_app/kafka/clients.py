@@ -103,9 +103,11 @@ def output_properties(settings: Settings) -> dict[str, Any]:
     if settings.delivery != "exactly_once":
         # Outputs come in batches already, and nobody flushes them before the next commit.
         return producer_properties(settings, linger_ms=1)
-    limits = settings.limits
+    limits, given = settings.limits, producer_properties(settings)
+    if "socket.timeout.ms" in given:  # the client refuses one that is longer than a transaction
+        given["socket.timeout.ms"] = min(int(given["socket.timeout.ms"]), limits.transaction_timeout)
     return {
-        **producer_properties(settings),
+        **given,
         "transactional.id": f"{settings.application_id}-{settings.instance_name}",
         "transaction.timeout.ms": limits.transaction_timeout,
         "delivery.timeout.ms": min(limits.publish_deadline, limits.transaction_timeout),
