@@ -116,8 +116,7 @@ class Publisher:
 
     def open(self, stopping: threading.Event) -> None:
         """Before partitions are taken: fences a predecessor of the same name, finishes or aborts what it left."""
-        deadline = time.monotonic() + self._limits.start_deadline / 1000
-        self._open(deadline, stopping)
+        self._open("start_deadline", self._limits.start_deadline / 1000, stopping)
 
     def submit(self, parcel: Parcel) -> None:
         if not self._inbox.put(parcel):
@@ -284,10 +283,12 @@ class Publisher:
         log.warning("producer thrown away", reason=reason)
         self._health.publishing_fails(f"Kafka does not take outputs: {reason}")
         self._delivery.abandon()
-        self._open(time.monotonic() + self._limits.recovery_deadline / 1000, self._stopping)
+        self._open("recovery_deadline", self._limits.recovery_deadline / 1000, self._stopping)
         log.info("producer replaced")
 
-    def _open(self, deadline: float, stopping: threading.Event) -> None:
+    def _open(self, limit: str, wait_s: float, stopping: threading.Event) -> None:
+        """`limit`: the name of how long it waits for Kafka."""
+        deadline = time.monotonic() + wait_s
         while True:
             try:
                 self._delivery.open()
@@ -296,9 +297,8 @@ class Publisher:
                 self._delivery.abandon()
                 if time.monotonic() > deadline or stopping.is_set():
                     raise PublishFailed(
-                        f"Expected Kafka to take a producer within {self._limits.recovery_deadline / 1000:g} s "
-                        f"(limits.recovery_deadline), found {failure}. Is Kafka away? The worker ends; started again, "
-                        "it goes on from the last commit."
+                        f"Expected Kafka to take a producer within {wait_s:g} s (limits.{limit}), found {failure}. Is "
+                        "Kafka away? The worker ends; started again, it goes on from the last commit."
                     ) from failure
                 stopping.wait(TRY_AGAIN_S)
 
