@@ -209,7 +209,10 @@ class Limits(Strict):
         10_000, "restart", "After this the brokers abort a transaction whose worker is gone.", ge=1_000, le=900_000
     )
     recovery_deadline: DurationMs = setting(
-        600_000, "restart", "How long Kafka may be away before a worker that cannot publish ends.", ge=1_000
+        600_000,
+        "restart",
+        "How long Kafka may be away before a worker that cannot publish ends. Under at_least_once it waits on.",
+        ge=1_000,
     )
     backlog_readings_max: int = setting(
         2_000_000, "restart", "Readings processed beyond the last checkpoint before the worker waits for Redis.", ge=1
