@@ -15,8 +15,8 @@ from stream_app.observability.logs import configure_logs
 from stream_app.settings import Settings
 from stream_app.settings.secrets import redact
 
-CANARY = 'canary-"ü/4711'
-ENCODED = "canary-%22%C3%BC%2F4711"
+CANARY = 'canary-"ü/trills'
+ENCODED = "canary-%22%C3%BC%2Ftrills"
 STREAM = '[streams.tides]\ntopic = "t"\nfreq = "10min"\n'
 
 
@@ -40,7 +40,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def sings(text: str) -> bool:
-    return "canary" in text or "4711" in text
+    return "canary" in text or "trills" in text
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -60,17 +60,17 @@ def test_what_is_in_force_is_shown_without_secrets(config: Path, capsys, options
 
 # Each is a mistake that somebody makes with a secret at hand; the sentence names the key, not the value.
 MISTAKES = {
-    "password that is not encoded": f"[redis]\nurl = {quoted('redis://user:canary/4711@there:6379/0')}\n",
-    "password with a hash": f"[redis]\nurl = {quoted('redis://user:canary#4711@there:6379/0')}\n",
-    "other scheme": f"[redis]\nurl = {quoted('http://user:canary4711@there:6379/0')}\n",
-    "no scheme": f"[redis]\nurl = {quoted('user:canary4711@there:6379/0')}\n",
-    "port": f"[redis]\nurl = {quoted('redis://there:canary4711')}\n",
-    "list": '[kafka.client]\n"sasl.password" = ["canary4711"]\n',
-    "table": '[kafka.client]\nsasl.password = "canary4711"\n',
-    "unknown table": '[kafka]\npassword = "canary4711"\n',
-    "unknown key of redis": '[redis]\npassword = "canary4711"\n',
-    "only for Java": '[kafka.client]\n"sasl.jaas.config" = "canary4711"\n',
-    "list of addresses": '[redis]\nurl = ["redis://user:canary4711@there:6379/0"]\n',
+    "password that is not encoded": f"[redis]\nurl = {quoted('redis://user:canary/trills@there:6379/0')}\n",
+    "password with a hash": f"[redis]\nurl = {quoted('redis://user:canary#trills@there:6379/0')}\n",
+    "other scheme": f"[redis]\nurl = {quoted('http://user:canarytrills@there:6379/0')}\n",
+    "no scheme": f"[redis]\nurl = {quoted('user:canarytrills@there:6379/0')}\n",
+    "port": f"[redis]\nurl = {quoted('redis://there:canarytrills')}\n",
+    "list": '[kafka.client]\n"sasl.password" = ["canarytrills"]\n',
+    "table": '[kafka.client]\nsasl.password = "canarytrills"\n',
+    "unknown table": '[kafka]\npassword = "canarytrills"\n',
+    "unknown key of redis": '[redis]\npassword = "canarytrills"\n',
+    "only for Java": '[kafka.client]\n"sasl.jaas.config" = "canarytrills"\n',
+    "list of addresses": '[redis]\nurl = ["redis://user:canarytrills@there:6379/0"]\n',
 }
 
 
@@ -84,7 +84,7 @@ def test_a_mistake_with_a_secret_is_named_without_it(tmp_path: Path, capsys, tex
     assert "kafka" in said or "redis" in said
 
 
-@pytest.mark.parametrize("line", ["sasl.password canary4711", "sasl.jaas.config=canary4711", "group.id=canary4711"])
+@pytest.mark.parametrize("line", ["sasl.password canarytrills", "sasl.jaas.config=canarytrills", "group.id=canarytrills"])
 def test_a_mistake_in_a_properties_file_is_named_without_its_value(tmp_path: Path, capsys, line: str) -> None:
     (tmp_path / "client.properties").write_text(line + "\n")
     path = tmp_path / "tidecast.toml"

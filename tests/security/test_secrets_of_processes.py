@@ -26,7 +26,7 @@ from tests.security.test_secrets import sings
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 NOBODY = "127.0.0.1:9"
-TOKEN = "canary-of-the-page-4711"
+TOKEN = "canary-of-the-page-trills"
 ROUTES = (
     *("/", "/livez", "/readyz", "/openapi.json", "/assets/live.js", "/metrics", "/api/v1/status", "/api/v1/streams"),
     *(f"/api/v1/streams/tides{rest}" for rest in ("", "/series", "/accuracy", "/drift", "/dead-letters", "/models")),
@@ -182,7 +182,7 @@ def test_a_failure_that_nobody_foresaw(secured: SecuredServers, world: World) ->
     assert not sings(done.stdout + done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("value", ["canary-4711", "/canary/4711", "canary\0-4711"])
+@pytest.mark.parametrize("value", ["canary-trills", "/canary/trills", "canary\0-trills"])
 def test_a_secret_where_the_path_of_its_file_should_stand(value: str) -> None:
     with pytest.raises(TidecastError, match="SASL_PASSWORD_FILE: expected the path") as refused:
         Settings.load(None, {"TIDECAST__KAFKA__CLIENT__SASL_PASSWORD_FILE": value})
