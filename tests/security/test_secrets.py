@@ -84,7 +84,9 @@ def test_a_mistake_with_a_secret_is_named_without_it(tmp_path: Path, capsys, tex
     assert "kafka" in said or "redis" in said
 
 
-@pytest.mark.parametrize("line", ["sasl.password canarytrills", "sasl.jaas.config=canarytrills", "group.id=canarytrills"])
+@pytest.mark.parametrize(
+    "line", ["sasl.password canarytrills", "sasl.jaas.config=canarytrills", "group.id=canarytrills"]
+)
 def test_a_mistake_in_a_properties_file_is_named_without_its_value(tmp_path: Path, capsys, line: str) -> None:
     (tmp_path / "client.properties").write_text(line + "\n")
     path = tmp_path / "tidecast.toml"
