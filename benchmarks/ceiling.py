@@ -1,4 +1,8 @@
-"""The ceiling: consume and decode, and nothing else. No Python program on this client reads faster than this."""
+"""The ceiling: consume and decode, and nothing else.
+
+No Python program is faster that gets its messages as this client hands them out, an object each. The worker is: its C
+reads what librdkafka holds.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ the cores.
 A rate is measured from the worker's "assigned" (for Kafka Streams from its first reading) to the broker's commit of
 the last reading; the start of a process is not included. Values are medians; the column *rounds* gives the lowest and
 the highest value of the rounds. The systems take turns in each round. One round before them is not counted, because a
-broker that has just started compiles itself in it. Commit intervals are equal on both sides.
+broker that has just started compiles itself in it. Commit intervals are equal on both sides. The ceiling reads as any
+Python program does through confluent-kafka, an object a message; the worker's C takes messages out of librdkafka
+without them, so the worker can be above it.
 """
 
 
