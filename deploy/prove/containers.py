@@ -19,7 +19,7 @@ import psutil
 
 from deploy.docker.pick import picked
 from deploy.prove.programs import REPOSITORY, get, run
-from deploy.prove.services import SERVICES, STOP_S, UID, Running, beside, command_of, confined, default, story
+from deploy.prove.services import SERVICES, STOP_S, UID, Running, beside, command_of, confined, default, launched, story
 
 OF_THE_SYSTEM = ("group", "hosts", "ld.so.cache", "localtime", "nsswitch.conf", "passwd", "resolv.conf", "ssl")
 
@@ -126,10 +126,8 @@ class Bubblewrap:
 
     def start(self, service: str) -> Running:
         log = self._models.parent / f"{service}.log"
-        with log.open("wb") as out:
-            words = self.command(SERVICES[service], ["tidecast", *command_of(service)])
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        return Boxed(self, service, process, log)
+        words = self.command(SERVICES[service], ["tidecast", *command_of(service)])
+        return Boxed(self, service, launched(words, log), log)
 
 
 def image_environment(variant: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ with Debian's own Python of the same minor version. Containers share this machin
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.prove.programs import REPOSITORY, expect, run
-from deploy.prove.services import SERVICES, STOP_S, UID, Running, beside, command_of, confined, default, story
+from deploy.prove.programs import REPOSITORY, expect, require, run
+from deploy.prove.services import SERVICES, STOP_S, UID, Running, beside, command_of, confined, default, launched, story
 
-PROGRAMS = ("podman", "runc", "mmdebstrap", "catatonit")
+PROGRAMS = {name: name for name in ("podman", "runc", "mmdebstrap", "catatonit")}
 BUILD_S = 1800
 RUNTIME = Path(__file__).with_name("runc_within_limits.py")
 # Where pip finds its settings and the certificates it trusts: as on this machine.
@@ -26,12 +25,7 @@ OF_PIP = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 
 
 def prove(folder: Path) -> Iterator[str]:
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
-    expect(
-        not missing,
-        f"this step takes {', '.join(missing)}: apt-get install --no-install-recommends {' '.join(PROGRAMS)}",
-    )
-    expect(os.geteuid() == 0, "this step takes root: its containers have users of their own")
+    require(PROGRAMS, "its containers have users of their own")
     podman = Podman(folder / "podman")
     podman.run("volume", "rm", "--force", "models")
     yield podman.base()
@@ -156,6 +150,4 @@ class Engine:
         log, name = self._folder / f"{service}.log", f"tidecast-{service}"
         self._podman.run("rm", "--force", "--ignore", name)
         words = ["run", f"--name={name}", *self._options(service), SERVICES[service]["image"], *command_of(service)]
-        with log.open("wb") as out:
-            process = subprocess.Popen(self._podman.command(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        return Container(self._podman, name, process, log)
+        return Container(self._podman, name, launched(self._podman.command(*words), log), log)

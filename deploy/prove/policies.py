@@ -7,8 +7,6 @@ Every pod tries every port of every other one.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,10 +21,11 @@ import yaml
 from deploy.prove import reaching
 from deploy.prove.cluster import Cluster
 from deploy.prove.networks import own_network, pod_network
-from deploy.prove.programs import Unproven, expect, get, run, wait_for
+from deploy.prove.programs import Unproven, expect, get, require, run, wait_for
 from deploy.rendering import Object, objects, one
 
-PROGRAMS = ("ip", "ipset", "iptables")
+PROGRAMS = {"ip": "iproute2", "ipset": "ipset", "iptables": "iptables"}
+KUBE_ROUTER = ("kube-router", "2.1.0", "github.com/cloudnativelabs/kube-router/v2", "cmd/kube-router")
 NODE, NODE_ADDRESS, PODS = "n1", "10.200.0.1", "10.244.0.1/24"
 DNS, REDIS, PLAIN_KAFKA, KAFKA, METRICS, PAGE, OTHER = PORTS = (53, 6379, 9092, 9093, 9464, 9480, 8080)
 ENFORCED_S = 60
@@ -57,11 +56,9 @@ HOLES: set[Way] = {
 
 
 def prove(folder: Path) -> Iterator[str]:
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
-    expect(not missing, f"this step takes {', '.join(missing)}: apt-get install iproute2 ipset iptables")
-    expect(os.geteuid() == 0, "this step takes root: it makes network namespaces")
+    require(PROGRAMS, "it makes network namespaces")
     get("apiserver.sh", folder)
-    get("kube_router.sh", folder)
+    get("go_program.sh", folder, *KUBE_ROUTER)
     options = {"node-ip": NODE_ADDRESS, "cidr": PODS}
     with own_network(NODE_ADDRESS), Cluster(folder, (NODE,), options) as cluster, ExitStack() as networks:
         populate(cluster)

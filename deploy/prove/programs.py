@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +24,14 @@ def expect(seen: object, sentence: str) -> None:
     """Raise Unproven(sentence) unless it was seen."""
     if not seen:
         raise Unproven(sentence)
+
+
+def require(packages: dict[str, str], why_root: str) -> None:
+    """Unproven unless this is root on a machine that has these programs: name → its Debian package."""
+    missing = [program for program in packages if not shutil.which(program)]
+    install = " ".join(packages.values())
+    expect(not missing, f"this step takes {', '.join(missing)}: apt-get install --no-install-recommends {install}")
+    expect(os.geteuid() == 0, f"this step takes root: {why_root}")
 
 
 def get(script: str, *arguments: str | Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,12 @@ class Box(Protocol):
         """The service with this command after its entrypoint, until it ends with 0; its output."""
 
     def start(self, service: str) -> Running: ...
+
+
+def launched(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """What it says goes to the log."""
+    with log.open("wb") as out:
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
 def command_of(service: str) -> list[str]:

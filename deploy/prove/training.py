@@ -41,7 +41,7 @@ FIRE_S, TRAIN_S = TRAINED_S / SCALE + 60, 90
 def prove(folder: Path) -> Iterator[str]:
     get("debian.sh", folder, "prometheus", "prometheus-alertmanager")
     get("apiserver.sh", folder)
-    get("kube_state_metrics.sh", folder)
+    get("go_program.sh", folder, "kube-state-metrics", "2.13.0", "k8s.io/kube-state-metrics/v2")
     rules = scaled(SCALE).replace(f"> {TRAINED_S}", f"> {TRAINED_S // SCALE}")
     port = free_port()
     with (
