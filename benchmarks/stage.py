@@ -47,6 +47,10 @@ class Stage:
     ) -> None:
         self._open.close()
 
+    def pids(self) -> list[int]:
+        """Of the broker and the store."""
+        return [each.pid for each in self._services.status() if each.pid is not None]
+
     def redis_commands(self) -> int:
         """Commands that Valkey has carried out, those inside scripts included, without those that ask for it."""
         stats: dict[str, Any] = self.redis.info("commandstats")

@@ -3,9 +3,9 @@
 The workers are stopped (SIGSTOP) while the backlog is written, each with its partitions already, and continued
 together: so neither starting nor sharing out partitions is in the time.
 
-Both ways are told. With a core each (sched_setaffinity(2)) it is seen what a further process on a core of its own
-brings; the broker and the store run wherever the system lets them, beside one process as beside two. Without, one
-process may take what cores there are for its threads, and a second one finds what is left.
+A core more and a process more (sched_setaffinity(2)): broker, store and one worker share one core, then broker, store
+and two workers share two. Beside them one worker that has the two cores, which its threads and the broker keep busy
+already, and, for machines with cores to spare, workers with a core each while broker and store run anywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -35,15 +35,19 @@ ROUNDS_MAX = 2  # each needs a backlog of its own
 
 @dataclass
 class Case:
-    """So many processes; `own_core`: each of them on a core, and on no other."""
+    """So many workers on so many cores, with all else in there too; None: a core each, and all else anywhere."""
 
-    count: int
-    own_core: bool
+    workers: int
+    cores: int | None
     rates: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)  # cores of the machine meanwhile, whoever kept them so
 
     def __str__(self) -> str:
-        return f"{self.count} process(es), {'a core each' if self.own_core else 'any core'}"
+        workers = "one process" if self.workers == 1 else f"{self.workers} processes"
+        if self.cores is None:
+            own = "a core of its own" if self.workers == 1 else "a core each"
+            return f"{workers}, {own}, broker and store on any"
+        return f"{workers} on {self.cores} core{'s' if self.cores > 1 else ''}, broker and store included"
 
     @property
     def rate(self) -> float:
@@ -52,7 +56,7 @@ class Case:
 
 def measure_two_processes(stage: Stage, asked: Asked, figure: Figure) -> None:
     sizes = asked.sizes
-    cases = [Case(count, own_core) for own_core in (True, False) for count in (1, 2)]
+    cases = [Case(1, 1), Case(2, 2), Case(1, 2), Case(1, None), Case(2, None)]
     for round_ in range(WARM_UP, min(ROUNDS_MAX, sizes.rounds)):
         for number, case in enumerate(cases):
             workload = Workload(f"w1-{number}-processes-{round_ - WARM_UP}", sizes.series, sizes.ticks)
@@ -61,41 +65,42 @@ def measure_two_processes(stage: Stage, asked: Asked, figure: Figure) -> None:
             if round_ != WARM_UP:
                 case.rates.append(rate)
                 case.busy.append(busy)
-    pinned, two_pinned, one, two = cases
-    figure.rows.append(Row.of("one process on one core, exactly once", pinned.rates, "readings/s"))
-    cores = len(os.sched_getaffinity(0))
-    gain = (
-        f"{two_pinned.rate / pinned.rate:.2f} × one process on one core; broker, store and this program share {cores}"
-    )
-    figure.rows.append(
-        Row.of("two processes, a core each, exactly once", two_pinned.rates, "readings/s", must="1.6 × one", note=gain)
-    )
-    note = (
-        f"{two.rate / one.rate:.2f} × one process ({one.rate:,.0f}), which with its broker keeps "
-        f"{statistics.median(one.busy):.2f} of the machine's {psutil.cpu_count()} cores busy already"
-    )
-    figure.rows.append(Row.of("two processes on any core, exactly once", two.rates, "readings/s", note=note))
+    one, two, wide, apart, two_apart = cases
+    share = f"{two.rate / one.rate:.2f} × one process on one core, {two.rate / wide.rate:.2f} × one on two cores"
+    kept = f"it keeps {statistics.median(wide.busy):.2f} cores busy with its broker"
+    gain = f"{two_apart.rate / apart.rate:.2f} × one process on a core; {psutil.cpu_count()} cores for all of it"
+    for case, must, note in (
+        (one, "", ""),
+        (two, "1.6 × one", share),
+        (wide, "", kept),
+        (apart, "", ""),
+        (two_apart, "", gain),
+    ):
+        figure.rows.append(Row.of(f"{case}, exactly once", case.rates, "readings/s", must=must, note=note))
     figure.raw |= {str(case): {"rates": case.rates, "cores_busy": case.busy} for case in cases}
 
 
+def _keep_on(pid: int, cores: set[int]) -> None:
+    """Every thread of a process that runs; those that it starts later inherit it."""
+    for thread in psutil.Process(pid).threads():
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(thread.id, cores)
+
+
 @contextmanager
-def _on(cores: set[int]) -> Iterator[None]:
-    """What is started in here runs on these alone; children inherit it."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+def _placed(stage: Stage, case: Case) -> Iterator[list[set[int]]]:
+    """The cores of each worker. Broker, store and this program have theirs in here, and all of them afterwards."""
+    every = os.sched_getaffinity(0)
+    cores = sorted(every)
+    shared = every if case.cores is None else set(cores[: case.cores])
+    others = [os.getpid(), *stage.pids()]
     try:
-        yield
+        for pid in others:
+            _keep_on(pid, shared)
+        yield [{cores[number % len(cores)]} if case.cores is None else shared for number in range(case.workers)]
     finally:
-        os.sched_setaffinity(0, before)
-
-
-def _started(deployment: Deployment, case: Case) -> list[Worker]:
-    workers = []
-    cores = sorted(os.sched_getaffinity(0))
-    for number in range(case.count):
-        with _on({cores[number % len(cores)]} if case.own_core else set(cores)):
-            workers.append(Worker(deployment.config(f"worker-{number}")))
-    return workers
+        for pid in others:
+            _keep_on(pid, every)
 
 
 def _rate(stage: Stage, workload: Workload, case: Case, interval_ms: int) -> tuple[float, float]:
@@ -104,23 +109,26 @@ def _rate(stage: Stage, workload: Workload, case: Case, interval_ms: int) -> tup
     deployment = Deployment(stage, f"{workload.topic}-out", workload, "exactly_once", interval_ms=interval_ms)
     deployment.create()
     progress = GroupProgress(stage.bootstrap, deployment.name, workload.topic, workload.partitions)
-    workers = _started(deployment, case)
+    workers = [Worker(deployment.config(f"worker-{number}")) for number in range(case.workers)]
     try:
         wait_until(lambda: _shared_out(workers, workload.partitions), SHARE_OUT_S, "the partitions to be shared out")
         time.sleep(2)  # the first commit and checkpoint of each
         for worker in workers:
             worker.send(signal.SIGSTOP)
         produce(stage.bootstrap, workload)
-        began, busy = time.time(), _busy_s()
-        for worker in workers:
-            worker.send(signal.SIGCONT)
-
-        def check() -> None:
+        with _placed(stage, case) as places:
+            for worker, cores in zip(workers, places, strict=True):
+                _keep_on(worker.child.pid, cores)
+            began, busy = time.time(), _busy_s()
             for worker in workers:
-                worker.child.require_running()
+                worker.send(signal.SIGCONT)
 
-        ended = progress.wait(workload.messages, DRAIN_MIN_S + workload.readings / SLOWEST, check)
-        busy = _busy_s() - busy
+            def check() -> None:
+                for worker in workers:
+                    worker.child.require_running()
+
+            ended = progress.wait(workload.messages, DRAIN_MIN_S + workload.readings / SLOWEST, check)
+            busy = _busy_s() - busy
         for worker in workers:
             worker.stop()
         check_counts(deployment)
