@@ -6,12 +6,13 @@ share.
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from benchmarks.ceiling import ceiling
+from benchmarks.ceiling import ceiling, own_ceiling
 from benchmarks.deployment import Delivery, Deployment
 from benchmarks.drain import Drained, drain
 from benchmarks.figure import Asked, Figure, Row
@@ -23,6 +24,10 @@ from benchmarks.worker_process import FigureFailed
 from benchmarks.workload import Workload, create_topics, delete_topics, produce
 
 DELIVERIES: tuple[Delivery, ...] = ("exactly_once", "at_least_once")
+CEILINGS = {
+    "ceiling": "ceiling: consume + decode, nothing else",
+    "own ceiling": "its own ceiling: fetch + decode + check as the worker does, nothing else",
+}
 WARM_UP = -1  # the round before the first
 Take = Callable[[int], float]  # round → readings/s
 
@@ -84,6 +89,15 @@ def tidecast(
     return take
 
 
+def _add_ceilings(rounds: Rounds, stage: Stage, workload: Workload) -> None:
+    for name, measure in zip(CEILINGS, (ceiling, own_ceiling), strict=True):
+        rounds.add(name, lambda _, measure=measure: measure(stage.bootstrap, workload))  # type: ignore[misc]
+
+
+def _ceilings(rounds: Rounds, of: str = "") -> list[Row]:
+    return [rounds.row(name, f"{title}{of}") for name, title in CEILINGS.items()]
+
+
 def _streams(
     stage: Stage, compiled: Compiled, workload: Workload, delivery: Delivery, commit_ms: int, round_: int
 ) -> float:
@@ -96,7 +110,7 @@ def measure_w1(stage: Stage, asked: Asked, figure: Figure) -> None:
     runs: dict[Delivery, list[Drained]] = {delivery: [] for delivery in DELIVERIES}
     rounds = Rounds(asked)
     with filled(stage, workload):
-        rounds.add("ceiling", lambda _: ceiling(stage.bootstrap, workload))
+        _add_ceilings(rounds, stage, workload)
         for delivery in DELIVERIES:
             rounds.add(delivery, tidecast(stage, f"w1-{delivery}", workload, delivery, asked, runs[delivery]))
         try:
@@ -108,7 +122,7 @@ def measure_w1(stage: Stage, asked: Asked, figure: Figure) -> None:
                 rounds.add(f"streams {each}", partial(_streams, stage, compiled, workload, each, sizes.interval_ms))
         rounds.run(sizes.rounds)
         peers = [peer_rate(stage, asked.peers, peer, workload) for peer in PEERS] if asked.peers else []
-    figure.rows.append(rounds.row("ceiling", "ceiling: consume + decode, nothing else"))
+    figure.rows += _ceilings(rounds)
     for delivery, target in zip(DELIVERIES, (0.65, 0.75), strict=True):
         must = f"2 × Kafka Streams, towards {target} of the ceiling"
         note = _ratios(rounds, delivery)
@@ -119,7 +133,7 @@ def measure_w1(stage: Stage, asked: Asked, figure: Figure) -> None:
     figure.rows += peers
     _tell_runs(figure, runs)
     figure.raw |= {"rates": dict(rounds.rates), "failed": rounds.failed, "readings": workload.readings}
-    if rounds.failed.keys() & {"ceiling", *DELIVERIES}:
+    if rounds.failed.keys() & {*CEILINGS, *DELIVERIES}:
         figure.error = "; ".join(rounds.failed.values())
 
 
@@ -136,14 +150,14 @@ def _tell_runs(figure: Figure, runs: dict[Delivery, list[Drained]]) -> None:
 
 
 def _ratios(rounds: Rounds, delivery: Delivery) -> str:
-    mine = Row.of("", rounds.rates[delivery], "").value
-    top = Row.of("", rounds.rates["ceiling"], "").value
-    theirs = Row.of("", rounds.rates[f"streams {delivery}"], "").value
-    if mine is None:
+    def ratio(name: str) -> float:
+        return statistics.median(rounds.rates[delivery]) / statistics.median(rounds.rates[name])
+
+    if not rounds.rates[delivery]:
         return ""
-    parts = [f"{mine / top:.2f} of the ceiling"] if top else []
-    parts += [f"{mine / theirs:.1f} × Kafka Streams"] if theirs else []
-    return ", ".join(parts)
+    words = {"ceiling": "{:.2f} of the ceiling", "own ceiling": "{:.2f} of its own"}
+    words |= {f"streams {delivery}": "{:.1f} × Kafka Streams"}
+    return ", ".join(said.format(ratio(name)) for name, said in words.items() if rounds.rates[name])
 
 
 def _words(delivery: Delivery) -> str:
@@ -176,13 +190,13 @@ def _beside_ceiling(stage: Stage, asked: Asked, figure: Figure, workload: Worklo
     rounds = Rounds(asked)
     runs: dict[Delivery, list[Drained]] = {delivery: [] for delivery in DELIVERIES}
     with filled(stage, workload):
-        rounds.add("ceiling", lambda _: ceiling(stage.bootstrap, workload))
+        _add_ceilings(rounds, stage, workload)
         for delivery in DELIVERIES:
             rounds.add(
                 delivery, tidecast(stage, f"{workload.topic}-{delivery}", workload, delivery, asked, runs[delivery])
             )
         rounds.run(asked.sizes.rounds)
-    figure.rows.append(rounds.row("ceiling", f"ceiling, {what}"))
+    figure.rows += _ceilings(rounds, f", {what}")
     for delivery in DELIVERIES:
         figure.rows.append(
             rounds.row(delivery, f"{what}, {_words(delivery)}", must=must, note=_ratios(rounds, delivery))
