@@ -26,7 +26,7 @@ the last reading; the start of a process is not included. Values are medians; th
 the highest value of the rounds. The systems take turns in each round. One round before them is not counted, because a
 broker that has just started compiles itself in it. Commit intervals are equal on both sides. The ceiling reads as any
 Python program does through confluent-kafka, an object a message; the worker's C takes messages out of librdkafka
-without them, so the worker can be above it. Its own ceiling is what it would do if it did nothing with the readings
+without them, so it can come near, or above. Its own ceiling is what it would do if it did nothing with the readings
 that it has fetched, decoded and checked.
 """
 
