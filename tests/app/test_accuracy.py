@@ -23,7 +23,7 @@ from benchmarks.accuracy.protocol import (
     validation_origins,
 )
 from benchmarks.accuracy.rivals import clamped, sample
-from model_core.training import ridge as ridge_training
+from model_core.training import ridge
 
 DAYS_30 = 720
 HORIZON = 96
@@ -131,7 +131,7 @@ def known():
     """A series, and what is fitted to it: both used by several tests."""
     data = made(np.random.default_rng(5))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ridge_training, "PENALTIES", (1e-2, 1e-1))  # fewer to choose from take less time
+        patch.setattr(ridge, "PENALTIES", (1e-2, 1e-1))  # fewer to choose from take less time
         return data, ours.fit(Closed(data), HORIZON)
 
 
@@ -156,8 +156,8 @@ def test_the_fit_is_of_the_training_part_alone(known):
     rows = data.rows.copy()
     rows[12 * DAYS_30 :] = np.nan
     sealed = Sealed(Ett(data.name, data.series, data.first_tick, rows))
-    ridge = ours.trainer(sealed.windows(sealed.before_test, HORIZON))
-    sums = ridge.sums(*train_origins(HORIZON))
+    training = ours.trainer(sealed.windows(sealed.before_test, HORIZON))
+    sums = training.sums(*train_origins(HORIZON))
     assert int(sums.rows[0]) == 12 * DAYS_30 - CONTEXT - HORIZON + 1
     np.testing.assert_array_equal(sums.gram.numpy(), fitted.sums.gram.numpy())
     np.testing.assert_array_equal(sums.window_y.numpy(), fitted.sums.window_y.numpy())
@@ -190,8 +190,8 @@ def test_shuffled_targets_leave_no_skill(known, tmp_path):
     means = ours.window_means(rows, HORIZON, first, last, CONTEXT)
     windows = ours.ShuffledTargets(stream(HORIZON), sealed.history(sealed.train))
     windows.shuffle(*train_origins(HORIZON), np.random.default_rng(1))
-    ridge = ours.trainer(windows)
-    of_noise = ridge.solve(ridge.sums(*train_origins(HORIZON)), fitted.choice)
+    training = ours.trainer(windows)
+    of_noise = training.solve(training.sums(*train_origins(HORIZON)), fitted.choice)
     served = {
         name: ours.serve(sealed.windows(rows, HORIZON), tensors, first, last)
         for name, tensors in (("fitted", fitted.tensors), ("shuffled", of_noise))

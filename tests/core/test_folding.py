@@ -7,7 +7,7 @@ from model_core.errors import LayoutMismatch
 from model_core.ladder import Rung
 from model_core.predictor import Predictor
 from model_core.readings import Readings
-from model_core.training import ridge as ridge_training
+from model_core.training import ridge
 from model_core.training.dataset import TrainingWindows
 from model_core.training.folding import fold, recent_origins
 from model_core.training.history import PAGE, CellHistory, HistoryFeed
@@ -49,10 +49,10 @@ def bit_by_bit(spec, cells, names) -> CellHistory:
 def solved(spec, history: CellHistory) -> dict:
     """The weights that all windows lead to, those of the past and those of the cells that are there."""
     windows = TrainingWindows(spec, history)
-    ridge = RidgeTraining(windows, 24, recent_origins(spec))
+    training = RidgeTraining(windows, 24, recent_origins(spec))
     first = windows.first_origin() if history.past is None else history.past.until - windows.first_tick
-    total = ridge.grown(ridge.before(history.past), first, windows.ticks - spec.horizon)
-    return ridge.solve(total, CHOICE)
+    total = training.grown(training.before(history.past), first, windows.ticks - spec.horizon)
+    return training.solve(total, CHOICE)
 
 
 def find(monkeypatch, season: int) -> None:
@@ -105,8 +105,8 @@ def test_sums_grown_over_restarts_are_those_of_the_whole_history(rng, monkeypatc
     if case == "blocks":
         find(monkeypatch, 24)
     if case == "thinned":
-        monkeypatch.setattr(ridge_training, "ROWS_MIN", 500)
-        monkeypatch.setattr(ridge_training, "PRODUCTS_MAX", 1.0)
+        monkeypatch.setattr(ridge, "ROWS_MIN", 500)
+        monkeypatch.setattr(ridge, "PRODUCTS_MAX", 1.0)
     history = bit_by_bit(spec, cells, names)
     assert history.past is not None
     assert len(history) < min(TICKS, recent_origins(spec) + PAGE + 2 * spec.longest_season + spec.context_length)

@@ -12,8 +12,7 @@ from model_core.partition import PartitionState
 from model_core.predictor import Predictor
 from model_core.readings import Readings
 from model_core.spec import StreamSpec
-from model_core.training import residuals
-from model_core.training import ridge as ridge_training
+from model_core.training import residuals, ridge
 from model_core.training.dataset import TrainingWindows, origin_chunks
 from model_core.training.history import CellHistory, HistoryFeed
 from model_core.training.residuals import Run, learn_tables, run
@@ -199,8 +198,8 @@ def test_lags_count_one_by_one_where_blocks_would_blur_them(rng):
     for tick in range(97, 3000):
         noise[tick] += 0.8 * noise[tick - 97]
     windows = TrainingWindows(make_spec(context_length=200, calendar=()), make_history(noise[:, None]))
-    ridge = RidgeTraining(windows, 24, 2000)
-    choice = ridge.choose(ridge.sums(199, 2000), 2100, 2900)
+    training = RidgeTraining(windows, 24, 2000)
+    choice = training.choose(training.sums(199, 2000), 2100, 2900)
     assert choice.lags == "single"
     assert {lags for _, _, lags in choice.losses} == {"single", "blocks"}
 
@@ -209,7 +208,7 @@ def test_lags_count_one_by_one_where_blocks_would_blur_them(rng):
 def test_retraining_from_added_sums_is_a_full_refit(rng, monkeypatch, holes):
     """Week by week, each time with the history as far as it is known then; old cells are not read again."""
     # Windows with holes are thinned out when they are many in a span: then the spans decide which ones.
-    monkeypatch.setattr(ridge_training, "ABSENT_COST_MAX", 100.0)
+    monkeypatch.setattr(ridge, "ABSENT_COST_MAX", 100.0)
     cells = daily_waves(rng, ticks=1200)
     cells[rng.random(cells.shape) < holes] = np.nan
     spec, spreads = make_spec(), np.nanstd(cells, axis=0)
@@ -236,9 +235,9 @@ def test_without_constants_no_drift_is_learned(rng):
     )
     windows = TrainingWindows(make_spec(calendar=()), make_history(cells))
     for constants in (True, False):
-        ridge = RidgeTraining(windows, 24, 800, constants=constants)
-        sums = ridge.sums(LENGTH - 1, 800)
-        weights = ridge.solve(sums, Choice(0.01, "mean", "single", {}))["ridge.window"]
+        training = RidgeTraining(windows, 24, 800, constants=constants)
+        sums = training.sums(LENGTH - 1, 800)
+        weights = training.solve(sums, Choice(0.01, "mean", "single", {}))["ridge.window"]
         assert (np.abs(weights[:2]).max() > 0.05) == constants
 
 
@@ -271,7 +270,7 @@ def test_missing_cells_do_not_stop_training(rng):
 
 def test_a_long_silence_of_every_series_does_not_stop_training(rng, monkeypatch):
     """As long as several chunks of windows: none of them has anything to learn from."""
-    monkeypatch.setattr(ridge_training, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(ridge, "CHUNK_BYTES", 100_000)
     cells = daily_waves(rng, ticks=1200, series=1)
     cells[300:700] = np.nan
     verdict = train(make_history(cells), make_spec(), **MADE).verdict
