@@ -1,8 +1,5 @@
 """What a candidate in the shadow costs: W1 with and without one, in turns.
 
-    python -m benchmarks.shadow              the same as `make bench ARGS="--only shadow"`: BENCHMARKS.md gets its line
-    python -m benchmarks.shadow --quick      small sizes, into .tidecast/bench-quick
-
 The same topic is drained by turns, with `models.shadow_series_max` above the series of a partition and with 0. The
 candidate is the champion under another name, so that both forecast the same. Processor seconds say the same as the
 rate and are disturbed less by what else runs on the machine.
@@ -11,7 +8,6 @@ rate and are disturbed less by what else runs on the machine.
 from __future__ import annotations
 
 import statistics
-import sys
 
 from benchmarks.deployment import STREAM, Deployment
 from benchmarks.drain import Drained, drain
@@ -82,9 +78,3 @@ def _line(kind: str, drained: Drained) -> str:
         f"{kind:<8} {drained.rate:10,.0f} readings/s, {1e6 * drained.cpu_seconds / drained.readings:.3f} core-µs a "
         f"reading, {shadow:.3f} µs of the shadow; {drained.rss_bytes / 1e6:.0f} MB"
     )
-
-
-if __name__ == "__main__":
-    from benchmarks.__main__ import main
-
-    sys.exit(main(["--only", "shadow", *sys.argv[1:]]))
