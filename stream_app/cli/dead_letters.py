@@ -129,7 +129,7 @@ def requeue(
     """
     from stream_app.dead_letters.log import Chosen, Place
     from stream_app.dead_letters.requeueing import Requeue, Rules, skipped_sentences
-    from stream_app.kafka.producing import topic_partitions
+    from stream_app.kafka.topics import TopicAdmin
 
     chosen = _chosen(reason, partition, [Place.parse(place) for place in places or ()], key, since, until)
     if all_ is (chosen != Chosen()):
@@ -137,7 +137,7 @@ def requeue(
     console = Console(highlight=False, soft_wrap=True)
     with _opened(config, stream) as opened:
         settings, spec = opened.settings, opened.spec
-        count = topic_partitions(spec.topic, settings.kafka.properties("admin")) or 0
+        count, _ = TopicAdmin(settings).partitions().get(spec.topic, (0, 0))
         if not count:
             raise TidecastError(f"There is no topic {spec.topic} to send to; `tidecast topics create` makes it.")
         rules = Rules(spec.topic, again=again, whole_packs=whole_packs)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from stream_app.cli.interrupts import INTERRUPTED
 from stream_app.cli.options import DEFAULT_FILE, Bootstrap, ConfigIfThere, Layout, with_layout
 from stream_app.errors import TidecastError
-from stream_app.kafka.address import client_properties
+from stream_app.kafka.address import client_properties, settings_at
 from stream_app.kafka.producing import (
     Message,
     Pace,
@@ -22,10 +22,10 @@ from stream_app.kafka.producing import (
     create_topic,
     pack_messages,
     parse_rate,
-    partition_counts,
     single_messages,
 )
-from stream_app.kafka.topics import meant
+from stream_app.kafka.topics import TopicAdmin, meant
+from stream_app.settings import Settings
 from stream_app.tables import Table
 
 
@@ -53,8 +53,9 @@ def produce(
     table = layout.of(file).read()
     if config is None and bootstrap is None and DEFAULT_FILE.is_file():
         config = DEFAULT_FILE
-    client = client_properties(bootstrap, config)
-    _require_topic(topic, client, create=create, partitions=partitions)
+    settings = settings_at(bootstrap, config)
+    client = client_properties(settings)
+    _require_topic(topic, settings, create=create, partitions=partitions)
     chunks = pack_messages(table, separator, file.name.split(".")[0]) if pack else single_messages(table, separator)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a container flushes as well
     _send(table, ReadingsProducer(topic, client), chunks, pace, packed=pack)
@@ -93,8 +94,8 @@ def _progress_bar() -> Progress:
     )
 
 
-def _require_topic(topic: str, client: Mapping[str, Any], *, create: bool, partitions: int) -> None:
-    there = partition_counts(client)
+def _require_topic(topic: str, settings: Settings, *, create: bool, partitions: int) -> None:
+    there, client = TopicAdmin(settings).partitions(), client_properties(settings)
     if topic in there:
         return
     if not create:

@@ -15,9 +15,10 @@ from rich.live import Live
 from model_core.spec import StreamSpec
 from stream_app.cli.options import DEFAULT_FILE, Bootstrap, ConfigIfThere, Stream
 from stream_app.errors import TidecastError
-from stream_app.kafka.address import client_properties
+from stream_app.kafka.address import client_properties, settings_at
 from stream_app.kafka.input_tail import InputTail
 from stream_app.kafka.topic_follower import TopicFollower
+from stream_app.kafka.topics import TopicAdmin
 from stream_app.schema_registry.client import schemas_of
 from stream_app.settings import Settings
 from stream_app.watch import WatchModel
@@ -43,12 +44,14 @@ def watch(
     if config is None and prefix is None and DEFAULT_FILE.is_file():
         config = DEFAULT_FILE
     name, topics, spec = _outputs(config, stream, prefix)
-    client = client_properties(bootstrap, config)
+    settings = settings_at(bootstrap, config)
+    client = client_properties(settings)
+    TopicAdmin(settings).partitions()  # if nobody answers it says why, and at once; a consumer knows only that
     with ExitStack() as ends:
         follower = ends.enter_context(TopicFollower(list(topics), client, newest=NEWEST_MESSAGES))
         readings = None
         if spec is not None:
-            readings = ends.enter_context(InputTail(spec, client, schemas_of(Settings.load(config))))
+            readings = ends.enter_context(InputTail(spec, client, schemas_of(settings)))
         view = View(name, topics, follower, readings, sort)
         if once and not topics.keys() - view.missing:
             raise TidecastError(

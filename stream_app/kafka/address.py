@@ -10,12 +10,18 @@ from stream_app.settings.addresses import brokers
 QUIET = {"log_level": 0, "error_cb": lambda error: None}  # librdkafka would write over what we show
 
 
-def client_properties(bootstrap: str | None, config: Path | None) -> dict[str, Any]:
-    """Properties that producers, consumers and admin clients share. `bootstrap` wins over file and environment."""
-    properties = dict(Settings.load(config).kafka.properties("admin"))
-    if bootstrap is not None:
-        try:
-            properties["bootstrap.servers"] = brokers(bootstrap)
-        except ValueError as error:
-            raise TidecastError(f"--bootstrap: {error}.") from None
-    return properties | QUIET
+def settings_at(bootstrap: str | None, config: Path | None) -> Settings:
+    """The settings of a file, or those without any. `bootstrap` wins over file and environment."""
+    settings = Settings.load(config)
+    if bootstrap is None:
+        return settings
+    try:
+        servers = brokers(bootstrap)
+    except ValueError as error:
+        raise TidecastError(f"--bootstrap: {error}.") from None
+    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"bootstrap_servers": servers})})
+
+
+def client_properties(settings: Settings) -> dict[str, Any]:
+    """Properties that producers and consumers of a command share."""
+    return settings.kafka.properties("admin") | QUIET

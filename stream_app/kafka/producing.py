@@ -19,7 +19,6 @@ from stream_app.tables import Table
 Message = tuple[bytes, bytes]  # key, value
 
 CHUNK_READINGS = 10_000
-BROKER_TIMEOUT_S = 8.0
 FLUSH_TIMEOUT_S = 30.0
 PAUSE_S_MAX = 0.05  # so that delivery reports, the progress bar and Ctrl-C are served while we wait
 TOPIC_TIMEOUT_S = 15.0
@@ -194,30 +193,6 @@ class ReadingsProducer:
                 f"{self._failed} messages to {self.topic} were not accepted, the first because of: "
                 f"{self._first_failure}. {self.sent} of {self._handed} were."
             )
-
-
-def topic_partitions(topic: str, client: Mapping[str, Any]) -> int | None:
-    """How many partitions the topic has; None when there is no such topic. TidecastError when no broker answers."""
-    return partition_counts(client).get(topic)
-
-
-def partition_counts(client: Mapping[str, Any]) -> dict[str, int]:
-    """How many partitions each topic has. TidecastError when no broker answers."""
-    from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
-
-    admin = AdminClient(dict(client))
-    try:
-        # All topics: asking for one by name would create it on brokers that create topics by themselves.
-        topics = admin.list_topics(timeout=BROKER_TIMEOUT_S).topics
-    except KafkaException as error:
-        raise TidecastError(
-            f"No Kafka broker answered at {client.get('bootstrap.servers')} within {BROKER_TIMEOUT_S:.0f} s "
-            f"({error.args[0].str()}). Start one (tidecast services up), or name the right address: "
-            "--bootstrap, or kafka.bootstrap_servers in the file of --config. A broker with TLS or SASL wants its "
-            "security.protocol in [kafka.client] of that file."
-        ) from error
-    return {name: len(each.partitions) for name, each in topics.items()}
 
 
 def create_topic(

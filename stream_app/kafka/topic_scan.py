@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_app.errors import TidecastError
+from stream_app.kafka.admin import Admin
 from stream_app.kafka.clients import describe_error, reader_properties
 from stream_app.kafka.up_to_ends import may_not_read, read_up_to
 
@@ -29,6 +30,7 @@ class TopicScan:
         self.topic = topic
         self._timeout_s = settings.limits.kafka_timeout / 1000
         self._servers = settings.kafka.properties("consumer")["bootstrap.servers"]
+        self._admin = Admin(settings)
         self._consumer = Consumer(reader_properties(settings) | {"enable.partition.eof": True})
 
     def __enter__(self) -> TopicScan:
@@ -77,9 +79,12 @@ class TopicScan:
 
     def _watermarks(self) -> dict[int, tuple[int, int]]:
         try:
-            topics = self._consumer.list_topics(timeout=self._timeout_s).topics
-            if self.topic not in topics:
-                raise TidecastError(f"There is no topic {self.topic}; `tidecast topics create` makes it.")
+            topics = self._admin.list_topics(timeout=self._timeout_s).topics
+        except KafkaException as error:
+            raise self._admin.failure(error) from None
+        if self.topic not in topics:
+            raise TidecastError(f"There is no topic {self.topic}; `tidecast topics create` makes it.")
+        try:
             return {
                 each: self._consumer.get_watermark_offsets(TopicPartition(self.topic, each), timeout=self._timeout_s)
                 for each in topics[self.topic].partitions

@@ -90,7 +90,10 @@ class TopicAdmin:
         self._admin = Admin(settings)
 
     def partitions(self) -> dict[str, tuple[int, int]]:
-        """Topic → (partitions, replication factor)."""
+        """Topic → (partitions, replication factor).
+
+        All are asked for: asking for one by name would create it on brokers that create topics by themselves.
+        """
         metadata = self._ask(lambda: self._admin.list_topics(timeout=self._timeout_s))
         return {
             name: (len(topic.partitions), min((len(p.replicas) for p in topic.partitions.values()), default=0))

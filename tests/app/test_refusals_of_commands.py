@@ -16,7 +16,6 @@ import structlog
 
 from stream_app.cli import main
 from stream_app.cli.command_line import COMMANDS
-from stream_app.kafka import producing, topic_follower
 from tests.conftest import REPOSITORY
 
 NOBODY = "127.0.0.1:9"
@@ -42,6 +41,8 @@ WITHOUT_BROKER = {
     "topics create": ("topics", "create"),
     "topics check": ("topics", "check"),
     "dead-letters list": ("dead-letters", "list"),
+    "dead-letters show": ("dead-letters", "show", "0:0"),
+    "dead-letters requeue": ("dead-letters", "requeue", "--all"),
     "dead-letters accept": ("dead-letters", "accept"),
     "series delete": ("series", "delete", "s"),
     "reset --to": ("reset", "--to", "earliest"),
@@ -52,8 +53,6 @@ WITHOUT_BROKER = {
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # where no registry of models is, and none is left
-    monkeypatch.setattr(producing, "BROKER_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(topic_follower, "QUESTION_TIMEOUT_S", 0.5)
     structlog.reset_defaults()  # as in a process of its own: another test may have set up a worker's log
 
 
@@ -75,9 +74,17 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path, text: str | None,
 def test_a_wrong_address_of_the_broker(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
 ) -> None:
+    """The words are those of who asks first whether anybody listens there, and does not wait for an answer."""
     said = refused(capfd, tmp_path, TEXT, *words)
-    assert NOBODY in said
-    assert "kafka.bootstrap_servers" in said
+    assert f"Expected a Kafka broker at {NOBODY} (kafka.bootstrap_servers), found that nobody listens there." in said
+
+
+@pytest.mark.parametrize("words", [PRODUCE, ("watch", "--once", "--prefix=tides")])
+def test_an_address_on_the_command_line_wins(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert "a Kafka broker at 127.0.0.1:7 " in refused(capfd, tmp_path, TEXT, *words, "--bootstrap=127.0.0.1:7")
+    assert "--bootstrap: expected HOST:PORT" in refused(capfd, tmp_path, TEXT, *words, "--bootstrap=kafka:kafka")
 
 
 def test_a_name_that_nobody_knows(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
