@@ -26,7 +26,9 @@ DEFAULT_DIRECTORY = Path(".tidecast")
 @app.command()
 def up(
     directory: Directory = DEFAULT_DIRECTORY,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Use free ports instead of 9092 and 6379.")] = False,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Use free ports instead of 9092 and 6379, until `down`.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a real Kafka and a real Valkey. Those that already run are left alone.
@@ -51,7 +53,7 @@ def up(
         services = LocalServices(directory, free_ports=free_ports, persistent=True, progress=show)
         services.up()
     _print(services.status(), as_json=as_json)
-    if not as_json and free_ports:
+    if not as_json and not services.on_usual_ports:
         console.print("\nFor other terminals, since these are not the default ports:")
         console.print(f"  export TIDECAST__KAFKA__BOOTSTRAP_SERVERS={services.kafka_bootstrap}", highlight=False)
         console.print(f"  export TIDECAST__REDIS__URL={services.redis_url}", highlight=False)

@@ -71,7 +71,11 @@ class LocalServices:
         self._kafka_properties = kafka_properties
         self._state_file = StateFile(self.directory / "services.json")
         self._lock: IO[str] | None = None
-        self.kafka, self.valkey = self._servers()
+        self.kafka, self.valkey = self._servers(self._state_file.read())
+
+    @property
+    def on_usual_ports(self) -> bool:
+        return (self.kafka.port, self.valkey.port) == (KAFKA_PORT, VALKEY_PORT)
 
     @property
     def kafka_bootstrap(self) -> str:
@@ -86,8 +90,9 @@ class LocalServices:
         self._take_lock()
         started: list[Server] = []
         try:
+            recorded = self._state_file.read()  # whoever is ended below is forgotten, and yet comes back to its ports
             self._end_left_overs()
-            self.kafka, self.valkey = self._servers()
+            self.kafka, self.valkey = self._servers(recorded)
             # The store first: it is up in 50 ms, so a taken port is said before Kafka has started.
             for server in reversed(self._each()):
                 if not server.is_running():
@@ -128,10 +133,9 @@ class LocalServices:
     def _each(self) -> tuple[Server, ...]:
         return self.kafka, self.valkey
 
-    def _servers(self) -> tuple[KafkaServer, ValkeyServer]:
+    def _servers(self, recorded: Mapping[str, Recorded]) -> tuple[KafkaServer, ValkeyServer]:
         """Servers that already run keep their ports, so that a second `up` and `status` name the real ones."""
-        recorded = self._state_file.read().items()
-        running = {name: entry for name, entry in recorded if entry.process() or self._comes_back(entry)}
+        running = {name: entry for name, entry in recorded.items() if entry.process() or self._comes_back(entry)}
         kafka = KafkaServer(
             directory=self.directory,
             ports=self._kafka_ports(running.get("kafka")),
@@ -151,8 +155,9 @@ class LocalServices:
         return kafka, valkey
 
     def _comes_back(self, entry: Recorded) -> bool:
-        """Whether a server that died gets its ports again, so that whoever knows its address finds it again."""
-        return self._persistent and self._free_ports and all(map(is_free, entry.ports.values()))
+        """Whether a server that died gets its ports again, so that whoever knows its address finds it again. One that
+        was stopped by `down` is not recorded any more."""
+        return self._persistent and all(map(is_free, entry.ports.values()))
 
     def _start(self, server: Server) -> None:
         """Start it. If another program took a free port since it was chosen, choose another one."""

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from stream_app.cli import main
 from stream_app.cli.command_line import build_app
 from stream_app.errors import TidecastError
-from stream_app.local_services import LocalServices, kafka_jars
-from stream_app.local_services.kafka_server import broker_properties, new_cluster_id
+from stream_app.local_services import LocalServices, kafka_jars, server_process
+from stream_app.local_services.kafka_server import KafkaServer, broker_properties, new_cluster_id
 from stream_app.local_services.ports import (
     FREE_PORT_MAX,
     FREE_PORT_MIN,
@@ -340,8 +340,9 @@ def test_up_is_idempotent_and_down_ends_what_another_program_started(tmp_path):
         again = json.loads(tidecast("up", "--free-ports", "--json").stdout)
         assert {line["name"]: line["pid"] for line in again} == pids
         os.kill(pids["valkey"], signal.SIGKILL)
-        revived = json.loads(tidecast("up", "--free-ports", "--json").stdout)
+        revived = json.loads(tidecast("up", "--json").stdout)
         assert [line["address"] for line in revived] == [line["address"] for line in again]
+        assert f"export TIDECAST__REDIS__URL=redis://{again[1]['address']}/0" in tidecast("up").stderr
         pids |= {line["name"]: line["pid"] for line in revived}
         assert tidecast("status").returncode == 0
     finally:
@@ -349,6 +350,23 @@ def test_up_is_idempotent_and_down_ends_what_another_program_started(tmp_path):
     assert ended.returncode == 0
     assert not any(psutil.pid_exists(pid) for pid in pids.values())
     assert tidecast("status").returncode == 1
+
+
+def test_a_server_that_does_not_answer_is_replaced_by_one_on_its_port(tmp_path, monkeypatch):
+    monkeypatch.setattr(KafkaServer, "start", lambda self: None)
+    monkeypatch.setattr(server_process, "STOP_TIMEOUT_S", 0.1)
+    first = LocalServices(tmp_path, free_ports=True, persistent=True).up()
+    again = LocalServices(tmp_path, persistent=True)
+    pid = first.valkey.pid
+    try:
+        first.valkey.pause()
+        again.up()
+        assert again.valkey.answers()
+        assert again.valkey.pid != pid
+        assert again.redis_url == first.redis_url
+        assert not again.on_usual_ports
+    finally:
+        again.down()
 
 
 @pytest.mark.services
