@@ -18,6 +18,7 @@ CONTEXT_MAX, CONTEXT_MIN = 432, 64
 CONTEXT_SPAN_MS = 18 * DAY_MS
 HORIZON = 24
 PARTITIONS = 1  # readings of a moment settle together: half the work of two partitions with half the series each
+STEP_MS_MIN = 1000
 LATENESS = "30min"
 
 
@@ -50,9 +51,9 @@ def make_plan(data: TableFile | None, freq: str | None) -> Plan:
         name = "appliances"
     else:
         name = _topic_name(data.path)
-    if freq is None:
-        raise TidecastError(f"{data.path}: name the grid step of your data as well, such as --freq 1h")
     table = data.read()
+    if freq is None:
+        raise TidecastError(f"{data.path}: name the grid step of your data as well, such as --freq {_step_of(table)}")
     spec = stream_spec(name, freq)
     ticks = spec.grid.ticks(table.timestamps_ms[[0, -1]])
     split = int(ticks[0] + (ticks[1] - ticks[0] + 1) // 2)
@@ -64,6 +65,13 @@ def make_plan(data: TableFile | None, freq: str | None) -> Plan:
         )
     _require_readings(data.path, freq, spec.grid.ticks(table.timestamps_ms))
     return Plan(name, table, spec, split, packaged)
+
+
+def _step_of(table: Table) -> str:
+    """The freq that fits most of its readings, where one does."""
+    apart = np.diff(np.unique(table.timestamps_ms))
+    step_ms = int(np.median(apart)) if len(apart) else 0
+    return format_duration(step_ms) if STEP_MS_MIN <= step_ms <= DAY_MS else "1h"
 
 
 def _require_readings(path: Path, freq: str, ticks: IntArray) -> None:
@@ -82,7 +90,7 @@ def stream_spec(name: str, freq: str) -> StreamSpec:
         step_ms = parse_duration_ms(freq)
     except ValueError as error:
         raise TidecastError(f"--freq: {error}") from None
-    if not 1000 <= step_ms <= DAY_MS:
+    if not STEP_MS_MIN <= step_ms <= DAY_MS:
         raise TidecastError(f"--freq: expected a step between 1s and 1d, found {freq}")
     seasons = [span for span in (DAY_MS, WEEK_MS) if span % step_ms == 0 and span >= 2 * step_ms]
     return StreamSpec(

@@ -175,7 +175,7 @@ def test_the_written_configuration_is_what_was_planned(tmp_path, rng):
 
 
 BAD = {
-    "no freq": (None, "name the grid step"),
+    "no freq": (None, "name the grid step of your data as well, such as --freq 1h"),
     "no step": ("often", "--freq: expected a duration"),
     "too fine": ("10ms", "between 1s and 1d"),
     "too coarse": ("1d", "too little to learn from"),

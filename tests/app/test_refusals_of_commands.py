@@ -33,6 +33,8 @@ topic = "tides"
 freq = "10min"
 """
 STREAM = TEXT[TEXT.index("[streams") :]
+READINGS = "thing,at_time,amount\n" + "".join(f"a,2026-03-0{day},1\n" for day in range(1, 8))
+ITS_COLUMNS = ("--series-column=thing", "--time-column=at_time", "--value-column=amount")
 PRODUCE = ("produce", DATA, "--topic", "tides")
 WITHOUT_BROKER = {
     "produce": PRODUCE,
@@ -173,17 +175,24 @@ def test_a_file_of_readings_that_is_not_there_or_is_none(capfd: pytest.CaptureFi
     assert "--time-column" in said
 
 
-def test_the_columns_of_a_file_can_be_named_for_the_demo(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    file = tmp_path / "readings.csv"
-    file.write_text(READINGS)
+@pytest.mark.parametrize(
+    ("name", "words", "then"),
+    [
+        ("nowhere.csv", [], "no such file"),
+        ("readings.csv", [], "--series-column"),
+        ("readings.csv", ITS_COLUMNS, "such as --freq 1d"),
+        ("readings.csv", ["--freq=1d", *ITS_COLUMNS], "expected at least 96 steps of 1d, found 7"),
+    ],
+)
+def test_what_the_demo_cannot_play(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, name: str, words: list[str], then: str
+) -> None:
+    """A file that is not there before the options that go with it."""
+    (tmp_path / "readings.csv").write_text(READINGS)
     with pytest.raises(SystemExit) as ended:
-        main(["demo", "--freq=1d", "--data", str(file), *ITS_COLUMNS])
+        main(["demo", "--data", str(tmp_path / name), *words])
     assert ended.value.code == 2
-    assert "expected at least 96 steps of 1d, found 7" in capfd.readouterr().err
-
-
-READINGS = "thing,at_time,amount\n" + "".join(f"a,2026-03-0{day},1\n" for day in range(1, 8))
-ITS_COLUMNS = ("--series-column=thing", "--time-column=at_time", "--value-column=amount")
+    assert then in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
