@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,8 +26,10 @@ from stream_app.cli.options import (
 from stream_app.cli.progress import progress_of_one
 from stream_app.cli.train import require_torch
 
-HORIZON_WIDTH = 9  # a column of losses, with the gap beside it
-OTHER_COLUMNS = 54  # a version's name, and the three columns that are always there
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LOSS_WIDTH = 8
 
 
 @with_layout
@@ -81,25 +83,31 @@ def backtest(
 
 def show(report: dict[str, Any]) -> None:
     from rich.console import Console
+
+    from stream_app.cli.tables import show_widest
+
+    console, count = Console(), len(report["horizons"])
+    show_widest(console, (_table(report, some) for some in range(count, min(count, 2) - 1, -1)))
+    for sentence in _what_it_means(report):
+        console.print(sentence, highlight=False)
+
+
+def _table(report: dict[str, Any], count: int) -> Table:
+    """With so many of the horizons, from the first to the last; the page has all."""
     from rich.table import Table
 
-    from stream_app.cli.tables import show_table
-
-    console, horizons = Console(), report["horizons"]
-    title = f"{report['stream']}: scaled pinball, as it would have been served"
+    horizons, title = report["horizons"], f"{report['stream']}: scaled pinball, as it would have been served"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("model", overflow="fold")
-    shown = _fitting(len(horizons), console.width)
+    shown = [round(place * (len(horizons) - 1) / max(1, count - 1)) for place in range(count)]
     for column in ("all", *(f"{horizons[place]} ahead" for place in shown), "coverage", "learned from"):
-        table.add_column(column, justify="right", min_width=HORIZON_WIDTH - 1)
+        table.add_column(column, justify="right", min_width=LOSS_WIDTH)
     for name, row in report["models"].items():
         by_horizon = row["by_horizon"] or [None] * len(horizons)
         losses = [row["scaled_pinball"], *(by_horizon[place] for place in shown)]
         shares = ["–" if share is None else f"{share:.1%}" for share in (row["coverage"], row["seen"])]
         table.add_row(name, *("–" if loss is None else f"{loss:.4f}" for loss in losses), *shares)
-    show_table(console, table)
-    for sentence in _what_it_means(report):
-        console.print(sentence, highlight=False)
+    return table
 
 
 def _what_it_means(report: dict[str, Any]) -> Iterator[str]:
@@ -113,11 +121,3 @@ def _what_it_means(report: dict[str, Any]) -> Iterator[str]:
         yield "learned from: share of the judged time a model was trained on; above 0 % it knew answers beforehand."
     if report["not_trained"]:
         yield f"No model was trained: {report['not_trained']}"
-
-
-def _fitting(count: int, width: int) -> list[int]:
-    """Places of the horizons that a terminal has room for, from the first to the last; the page has all."""
-    room = max(2, (width - OTHER_COLUMNS) // HORIZON_WIDTH)
-    if count <= room:
-        return list(range(count))
-    return [round(place * (count - 1) / (room - 1)) for place in range(room)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -16,15 +17,7 @@ ANY_WIDTH = 10_000
 
 
 def show_table(console: Console, table: Table) -> None:
-    options = console.options.update(max_width=ANY_WIDTH)
-    asked = [
-        [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)] for column in table.columns
-    ]
-    floors = [column.min_width or 0 for column in table.columns]
-    least = [max(floor, *(each.minimum for each in of)) for floor, of in zip(floors, asked, strict=True)]
-    most = [max(floor, *(each.maximum for each in of)) for floor, of in zip(floors, asked, strict=True)]
-    between = Measurement.get(console, options, table).maximum - sum(most)
-    spare = console.width - between - sum(least)
+    least, most, spare = _widths(console, table)
     if spare < 0:
         console.print(as_lists(table))
         return
@@ -34,6 +27,25 @@ def show_table(console: Console, table: Table) -> None:
         table.columns[place].width = least[place] + more
         spare -= more
     console.print(table)
+
+
+def show_widest(console: Console, tables: Iterable[Table]) -> None:
+    """The first of them that there is room for. Where there is none, the first as lists: they have room for all."""
+    first, *others = tables
+    show_table(console, next((each for each in (first, *others) if _widths(console, each)[2] >= 0), first))
+
+
+def _widths(console: Console, table: Table) -> tuple[list[int], list[int], int]:
+    """Of each column what its longest word takes, and its longest cell; what is left if each gets the former."""
+    options = console.options.update(max_width=ANY_WIDTH)
+    asked = [
+        [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)] for column in table.columns
+    ]
+    floors = [column.min_width or 0 for column in table.columns]
+    least = [max(floor, *(each.minimum for each in of)) for floor, of in zip(floors, asked, strict=True)]
+    most = [max(floor, *(each.maximum for each in of)) for floor, of in zip(floors, asked, strict=True)]
+    between = Measurement.get(console, options, table).maximum - sum(most)
+    return least, most, console.width - between - sum(least)
 
 
 def as_lists(table: Table) -> Group:

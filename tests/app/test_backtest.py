@@ -123,7 +123,7 @@ def test_a_grid_finer_than_the_readings_is_asked_about(tmp_path, rng):
         backtest_job.run(configured(tmp_path, freq="1min"), "ovens", file=file)
 
 
-@pytest.mark.parametrize(("width", "horizons"), [(40, "1 ahead"), (80, "1 ahead"), (200, "2 ahead")])
+@pytest.mark.parametrize(("width", "horizons"), [(40, "2 ahead"), (80, "1 ahead"), (200, "2 ahead")])
 def test_the_table_fits_the_terminal(tmp_path, rng, monkeypatch, capsys, width, horizons):
     monkeypatch.setenv("COLUMNS", str(width))
     settings = configured(tmp_path, horizon=12)
@@ -135,6 +135,21 @@ def test_the_table_fits_the_terminal(tmp_path, rng, monkeypatch, capsys, width, 
     assert {"all", "1 ahead", horizons, "12 ahead", "coverage", "learned from"} <= {
         each.strip() for each in re.split(r"  +|\n", printed)
     }
+
+
+@pytest.mark.parametrize("width", range(80, 145))
+def test_a_wide_terminal_shows_a_table_with_the_horizons_it_has_room_for(monkeypatch, capsys, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {"scaled_pinball": 0.5, "by_horizon": [0.5] * 8, "coverage": 0.8, "seen": 0.0, "forecasts": 9}
+    names = ("20260301T000000Z-4be1c2 (champion)", "patch_mixer, trained now", "seasonal_naive")
+    report = {"stream": "m", "horizons": [1, 2, 4, 8, 16, 32, 64, 96], "models": dict.fromkeys(names, row)}
+    show(report | {"start_ms": 0, "nominal_coverage": 0.8, "not_trained": None})
+    lines = capsys.readouterr().out.splitlines()
+    (head,) = (line for line in lines if line.startswith("model "))
+    assert len(head.rstrip()) <= width
+    assert head.count(" ahead") >= 2 + (width - 79) // 10
+    assert " 1 ahead " in head
+    assert " 96 ahead " in head
 
 
 def test_without_any_model_the_naive_forecasts_are_judged_and_the_reason_is_told(tmp_path, rng, capsys):
