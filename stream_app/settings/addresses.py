@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 PORT_MAX = 65_535
+DATABASE_MAX = 2**31 - 1
 # What librdkafka takes before HOST:PORT.
 PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 OF_REDIS = "expected redis://, rediss:// or unix://, USER:PASSWORD@HOST:PORT/DATABASE"
@@ -59,4 +60,6 @@ def redis_address(url: str) -> str:
     database = parts.path.strip("/")
     if database and not database.isdecimal():  # redis-py would take database 0
         raise ValueError(f"{OF_REDIS}, found a database that is no number")
+    if database and int(database) > DATABASE_MAX:  # Redis calls it no number, which sounds like a server to wait for
+        raise ValueError(f"{OF_REDIS}, found a database above {DATABASE_MAX}")
     return url

@@ -133,6 +133,7 @@ def test_without_a_file_the_environment_is_enough() -> None:
         ("[schema_registry]\nurl = 'registry:8081'", "schema_registry.url: expected http:// or https:// addresses"),
         ("[redis]\nurl = 'http://r:6379/0'", "redis.url: expected redis://, rediss:// or unix://"),
         ("[redis]\nurl = 'redis://r:6379/cache'", "found a database that is no number"),
+        ("[redis]\nurl = 'redis://r:6379/99999999999'", "found a database above 2147483647"),
         ("[redis]\nurl = 'redis://r:70000/0'", "found a port above 65535"),
         ("application_id = 'a b'", "application_id: expected"),
         ("[kafka", "expected TOML"),
