@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from model_core.errors import CoreError
 from stream_app.api import answers
 from stream_app.api.reading import NotThere
+from stream_app.errors import TidecastError
 from stream_app.models.registry import Listed, ModelRegistry
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Models:
             if time.monotonic() - since > self._fresh_s:
                 try:
                     listed = self._registry.versions(stream)
-                except (CoreError, OSError) as error:
+                except (CoreError, TidecastError, OSError) as error:
                     raise NotThere(f"The models of {stream} cannot be read: {error}") from None
                 self._listed[stream] = (time.monotonic(), listed)
             return listed

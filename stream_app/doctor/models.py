@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from model_core.errors import CoreError
-from stream_app.doctor.findings import Findings, error, ok, warning
+from stream_app.doctor.findings import Finding, Findings, error, ok, warning
 from stream_app.errors import TidecastError
 from stream_app.models.registry import ModelRegistry
 
@@ -28,13 +28,15 @@ def look_at_models(settings: Settings, now: datetime | None = None) -> Findings:
         try:
             train = "tidecast train" if len(settings.streams) == 1 else f"tidecast train --stream {stream}"
             yield from _look(registry, stream, spec, now, train)
-        except (CoreError, TidecastError, OSError) as reason:
-            yield error(
-                "model",
-                stream,
-                f"the champion cannot be read: {reason}",
-                "`tidecast models rollback`, or train anew; running workers go on with the one they have",
-            )
+        except CoreError as reason:
+            yield _cannot_be_read(stream, reason, "`tidecast models rollback`, or train anew")
+        except (TidecastError, OSError) as reason:
+            yield _cannot_be_read(stream, reason, "let this user read what is in models.registry")
+
+
+def _cannot_be_read(stream: str, reason: Exception, remedy: str) -> Finding:
+    found = f"the champion cannot be read: {reason}"
+    return error("model", stream, found, f"{remedy}; running workers go on with the one they have")
 
 
 def _look(registry: ModelRegistry, stream: str, spec: StreamSpec, now: datetime, train: str) -> Findings:

@@ -250,6 +250,10 @@ class ModelRegistry:
             return bytes(self._fs.cat_file(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError as error:  # of an object store as well
+            raise TidecastError(
+                f"models.registry = {self.address!r}: expected to read {path}, found no right to. Give it to this user."
+            ) from error
 
     def _write(self, path: str, content: bytes) -> None:
         """Write a file so that a reader sees either the old content or the new."""

@@ -343,7 +343,7 @@ def test_a_schema_registry_that_is_away_and_schemas_that_nobody_registered_are_f
 
 def of_models(settings: Settings, now: datetime) -> tuple[Severity, str]:
     (finding,) = look_at_models(settings, now)
-    return finding.severity, finding.found
+    return finding.severity, f"{finding.found} {finding.remedy}"
 
 
 def test_models_that_are_missing_old_broken_or_of_another_shape_are_found(tmp_path: Path) -> None:
@@ -356,7 +356,8 @@ def test_models_that_are_missing_old_broken_or_of_another_shape_are_found(tmp_pa
     registry, spec = ModelRegistry(f"{tmp_path}/models"), settings.streams["tides"]
     bundle = untrained(spec, "m1", 0.1)
     made = datetime.fromisoformat(bundle.manifest.created_at)
-    assert of_models(settings, made) == (Severity.WARNING, "no champion: the naive forecasts answer")
+    severity, said = of_models(settings, made)
+    assert (severity, "no champion: the naive" in said) == (Severity.WARNING, True)
     registry.publish("tides", bundle, {})
     registry.promote("tides", "m1")
     assert of_models(settings, made + timedelta(days=6))[0] is Severity.OK
@@ -368,7 +369,18 @@ def test_models_that_are_missing_old_broken_or_of_another_shape_are_found(tmp_pa
     (tensors,) = Path(f"{tmp_path}/models").rglob("model.safetensors")
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"!")
     severity, said = of_models(settings, made)
-    assert (severity, "cannot be read" in said) == (Severity.ERROR, True)
+    assert (severity, "cannot be read" in said, "rollback" in said) == (Severity.ERROR, True, True)
+
+
+def test_a_model_that_this_user_may_not_read_needs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "tidecast.toml"
+    path.write_text(f'[models]\nregistry = "{tmp_path}/models"\n[streams.tides]\ntopic = "t"\nfreq = "10min"\n')
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.cat_file", refused)
+    severity, said = of_models(Settings.load(path, {}), datetime.now(UTC))
+    assert (severity, "let this user read" in said, "rollback" in said) == (Severity.ERROR, True, False)
 
 
 def test_a_registry_that_cannot_be_opened_is_found(tmp_path: Path) -> None:

@@ -136,6 +136,18 @@ def test_a_damaged_model_is_refused_and_cannot_take_charge(tmp_path, rng):
     assert registry.champion(STREAM) == "v1"
 
 
+@pytest.mark.parametrize("asked", ["champion", "load", "versions", "publish"])
+def test_a_registry_that_this_user_may_not_read_is_named(registry, rng, monkeypatch, asked):
+    def refused(path: str) -> bytes:
+        raise PermissionError(13, "Permission denied", path)
+
+    registry.publish(STREAM, bundle_of(rng, "v1"), {})
+    monkeypatch.setattr(registry._fs, "cat_file", refused)
+    arguments = {"load": ["v1"], "publish": [bundle_of(rng, "v1"), {}]}.get(asked, [])
+    with pytest.raises(TidecastError, match=rf"models\.registry = '{registry.address}': expected to read .*{STREAM}"):
+        getattr(registry, asked)(STREAM, *arguments)
+
+
 def test_a_version_without_its_manifest_does_not_exist_yet(tmp_path, rng):
     registry = ModelRegistry(str(tmp_path))
     registry.publish(STREAM, bundle_of(rng, "v1"), {})
