@@ -36,7 +36,7 @@ $(BIN)/uv: requirements-dev.lock
 	@touch $@
 
 $(VENV)/.locked: $(BIN)/uv requirements-dev.lock
-	@echo "· installing the locked packages (torch brings its CUDA libraries: up to 5 GB the first time)"
+	@echo "· installing the locked packages (torch brings its CUDA libraries: 7 GB the first time)"
 	@$(UV) pip install --require-hashes -r requirements-dev.lock
 	@touch $@
 
