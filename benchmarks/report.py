@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.charts import Growth, Kind, Value, bars, dots, growth, short
 from benchmarks.deployment import Deployment
 from benchmarks.figure import Figure, Row
 from benchmarks.stage import Stage
-from benchmarks.svg import bars, lines
 from benchmarks.workload import Workload
 
-PAGE, PLOT, GROWTH = "BENCHMARKS.md", "w1.svg", "growth.svg"
+PAGE, W1, RATES, GROWTH = "BENCHMARKS.md", "w1.svg", "rates.svg", "growth.svg"
 INTRODUCTION = """# Benchmarks
 
 Written by `make bench`; nothing in here is typed by hand. A rate counts only after the outputs of that run have been
@@ -41,19 +42,9 @@ def write_report(folder: Path, order: list[str], configuration: dict[str, Any]) 
         parts.append("**A quick run, to see that the benchmarks work: these are no figures.**\n")
     parts.append(_machine(shown))
     parts.append(_table(shown))
-    bars_of = [
-        (row.what, row.value, row.low or row.value, row.high or row.value)
-        for figure in shown
-        for row in figure.rows
-        if row.unit == "readings/s" and row.value
-    ]
-    if bars_of:
-        (raw / PLOT).write_text(bars("Readings a second", bars_of, "/s"))
-        parts.append(f"![readings a second](benchmarks/{PLOT})\n")
-    plots = [plot for figure in shown for plot in figure.plots]
-    if plots:
-        (raw / GROWTH).write_text(lines([(p["title"], p["axis"], p["unit"], p["points"]) for p in plots]))
-        parts.append(f"How cost grows:\n\n![growth](benchmarks/{GROWTH})\n")
+    for name, (words, drawn) in _charts(shown).items():
+        (raw / name).write_text(drawn)
+        parts.append(f"![{words}](benchmarks/{name})\n")
     for figure in shown:
         for text in figure.texts:
             parts.append(f"{figure.title}:\n\n```\n{text}\n```\n")
@@ -62,6 +53,35 @@ def write_report(folder: Path, order: list[str], configuration: dict[str, Any]) 
     page = folder / PAGE
     page.write_text("\n".join(parts))
     return page
+
+
+def _charts(figures: list[Figure]) -> dict[str, tuple[str, str]]:
+    """File → (its title, the SVG). W1 has a chart for itself: only its systems took turns with each other."""
+    rates = {figure.name: [_rate(figure, row) for row in figure.rows if _is_rate(row)] for figure in figures}
+    w1, others = rates.pop("w1", []), [group for group in rates.values() if group]
+    plots = [Growth(plot["axis"], plot["unit"], plot["points"]) for figure in figures for plot in figure.plots]
+    found = {}
+    if w1:
+        title = "W1: readings a second, median and range of the rounds"
+        found[W1] = title, bars(title, [list(group) for _, group in groupby(w1, lambda each: each.kind)], short)
+    if others:
+        title = "Readings a second, median and range of the rounds, logarithmic axis"
+        found[RATES] = title, dots(title, others, short)
+    if plots:
+        title = "How cost grows with one number at a time"
+        found[GROWTH] = title, growth(title, plots)
+    return found
+
+
+def _is_rate(row: Row) -> bool:
+    return row.unit == "readings/s" and bool(row.value)
+
+
+def _rate(figure: Figure, row: Row) -> Value:
+    assert row.value is not None, "only rates are drawn"
+    ours: Kind = "ours" if figure.name != "w1" or row.what.startswith("tidecast") else "peer"
+    kind: Kind = "ceiling" if "ceiling" in row.what else ours
+    return Value(row.what, kind, row.value, None if row.low is None or row.high is None else (row.low, row.high))
 
 
 def _configuration() -> str:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
-from benchmarks.ladder.story import Scene
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-WIDTH, PLOT_H, LEFT, RIGHT, TOP, STRIP = 860, 230, 56, 16, 44, 16
-COLORS = {
-    "model": "#2b7fd4",
-    "seasonal_naive": "#e8a410",
-    "last_value": "#d9600b",
-    "level": "#b3123d",
-    "nobody": "#9aa3ad",
-}
-STYLE = (
-    "<style>text{font:13px system-ui,sans-serif;fill:#444}.t{font-weight:600;font-size:15px}.r{fill:#333}"
-    "@media(prefers-color-scheme:dark){text{fill:#ccc}.r{fill:#eee}}</style>"
-)
+from benchmarks.ladder.story import SEASON, Scene
+from stream_app.pages.svg import BLUE, GREY, svg
+
+PLOT_HEIGHT = 190
+COLORS = {"model": BLUE, "seasonal_naive": "#d9a00b", "last_value": "#d9600b", "level": "#c9184a", "nobody": GREY}
 Forecast = dict[str, Any]
 
 
@@ -44,40 +38,27 @@ def answers(scene: Scene, forecasts: Sequence[Forecast]) -> list[tuple[str, str 
 
 def draw(scene: Scene, read: Sequence[float | None], forecasts: Sequence[Forecast]) -> str:
     """`read` by tick, None: nothing; forecasts of one series by origin."""
+    return svg(scene.title, partial(_scene, scene, read, forecasts), PLOT_HEIGHT, bottom=52)
+
+
+def _scene(scene: Scene, read: Sequence[float | None], forecasts: Sequence[Forecast], figure: Figure) -> None:
+    """The upward axis is that of the readings: an interval may leave the picture."""
     first, last = scene.drawn
+    plot, strip = figure.subplots(2, sharex=True, height_ratios=(18, 1), gridspec_kw={"hspace": 0.03})
+    plot.axvspan(*scene.fault, color=GREY, alpha=0.15, linewidth=0)
     seen = [(tick, value) for tick in range(first, last) if (value := read[tick]) is not None]
-    ahead = [each for each in forecasts if first <= each["origin"] + 1 < last]
-    values = [value for _, value in seen]
-    low, high = min(values), max(values)
-    low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
-
-    def x(tick: float) -> float:
-        return LEFT + (tick - first) / (last - first) * (WIDTH - LEFT - RIGHT)
-
-    def y(value: float) -> float:
-        return TOP + (high - min(max(value, low), high)) / (high - low) * PLOT_H
-
-    height = TOP + PLOT_H + STRIP + 70
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">',
-        STYLE,
-        f'<text class="t" x="{LEFT}" y="22">{escape(scene.title)}</text>',
-        f'<rect x="{x(max(scene.fault[0], first)):.1f}" y="{TOP}" '
-        f'width="{x(scene.fault[1]) - x(max(scene.fault[0], first)):.1f}" height="{PLOT_H}" fill="#9992"/>',
-        *_axes(first, last, low, high, x, y),
-    ]
-    for name, group in _runs(ahead):
-        points = [(x(each["origin"] + 1), each) for each in group]
-        upper = [f"{at:.1f},{y(each['high']):.1f}" for at, each in points]
-        lower = [f"{at:.1f},{y(each['low']):.1f}" for at, each in reversed(points)]
-        middle = " ".join(f"{at:.1f},{y(each['middle']):.1f}" for at, each in points)
-        parts += [
-            f'<polygon points="{" ".join(upper + lower)}" fill="{COLORS[name]}" fill-opacity=".25"/>',
-            f'<polyline points="{middle}" fill="none" stroke="{COLORS[name]}" stroke-width="1.6"/>',
-        ]
-    parts += [f'<circle class="r" cx="{x(tick):.1f}" cy="{y(value):.1f}" r="1.7"/>' for tick, value in seen]
-    parts += _strip(answers(scene, forecasts), x)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    plot.plot(*zip(*seen, strict=True), "o", color=GREY, markersize=2.6, gid="readings")
+    plot.margins(y=0.08)
+    plot.set_ylim(plot.get_ylim())
+    for name, group in _runs([each for each in forecasts if first <= each["origin"] + 1 < last]):
+        at = [each["origin"] + 1 for each in group]
+        low, middle, high = ([each[key] for each in group] for key in ("low", "middle", "high"))
+        plot.fill_between(at, low, high, color=COLORS[name], alpha=0.25, linewidth=0, gid=f"{name}-{at[0]}")
+        plot.plot(at, middle, color=COLORS[name], linewidth=1.3)
+    _who(strip, answers(scene, forecasts))
+    plot.tick_params(bottom=False)
+    strip.set(xlim=(first, last), xticks=range(-(-first // SEASON) * SEASON, last, SEASON))
+    strip.xaxis.set_major_formatter("{x:.0f} h")
 
 
 def _runs(ahead: Sequence[Forecast]) -> list[tuple[str, list[Forecast]]]:
@@ -86,33 +67,15 @@ def _runs(ahead: Sequence[Forecast]) -> list[tuple[str, list[Forecast]]]:
     return [(key[0], [each for *_, each in group]) for key, group in groupby(keyed, key=lambda each: each[:2])]
 
 
-def _axes(
-    first: int, last: int, low: float, high: float, x: Callable[[float], float], y: Callable[[float], float]
-) -> list[str]:
-    parts = [f'<path d="M{LEFT} {TOP}V{TOP + PLOT_H}H{WIDTH - RIGHT}" fill="none" stroke="#999"/>']
-    for part in range(5):
-        value = low + (high - low) * (part + 0.5) / 5
-        parts.append(f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0f}</text>')
-    for tick in range(-(-first // 24) * 24, last, 24):
-        parts.append(f'<text x="{x(tick):.1f}" y="{TOP + PLOT_H + STRIP + 20}" text-anchor="middle">{tick} h</text>')
-    return parts
-
-
-def _strip(said: Sequence[tuple[str, str | None, int, int]], x: Callable[[float], float]) -> list[str]:
-    """Who answered, below the plot, and the legend."""
-    top = TOP + PLOT_H + 3
-    parts = [
-        f'<rect x="{x(begin):.1f}" y="{top}" width="{x(end + 1) - x(begin):.1f}" height="{STRIP - 4}" '
-        f'fill="{COLORS[name]}"><title>{escape(name)}, {reason or "ok"}: origins {begin} to {end}</title></rect>'
-        for name, reason, begin, end in said
-    ]
-    at = LEFT
-    for name in dict.fromkeys(each[0] for each in said):
-        reasons = ", ".join(dict.fromkeys(reason for rung_, reason, _, _ in said if rung_ == name and reason))
-        text = f"{name.replace('_', ' ')}{f' ({reasons})' if reasons else ''}"
-        parts += [
-            f'<rect x="{at}" y="{top + STRIP + 20}" width="12" height="12" fill="{COLORS[name]}"/>',
-            f'<text x="{at + 17}" y="{top + STRIP + 31}">{escape(text)}</text>',
-        ]
-        at += 40 + 7 * len(text)
-    return parts
+def _who(strip: Axes, said: Sequence[tuple[str, str | None, int, int]]) -> None:
+    """Who answered, and the legend of it below."""
+    for rung_ in dict.fromkeys(name for name, *_ in said):
+        mine = [each for each in said if each[0] == rung_]
+        reasons = ", ".join(dict.fromkeys(reason for _, reason, _, _ in mine if reason))
+        label = f"{rung_.replace('_', ' ')}{f' ({reasons})' if reasons else ''}"
+        strip.broken_barh(
+            [(begin, end + 1 - begin) for *_, begin, end in mine], (0, 1), color=COLORS[rung_], label=label, linewidth=0
+        )
+    strip.set(ylim=(0, 1), yticks=[])
+    strip.spines[:].set_visible(False)
+    strip.legend(loc="upper left", bbox_to_anchor=(0, -2.2), ncols=4, borderaxespad=0, borderpad=0, handlelength=1.2)

@@ -22,7 +22,10 @@ HORIZONS, BATCHES = (24, 96), (1, 7, 256, 2048)
 
 def speed(
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write speed.json, speed.md and speed.svg into this folder.")
+        Path | None,
+        typer.Option(
+            "--out", help="Write speed.json, speed.md and speed.svg (drawn by the extra `charts`) into this folder."
+        ),
     ] = None,
     horizons: Annotated[
         list[int] | None,
@@ -65,8 +68,12 @@ def speed(
         typer.echo(msgspec.json.encode(records))
     else:
         _show(records)
-    for path in speed_page.save(records, out) if out else ():
-        typer.echo(f"wrote {path}", err=as_json)
+    if out:
+        written, undrawn = speed_page.save(records, out)
+        for path in written:
+            typer.echo(f"wrote {path}", err=as_json)
+        if undrawn:
+            typer.echo(undrawn, err=True)
 
 
 def _show(records: Records) -> None:

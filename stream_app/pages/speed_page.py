@@ -6,24 +6,25 @@ A device without a record is shown as not run.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from html import escape
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from stream_app.errors import TidecastError
-from stream_app.models.speed import DEVICES, FORMATS, Cell, Record
+from stream_app.models.speed import DEVICES, FORMATS, Record
+from stream_app.pages.svg import BLUE, GREY, ORANGE, VIOLET, NoCharts, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RAW, PAGE, PLOT = "speed.json", "speed.md", "speed.svg"
 NOT_RUN = "not run"
-COLORS = dict(zip(FORMATS, ("#2b7fd4", "#8a94a0", "#b07cc6", "#e8710a"), strict=True))
-STYLE = (
-    "<style>text{font:13px system-ui,sans-serif;fill:#444}.t{font-weight:600;font-size:15px}"
-    "@media(prefers-color-scheme:dark){text{fill:#ccc}}</style>"
-)
-PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, BETWEEN = 360, 230, 70, 70, 90
+COLORS = dict(zip(FORMATS, (BLUE, GREY, VIOLET, ORANGE), strict=True))
+PANEL_HEIGHT = 150
 
 Records = Mapping[str, Record]  # device → its record
 Line = tuple[str, ...]  # device, horizon, batch, then a cell for each format
@@ -42,16 +43,19 @@ def load(folder: Path) -> dict[str, Record]:
         raise TidecastError(f"{path}: expected records of `tidecast speed`: {error}. Name another --out.") from error
 
 
-def save(records: Records, folder: Path) -> list[Path]:
+def save(records: Records, folder: Path) -> tuple[list[Path], str | None]:
+    """(what was written, why there is no plot)"""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        RAW: msgspec.json.format(msgspec.json.encode(dict(records)), indent=1).decode() + "\n",
-        PAGE: page(records),
-        PLOT: plot(records),
-    }
+    texts = {RAW: msgspec.json.format(msgspec.json.encode(dict(records)), indent=1).decode() + "\n"}
+    undrawn = None
+    try:
+        texts[PLOT] = plot(records)
+    except NoCharts as error:
+        undrawn = f"{PLOT} was not drawn: {error}"
+    texts[PAGE] = page(records, drawn=undrawn is None)
     for name, text in texts.items():
         (folder / name).write_text(text)
-    return [folder / name for name in texts]
+    return [folder / name for name in texts], undrawn
 
 
 def table(records: Records) -> list[Line]:
@@ -86,7 +90,7 @@ def about(record: Record) -> str:
     )
 
 
-def page(records: Records) -> str:
+def page(records: Records, *, drawn: bool) -> str:
     rule = "|---" * 3 + "|---:" * len(FORMATS) + "|"
     rows = ["| " + " | ".join(line) + " |" for line in (heads(), *table(records))]
     missing = [device for device in DEVICES if device not in records]
@@ -105,58 +109,47 @@ def page(records: Records) -> str:
             "",
             *said,
             "",
-            f"![forecasts a second]({PLOT})",
-            "",
+            *([f"![forecasts a second]({PLOT})", ""] if drawn else []),
         ]
     )
 
 
 def plot(records: Records) -> str:
-    """SVG: forecasts a second over the size of a batch, a panel for each device and horizon."""
-    panels = [
-        (f"{device}, horizon {horizon}", [cell for cell in record.cells if cell.horizon == horizon])
-        for device, record in records.items()
-        for horizon in dict.fromkeys(cell.horizon for cell in record.cells)
-    ]
-    width = LEFT + len(panels) * (PANEL_WIDTH + BETWEEN)
-    height = TOP + PANEL_HEIGHT + 60
-    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{STYLE}']
-    for number, name in enumerate(FORMATS):
-        x = LEFT + 130 * number
-        parts.append(f'<rect x="{x}" y="12" width="14" height="4" fill="{COLORS[name]}"/>')
-        parts.append(f'<text x="{x + 20}" y="19">{escape(name)}</text>')
-    for number, (title, cells) in enumerate(panels):
-        parts += _panel(LEFT + number * (PANEL_WIDTH + BETWEEN), title, cells)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    """Forecasts a second over the size of a batch: a row of panels for each device, a column for each horizon."""
+    title = "Forecasts a second, by size of a batch"
+    return svg(title, partial(_panels, records), len(records) * PANEL_HEIGHT, left=48, top=72, bottom=36)
 
 
-def _panel(x0: int, title: str, cells: list[Cell]) -> Iterator[str]:
-    """Both axes are logarithmic; the lower one runs over the batches, the other over decades."""
-    batches = sorted({cell.batch for cell in cells})
-    rates = [1e6 / cell.us_a_forecast for cell in cells]
-    low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)) + 1e-9)
-    span = math.log(batches[-1] / batches[0]) or 1.0
+def _panels(records: Records, figure: Figure) -> None:
+    from matplotlib.ticker import EngFormatter
 
-    def across(batch: int) -> float:
-        return x0 + math.log(batch / batches[0]) / span * PANEL_WIDTH
+    cells = [cell for record in records.values() for cell in record.cells]
+    horizons, batches = (sorted(set(found)) for found in ((c.horizon for c in cells), (c.batch for c in cells)))
+    figure.subplots_adjust(wspace=0.06, hspace=0.25)
+    panels = figure.subplots(len(records), len(horizons), squeeze=False, sharex=True, sharey=True)
+    for row, record in zip(panels, records.values(), strict=True):
+        for axes, horizon in zip(row, horizons, strict=True):
+            _panel(axes, record, horizon)
+    first = panels[0, 0]
+    first.set(xscale="log", yscale="log")
+    first.set_xticks(batches, [f"{batch:,}" for batch in batches])
+    first.yaxis.set_major_formatter(EngFormatter(sep=""))
+    first.legend(loc="lower left", bbox_to_anchor=(0, 1.12), ncols=len(FORMATS))
+    for axes in panels.flat:
+        axes.minorticks_off()
+    for axes in panels[-1]:
+        axes.set_xlabel("batch")
 
-    def up(rate: float) -> float:
-        return TOP + PANEL_HEIGHT - (math.log10(rate) - low) / (high - low) * PANEL_HEIGHT
 
-    yield f'<text class="t" x="{x0}" y="{TOP - 14}">{escape(title)}: forecasts a second</text>'
-    for decade in range(low, high + 1):
-        y = up(10.0**decade)
-        yield f'<path d="M{x0} {y:.1f}H{x0 + PANEL_WIDTH}" stroke="#999" stroke-opacity=".35"/>'
-        yield f'<text x="{x0 - 8}" y="{y + 4:.1f}" text-anchor="end">{10**decade:,}</text>'
-    for batch in batches:
-        yield f'<text x="{across(batch):.1f}" y="{TOP + PANEL_HEIGHT + 20}" text-anchor="middle">{batch:,}</text>'
-    yield f'<text x="{x0 + PANEL_WIDTH / 2}" y="{TOP + PANEL_HEIGHT + 40}" text-anchor="middle">batch</text>'
-    for name in FORMATS:
-        mine = sorted((cell.batch, 1e6 / cell.us_a_forecast) for cell in cells if cell.format == name)
-        points = " ".join(f"{across(batch):.1f},{up(rate):.1f}" for batch, rate in mine)
-        if points:
-            yield f'<polyline fill="none" stroke="{COLORS[name]}" stroke-width="2" points="{points}"/>'
+def _panel(axes: Axes, record: Record, horizon: int) -> None:
+    """A line for each format, also for one without a cell: the first panel's legend names them all."""
+    axes.set_title(f"{record.device}, horizon {horizon}")
+    axes.grid(axis="y")
+    for name, color in COLORS.items():
+        mine = sorted((c.batch, c.us_a_forecast) for c in record.cells if (c.horizon, c.format) == (horizon, name))
+        batches, rates = [batch for batch, _ in mine], [1e6 / us for _, us in mine]
+        gid = f"{record.device}-{horizon}-{name.replace(' ', '-')}"
+        axes.plot(batches, rates, "o-", color=color, markersize=4, label=name, gid=gid)
 
 
 def _short(value: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ladder import story
-from benchmarks.ladder.drawing import COLORS, answers, draw
+from benchmarks.ladder.drawing import answers, draw
 from benchmarks.ladder.page import write_page
 from benchmarks.ladder.story import SCENES, SERIES, Scene
 
@@ -43,14 +43,16 @@ def test_who_answered_is_told_run_by_run() -> None:
 def test_a_picture_has_a_dot_for_each_reading_and_a_band_for_each_run() -> None:
     read = [None if tick in (15, 16) else float(tick % 4) for tick in range(40)]
     picture = ElementTree.fromstring(draw(SCENE, read, a_record()))
-    dots = picture.findall(f"{SVG}circle")
+    groups = {each.get("id", ""): each for each in picture.iter(f"{SVG}g")}
+    dots = groups["readings"].findall(f".//{SVG}use")
     assert len(dots) == 30 - 10 - 2
-    bands = [each.get("fill") for each in picture.findall(f"{SVG}polygon")]
-    assert bands == [COLORS[name] for name in ("model", "last_value", "last_value", "model")]
-    places = [float(each.get("cx", "nan")) for each in dots]
+    bands = [name for name in groups if name.startswith(("model", "last_value"))]
+    assert bands == ["model-13", "last_value-16", "last_value-20", "model-22"]
+    places = [float(each.get("x", "nan")) for each in dots]
     assert places == sorted(places)
-    assert all(0 <= float(each.get("cy", "nan")) <= 320 for each in dots)
-    assert any("A <story>" in (each.text or "") for each in picture.findall(f"{SVG}text"))
+    height = float(picture.get("height", "nan").removesuffix("pt"))
+    assert all(0 <= float(each.get("y", "nan")) <= height for each in dots)
+    assert any("A <story>" in (each.text or "") for each in picture.iter(f"{SVG}text"))
 
 
 def test_the_page_shows_every_scene(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`tidecast speed`: every shape and format has its figure, and what nobody measured is not run."""
 
+import sys
 import xml.etree.ElementTree as ET
 from itertools import product
 
@@ -7,10 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from model_core.export_vectors import WorkerPath
 from model_core.exported import ExportedForecast, as_tensors
 from model_core.spec import StreamSpec
+from stream_app.cli.command_line import build_app
 from stream_app.errors import TidecastError
 from stream_app.models.speed import EAGER, FORMATS, ON_CUDA, WORKER, Cell, Record, Shapes, measure, untrained
 from stream_app.pages import speed_page
@@ -76,7 +79,22 @@ def test_a_record_from_another_machine_stays_beside_a_new_one(tmp_path):
 def test_the_plot_has_a_line_for_each_format_of_each_panel():
     records = {"cpu": record_of("cpu"), "cuda": record_of("cuda", ON_CUDA)}
     drawn = ET.fromstring(speed_page.plot(records))
-    assert len(drawn.findall("{*}polyline")) == len(FORMATS) + len(ON_CUDA)
+    points = {group.get("id"): len(group.findall(".//{*}use")) for group in drawn.iterfind(".//{*}g[@id]")}
+    for device, formats in (("cpu", FORMATS), ("cuda", ON_CUDA)):
+        for name in FORMATS:
+            assert points.get(f"{device}-24-{name.replace(' ', '-')}", 0) == (2 if name in formats else 0)
+
+
+def test_without_what_draws_charts_the_rest_is_written_and_a_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("stream_app.models.speed.measure", lambda device, *_: record_of(device))
+    result = CliRunner().invoke(build_app("speed"), ["speed", "--out", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "speed.svg was not drawn: install matplotlib, which the extra `charts` brings" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {speed_page.RAW, speed_page.PAGE}
+    page = (tmp_path / speed_page.PAGE).read_text()
+    assert "| cpu | 24 | 256 | 640 |" in page
+    assert speed_page.PLOT not in page
 
 
 def test_another_file_of_that_name_is_refused(tmp_path):
