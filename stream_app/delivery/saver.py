@@ -119,7 +119,7 @@ class Saver:
             owned.is_ahead = at not in committed
             if owned.is_ahead:
                 continue
-            owned.committed_to = offset
+            owned.note_committed(offset)
             if done.began > (owned.taken_again_at or 0.0):
                 owned.taken_again_at = None  # Kafka has taken an offset since: nobody else owns it
         for owned, copy in done.cut.checkpoints:

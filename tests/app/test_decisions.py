@@ -231,5 +231,8 @@ def test_what_is_too_late_after_it_had_to_wait_makes_no_dead_letter_of_another_m
     jumps = [("one", 0), ("other", 0), ("one", 10), ("one", 2), ("other", 9), ("other", 10), ("one", 1)]
     log = [reading(name, 20, NOW_MS - 20 * HOUR_MS + hour * HOUR_MS) for name, hour in jumps]
     deployment.take(log, 0, together=together)
-    letters = [(int(dict(each.headers)["tidecast.error.offset"] or b""), each.value) for each in deployment.left("dead-letters")]
+    letters = [
+        (int(dict(each.headers)["tidecast.error.offset"] or b""), each.value)
+        for each in deployment.left("dead-letters")
+    ]
     assert letters == [(offset, json.dumps(log[offset]).encode()) for offset in (4, 6) if offset >= emit_from]
