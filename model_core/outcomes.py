@@ -41,7 +41,7 @@ class Wave:
 class Rejected:
     """A reading that was well formed but came too late, or lies too far ahead."""
 
-    position: int  # index into the Readings
+    position: int  # index into the Readings; -1: it had to wait for another one, and its message is gone
     reason: str  # too_late | timestamp_out_of_range
     detail: str
 

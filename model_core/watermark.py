@@ -37,7 +37,7 @@ class Placed:
     timestamps_ms: IntArray  # int64 [n]
     values: FloatArray  # float64 [n]
     offsets: IntArray  # int64 [n]: of the reading, or of the one that confirmed it
-    positions: IntArray | None  # int64 [n] in the poll's readings, -1: waited since an earlier poll; None: 0 … n - 1
+    positions: IntArray | None  # int64 [n] in the poll's readings, -1: had to wait for another one; None: 0 … n - 1
     moves: IntArray  # int64 [n], as in Arrived
     newest_ms: int
 
@@ -47,7 +47,6 @@ class _Waiting:
     column: int
     timestamp_ms: int
     value: float
-    position: int
 
 
 class EventClock:
@@ -103,8 +102,9 @@ class EventClock:
             if column in newcomers:
                 newcomers.discard(column)
                 known += 1
+            itself = _Waiting(column, timestamp, value)
             if newest is not None and move - newest > self._jump_ms:
-                self._wait(_Waiting(column, timestamp, value, position))
+                self._wait(itself)
                 believed = self._confirmed(known)
             else:
                 admitted.append(row)
@@ -112,10 +112,10 @@ class EventClock:
                     newest = move if newest is None else max(newest, move)
                 believed = newest
             for w in self._release(believed):
-                admitted.append((w.column, w.timestamp_ms, w.value, offset, w.position, w.timestamp_ms))
+                # Also if it came with this poll: nothing may depend on where polls are cut.
+                at = position if w is itself else -1
+                admitted.append((w.column, w.timestamp_ms, w.value, offset, at, w.timestamp_ms))
                 newest = w.timestamp_ms if newest is None else max(newest, w.timestamp_ms)
-        for w in self._waiting:
-            w.position = -1  # the poll that brought it is over
         return admitted
 
     def _wait(self, reading: _Waiting) -> None:
@@ -159,5 +159,5 @@ class EventClock:
 
     def restore(self, snapshot: dict[str, object]) -> None:
         self.newest_ms = snapshot["newest_ms"]  # type: ignore[assignment]
-        self._waiting = [_Waiting(c, t, v, -1) for c, t, v in snapshot["waiting"]]  # type: ignore[attr-defined]
+        self._waiting = [_Waiting(c, t, v) for c, t, v in snapshot["waiting"]]  # type: ignore[attr-defined]
         self.given_up = snapshot["given_up"]  # type: ignore[assignment]

@@ -179,10 +179,10 @@ class Publisher:
 
     def _complete(self, cut: TransactionCut) -> None:
         began = time.monotonic()
-        if not self._delivery.is_transactional and cut.receipt is not None and cut.receipt.is_late():
-            committed: Committed | CommitRequest = Committed(frozenset())
-        else:
-            committed = self._attempt(cut)
+        committed = self._attempt(cut)
+        if self.is_transactional:  # before a rewind can look: the saver may be late
+            for owned, offset in cut.offsets.values():
+                owned.note_committed(offset)
         self._transaction = _Transaction()
         self._health.publishing()
         took = time.monotonic() - began

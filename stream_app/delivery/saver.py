@@ -119,7 +119,7 @@ class Saver:
             owned.is_ahead = at not in committed
             if owned.is_ahead:
                 continue
-            owned.committed_to = offset
+            owned.note_committed(offset)
             if done.began > (owned.taken_again_at or 0.0):
                 owned.taken_again_at = None  # Kafka has taken an offset since: nobody else owns it
         for owned, copy in done.cut.checkpoints:
@@ -147,6 +147,10 @@ class Saver:
             cut.receipt.complete()
 
     def _save(self, owned: Owned, copy: StateCopy) -> None:
+        if self.is_away:  # each would wait for an answer in vain, and those behind it for all of them
+            self._not_saved(owned)
+            owned.copy_arrived.set()
+            return
         started = time.monotonic()
         try:
             self._store.write(owned.token, copy)
@@ -196,9 +200,14 @@ class Saver:
             log.warning("ownership taken again", partition=str(owned.at), reason=reason)
 
     def _release(self, owned: Owned) -> None:
+        """The next owner takes over all the same, so a store that is away is not waited for."""
+        if self.is_away:
+            return
         try:
             self._store.release(owned.token)
-        except (StoreUnavailable, OwnershipLost) as error:
+        except StoreUnavailable as error:
+            self._went_away(str(error))
+        except OwnershipLost as error:
             log.warning(
                 "not released, the next owner takes over all the same", partition=str(owned.at), reason=str(error)
             )

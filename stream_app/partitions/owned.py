@@ -21,7 +21,7 @@ class Owned:
     """One partition while it is ours; a new one for each assignment, so that identity tells two ownerships apart.
 
     `state`, `shadow`, `emit_from` and `journaled` belong to the pipeline's thread; `token`, `taken_again_at`,
-    `is_ahead`, `committed_to` and `saved_to` to the saver's.
+    `is_ahead` and `saved_to` to the saver's.
     """
 
     at: StreamPartition
@@ -73,6 +73,15 @@ class Owned:
         """What leaves without a new reading must be fenced as well: its offset is committed once more."""
         self.offered_to = min(self.offered_to, self._newest - 1)
 
+    def note_committed(self, offset: int) -> None:
+        """Publisher's thread, or the saver's where the answer comes later: Kafka has taken this offset."""
+        self.committed_to = max(self.committed_to, offset)
+
+    @property
+    def answered_to(self) -> int:
+        """What earlier readings led to is published: Kafka said so when it was taken, or has taken the offset since."""
+        return max(self.emit_from, self.committed_to)
+
     @property
     def is_live(self) -> bool:
         """Replay is over: all that was published is in the state, and every journaled decision is."""
@@ -81,11 +90,10 @@ class Owned:
 
 
 class Receipt:
-    """Tells the one who asked for a release that it is complete, and the one working on it that it is too late."""
+    """Tells the one who asked for a release that it is complete."""
 
     def __init__(self) -> None:
         self._done = threading.Event()
-        self._late = threading.Event()
 
     def complete(self) -> None:
         self._done.set()
@@ -95,10 +103,3 @@ class Receipt:
 
     def wait(self, timeout_s: float) -> bool:
         return self._done.wait(timeout_s)
-
-    def give_up(self) -> None:
-        """The deadline passed: what is not committed yet must not be."""
-        self._late.set()
-
-    def is_late(self) -> bool:
-        return self._late.is_set()

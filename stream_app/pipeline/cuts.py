@@ -6,6 +6,7 @@ the commit. Time comes in as an argument.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Limits
 
 NEVER = float("inf")
-COPY_WAIT_S = 2.0  # before letting go: a copy on top of one that is still on its way is a full one
+COPY_WAIT_S = 2.0  # before letting go, for all: a copy on top of one that is still on its way is a full one
 
 
 class Cuts:
@@ -61,8 +62,9 @@ class Cuts:
     ) -> TransactionCut:
         """The cut after which `leaving` are released: with their states, however recently those were saved."""
         gone = {at: owned[at] for at in leaving}
+        until = time.monotonic() + COPY_WAIT_S
         for each in gone.values():
-            each.copy_arrived.wait(COPY_WAIT_S)
+            each.copy_arrived.wait(max(0.0, until - time.monotonic()))
         return TransactionCut(self._offsets(owned), self._copied(gone.values()), tuple(gone.values()), receipt)
 
     def _offsets(self, owned: Mapping[StreamPartition, Owned]) -> dict[StreamPartition, tuple[Owned, int]]:

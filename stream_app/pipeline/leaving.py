@@ -135,7 +135,9 @@ class Leaving:
     def add_rejected(
         self, owned: Owned, rejected: Sequence[Rejected], readings: Readings, messages: MessageColumns
     ) -> None:
-        """Readings that were well formed but came too late; their messages are looked up by offset."""
+        """Readings that were well formed but came too late; their messages are looked up by offset. Those that had to
+        wait for another reading are only counted: their messages are gone."""
+        rejected = [each for each in rejected if each.position >= 0]
         if not rejected:
             return
         kept = [each for each in rejected if each.reason != "too_late" or owned.spec.late == "dead_letter"]

@@ -38,13 +38,14 @@ class Assignment:
         share_ms = REVOCATION_SHARE * int(consumer_properties(settings)["max.poll.interval.ms"])
         self._deadline_s = min(share_ms, settings.limits.revocation_deadline) / 1000
         self.owned: dict[StreamPartition, Owned] = {}
+        self._answered: dict[StreamPartition, int] = {}  # as this worker knew of partitions that it gave up
 
     def take(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Assigned:
         """Become the owner in Redis, read the states, find where to begin. Raises StoreUnavailable or KafkaAway if a
         server is away: try again later."""
         started = time.monotonic()
         try:
-            taken = tuple(self._restorer.restore(consumer, partitions)) if partitions else ()
+            taken = tuple(self._restorer.restore(consumer, partitions, self._answered)) if partitions else ()
         except (StoreUnavailable, KafkaAway) as error:
             self._health.restore_waits(str(error), "store" if isinstance(error, StoreUnavailable) else "kafka")
             raise
@@ -85,7 +86,6 @@ class Assignment:
         self._let_go(released.partitions)
         in_time = released.receipt.is_complete()
         if not in_time:
-            released.receipt.give_up()
             log.warning(
                 "released too late: uncommitted work is discarded, its owner does it again",
                 partitions=sorted(map(str, released.partitions)),
@@ -108,10 +108,12 @@ class Assignment:
     def rewind(self, number: int, reason: str) -> Rewound:
         """All are given up as they are in memory; the caller takes them again."""
         log.warning("rewound", reason=reason, partitions=sorted(map(str, self.owned)))
+        self._answered |= {at: owned.answered_to for at, owned in self.owned.items()}
         self.owned = {}  # who is held stays so
         return Rewound(number)
 
     def _let_go(self, partitions: frozenset[StreamPartition]) -> None:
+        self._answered |= {at: self.owned[at].answered_to for at in partitions & self.owned.keys()}
         self.owned = {at: owned for at, owned in self.owned.items() if at not in partitions}
         for at in partitions:
             self._health.released(str(at))

@@ -59,8 +59,13 @@ class Restorer:
         # Whose offset is older than its state: since when, and when it was seen last (time.monotonic()).
         self._behind: dict[StreamPartition, tuple[float, float]] = {}
 
-    def restore(self, consumer: Consumer, partitions: Sequence[StreamPartition]) -> Iterable[Owned]:
-        """TidecastError where the state does not fit the log; StoreUnavailable, KafkaAway: later."""
+    def restore(
+        self, consumer: Consumer, partitions: Sequence[StreamPartition], answered: Mapping[StreamPartition, int]
+    ) -> Iterable[Owned]:
+        """`answered`: up to where partitions were published, as far as this worker knows.
+
+        TidecastError where the state does not fit the log; StoreUnavailable, KafkaAway: later.
+        """
         for at in partitions:
             self._check_count(at)
         committed = self._committed(consumer, partitions)
@@ -71,7 +76,7 @@ class Restorer:
             read = list(threads.map(self._read_state, partitions))  # after a failure no other is begun
             decisions = journals.result()
         return [
-            self._own(consumer, at, token, restored, committed[at], decisions[at])
+            self._own(consumer, at, token, restored, committed[at], answered.get(at, 0), decisions[at])
             for at, (token, restored) in zip(partitions, read, strict=True)
         ]
 
@@ -92,10 +97,13 @@ class Restorer:
         token: OwnerToken,
         restored: Restored[PartitionState] | None,
         committed: int | None,
+        answered: int,
         decisions: list[Decision],
     ) -> Owned:
         spec = self._settings.streams[at.stream]
         first, last = self._ends(consumer, at)
+        if committed is not None and max(first, committed) < answered:
+            committed = self._unless_forgotten(at, committed, answered)
         if committed is not None and committed > last:
             self._refuse_shorter_log(at, committed, last)
         if restored is None:
@@ -177,6 +185,16 @@ class Restorer:
                 f"{first}: readings were deleted before they were read. {options}."
             )
         return next_offset, committed
+
+    def _unless_forgotten(self, at: StreamPartition, committed: int, answered: int) -> int:
+        """Offsets only rise while the group has members. Where a coordinator has lost one for good, we know better."""
+        self._wait_for_offset(
+            at,
+            f"Expected the committed offset of {at} to be at least {answered}, which this worker has committed; found "
+            f"{committed}",
+        )
+        log.warning("committed offset was forgotten", partition=str(at), found=committed, goes_on_from=answered)
+        return answered
 
     def _refuse_shorter_log(self, at: StreamPartition, committed: int, last: int) -> NoReturn:
         """What comes now has offsets of readings that were answered before, and would be taken for answered as well."""

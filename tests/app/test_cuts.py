@@ -16,7 +16,7 @@ from stream_app.checkpoints import CheckpointStore, Identity
 from stream_app.partitions.journaled import Journaled
 from stream_app.partitions.names import StreamPartition
 from stream_app.partitions.owned import Owned, Receipt
-from stream_app.pipeline.cuts import Cuts
+from stream_app.pipeline.cuts import COPY_WAIT_S, Cuts
 from stream_app.settings.model import Limits
 
 SPEC = StreamSpec(topic="in", freq="10min")
@@ -150,3 +150,22 @@ def test_a_cut_says_since_when_it_was_due() -> None:
     assert prompt.due_at == 60.0  # nothing had come before
     full = cuts.take({}, now=60.05, changed_at=60.01)
     assert full.due_at == 60.05  # it came before its time, with many records
+
+
+def test_who_lets_go_of_many_partitions_waits_for_their_copies_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store is slow: a wait for each of them would take longer than a revocation may."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("stream_app.pipeline.cuts.time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def wait(timeout_s: float) -> None:
+        clock.now += timeout_s
+
+    on_its_way: Any = SimpleNamespace(wait=wait, is_set=lambda: False, set=lambda: None)
+    token: Any = None
+    leaving = {}
+    for at in (StreamPartition("tides", each) for each in range(30)):
+        state = PartitionState(SPEC, at.partition)
+        leaving[at] = Owned(at, SPEC, state, token, 0, 0, Journaled(), copy_arrived=on_its_way)
+    cuts = Cuts(Limits(), SimpleNamespace(), SimpleNamespace(is_away=False))  # type: ignore[arg-type]
+    cuts.take_last(leaving, frozenset(leaving), Receipt())
+    assert clock.now == pytest.approx(100.0 + COPY_WAIT_S)

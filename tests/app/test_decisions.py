@@ -15,6 +15,7 @@ from model_core.errors import ModelFailed
 from model_core.partition import PartitionState
 from model_core.passes import CpuPasses
 from stream_app.checkpoints import Identity
+from stream_app.delivery.outbox import Addressed
 from stream_app.delivery.parcel import Parcel
 from stream_app.models.registry import ModelRegistry
 from stream_app.models.speed import untrained
@@ -94,9 +95,13 @@ class Deployment:
 
     def journal(self) -> list[Decision]:
         """What has left."""
+        return [Decision.from_record(json.loads(each.value or b"")) for each in self.left("journal")]
+
+    def left(self, kind: str) -> list[Addressed]:
+        """Records of such a topic; the partition is let go of."""
         self.pipeline.process(PollBatch(change=Released(frozenset([AT]), Receipt())))
         left = [record for parcel in self.around.parcels for record in parcel.outbox.addressed]
-        return [Decision.from_record(json.loads(each.value)) for each in left if each.topic.endswith("journal")]
+        return [record for record in left if record.topic.endswith(kind)]
 
 
 def test_what_is_remembered_of_a_model_that_does_not_answer_does_not_grow(tmp_path: Path) -> None:
@@ -210,3 +215,24 @@ def test_a_model_that_fails_in_the_poll_batch_in_which_a_replay_ends_fails_in_th
     assert fault.failed, "it never failed: nothing was tried"
     (decision,) = live.journal()
     assert (decision.detail["from_offset"], decision.detail["to_offset"]) == (40 * SERIES, 45 * SERIES)
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 1000], ids="{} a poll batch".format)
+@pytest.mark.parametrize("emit_from", range(7))
+def test_what_is_too_late_after_it_had_to_wait_makes_no_dead_letter_of_another_message(
+    tmp_path: Path, together: int, emit_from: int
+) -> None:
+    """Readings that jump wait until another series confirms them. Their messages are gone by then, so they are counted
+    only, wherever poll batches are cut, and wherever a replay ends."""
+    deployment = Deployment(tmp_path, STREAM | {"max_watermark_jump": "1h"}, emit_from=emit_from)
+    jumps = [("one", 0), ("other", 0), ("one", 10), ("one", 2), ("other", 9), ("other", 10), ("one", 1)]
+    log = [reading(name, 20, NOW_MS - 20 * HOUR_MS + hour * HOUR_MS) for name, hour in jumps]
+    deployment.take(log, 0, together=together)
+    letters = [
+        (int(dict(each.headers)["tidecast.error.offset"] or b""), each.value)
+        for each in deployment.left("dead-letters")
+    ]
+    assert letters == [(offset, json.dumps(log[offset]).encode()) for offset in (4, 6) if offset >= emit_from]

@@ -161,6 +161,37 @@ def test_while_the_store_is_away_too_many_readings_of_ours_wait(
     assert not deployment.failures
 
 
+def test_a_store_that_does_not_answer_is_waited_for_once(
+    redis_client: redis.Redis, application_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each partition: who lets go of many would miss the deadline, and those that stay would rewind."""
+    deployment = Deployment(redis_client, application_id)
+    places = [StreamPartition("tides", number) for number in range(1, 9)]
+    many = {at: taken(deployment.store, at) for at in places}
+    copies = tuple((owned, deployment.store.copy(owned.token, owned.state)) for owned in many.values())
+    asked: list[str] = []
+
+    def away(name: str) -> Any:
+        def refuse(*_: Any) -> None:
+            asked.append(name)
+            raise StoreUnavailable("it does not answer")
+
+        return refuse
+
+    for name in ("write", "release"):
+        monkeypatch.setattr(deployment.store, name, away(name))
+    for owned, _ in copies:
+        owned.copy_arrived.clear()
+    receipt = Receipt()
+    cut = TransactionCut({at: (owned, 5) for at, owned in many.items()}, copies, tuple(many.values()), receipt)
+    deployment.saver.submit(CommittedCut(cut, known(*many), time.monotonic()))
+    assert receipt.wait(20), deployment.failures
+    assert asked == ["write"]
+    assert all(owned.copy_arrived.is_set() and owned.has_changed for owned in many.values()), "they are copied again"
+    assert deployment.saver.stop(20)
+    assert not deployment.failures
+
+
 @contextmanager
 def store_away(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def refuse(*_: Any) -> None:

@@ -215,6 +215,34 @@ def test_an_offset_that_kafka_does_not_know_yet_is_waited_for(world: World, rng:
     assert not [line for line in again.lines() if line["event"] == "worker ends"]
 
 
+@pytest.mark.parametrize("comes_back", [True, False], ids=["for a moment", "for good"])
+def test_an_offset_that_kafka_forgets_is_not_published_from_again_by_who_has_committed_it(
+    world: World, rng: np.random.Generator, comes_back: bool
+) -> None:
+    """It is not older than the state: only the worker itself can know that it has published what follows."""
+    config = world.deployment("a", instance="one", checkpoint_interval="1h", limits='kafka_timeout = "3s"')
+    worker = world.start(config)
+    world.send(readings(values(rng, 40)))
+    world.wait_for_forecasts("a", 40 * 3)
+    wait_until(lambda: committed(world) == 40 * 3, 30, "the commit of all readings")
+    commit_offset(world, "a", 20 * 3)
+    fence_producer(world, "a", "one")
+    world.send(readings(values(rng, 1), first=40))
+    worker.wait_for("rewound")
+    if comes_back:
+        commit_offset(world, "a", 40 * 3)
+    world.wait_for_forecasts("a", 41 * 3)
+    assert worker.stop() == 0
+    assert len(world.published("a", "forecasts")) == 41 * 3
+    assert committed(world) == 41 * 3
+
+
+def fence_producer(world: World, name: str, instance: str) -> None:
+    """What its worker sends next fails: it needs a new producer, and rewinds."""
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": f"{world.topic}.{name}-{instance}"})
+    producer.init_transactions(30)
+
+
 @pytest.mark.parametrize("has_state", [True, False])
 def test_a_log_that_ends_before_what_was_committed_is_refused_and_never_taken_for_answered(
     world: World, rng: np.random.Generator, has_state: bool

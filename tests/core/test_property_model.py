@@ -54,7 +54,6 @@ def test_two_ways_to_cut_one_log_agree_with_a_model_that_took_charge_on_the_way(
         made.predictor = Predictor(spec, bundle, device="cpu", strict=True)
         made.state.swap_model(bundle.facts())
         made.log(log[middle:], random_cuts(draw, len(log) - middle), windows_max=windows_max)
-        made.said.rejected = []
         return made
 
     one, other = run(8192), run(1)
