@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
@@ -22,7 +22,7 @@ from model_core.rebuilt import Rebuilt
 from stream_app.checkpoints import CheckpointStore, Identity, OwnerToken, Restored, StateMismatch
 from stream_app.errors import KafkaAway
 from stream_app.kafka.clients import describe_error, reader_properties
-from stream_app.partitions.journaled import Decision, Journaled
+from stream_app.partitions.journaled import Decision, Journaled, Kind
 from stream_app.partitions.names import InputTopics, StreamPartition
 from stream_app.partitions.owned import Owned
 from stream_app.recovery.journal import read_journals
@@ -113,6 +113,7 @@ class Restorer:
         else:
             start, emit_from = self._with_state(at, restored, committed, first)
             state, contained = restored.state, restored.header.journal_position or 0
+        _check_kinds(at, decisions, contained)
         return Owned(
             at=at,
             spec=spec,
@@ -234,3 +235,14 @@ class Restorer:
             # Also while a transaction with offsets of these partitions is open: its worker was killed, perhaps.
             raise KafkaAway(f"Expected Kafka to tell the committed offsets, found: {describe_error(error)}.") from error
         return {self._inputs.at(each): None if each.offset == OFFSET_INVALID else each.offset for each in found}
+
+
+def _check_kinds(at: StreamPartition, decisions: Iterable[Decision], contained: int) -> None:
+    """A decision of a kind that is not known here can only be followed by who made it."""
+    for decision in decisions:
+        if decision.number > contained and decision.kind not in get_args(Kind):
+            raise StateMismatch(
+                f"Expected the decisions that the journal of {at} has beyond its state to be of the kinds "
+                f"{', '.join(get_args(Kind))}; found {decision.kind!r}: another version of tidecast made it. Run that "
+                "version, or go on under a new application_id (and output prefix), which reprocesses the log."
+            )

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
+from stream_app.api import heads
 from stream_app.watch.model import WatchModel
 from tests.app.published import accuracy, forecast
 from tests.app.running_worker import WorkerProcess, World, readings, wait_until
@@ -149,6 +150,29 @@ def test_beside_a_worker_that_refuses_the_state_its_peer_loses_nothing(world: Wo
     assert len({(each["series_id"], each["origin"]) for each in published}) == len(published) == 45 * SERIES
 
 
+def test_a_decision_of_a_kind_that_a_newer_version_journaled_is_refused_and_not_taken_for_another(
+    world: World, rng: np.random.Generator
+) -> None:
+    """What it did to the state nobody here can know: going on without it would be silently wrong."""
+    data = np.round(10 + rng.normal(0, 1, (20, SERIES)), 3).tolist()
+    config = world.deployment("a", instance="one", checkpoint_interval="1h")
+    worker = world.start(config)
+    world.send(readings(data[:15]))
+    world.wait_for_forecasts("a", 15 * SERIES)
+    worker.kill()
+    decision = {"schema_version": 1, "stream": "tides", "partition": 0, "next_offset": 7 * SERIES}
+    body = decision | {"decision": {"number": 1, "kind": "added_later", "of_it": [1]}}
+    producer = Producer({"bootstrap.servers": world.bootstrap})
+    producer.produce(f"{world.topic}.a.journal", json.dumps(body).encode(), partition=0)
+    assert producer.flush(30) == 0
+    refusing = world.start(config)
+    error = refusing.wait_for("worker ends", 60)["error"]
+    assert refusing.process.wait(40) == 1
+    for word in ("tides[0]", "added_later", "another version of tidecast", "application_id"):
+        assert word in error
+    assert len(world.published("a", "forecasts")) == 15 * SERIES
+
+
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 NEWER = {"schema_version": 2, "added_later": {"a": [1]}, "and_this": None}
@@ -166,6 +190,23 @@ def test_who_reads_forecasts_and_accuracy_takes_fields_that_were_added_later() -
     as_it_is.feed("forecasts", [forecast("s", 10, quantiles)])
     as_it_is.feed("accuracy", [accuracy("s", 10, [{**horizons[0]}])])
     assert repr(as_it_is.lines()) == repr(model.lines())
+
+
+def test_who_reads_drift_takes_records_of_before_scale_and_bias_were_added() -> None:
+    """As workers of the first layout published them; those beside them say more."""
+    at = {"since": "2026-03-01T10:00:00Z", "at": "2026-03-01T11:00:00Z", "input": {"partition": 0, "offset": 7}}
+    whom = {"schema_version": 1, "stream": "tides", "series_id": "s", "group": None}
+    older = whom | {"detector": "cusum", "statistic": 9.5, "threshold": 9.0, "state": "drift"} | at
+    newer = json.dumps(older | {"scale": 1.5, "bias": 0.5}).encode()
+    kept = heads.drift(json.dumps(older).encode())
+    assert kept is not None
+    beside = heads.drift(newer)
+    assert beside is not None
+    assert (kept.state, kept.detector, kept.statistic) == (beside.state, beside.detector, beside.statistic)
+    model = WatchModel()
+    model.feed("drift", [(b"s", json.dumps(older).encode())])
+    (line,) = model.lines()
+    assert (line.drift, model.unreadable) == ("drift", 0)
 
 
 def test_readings_with_fields_that_were_added_later_are_readings() -> None:
