@@ -54,13 +54,16 @@ local tag = redis.call('HGET', KEYS[2], 'tag') or ''
 if tag == ARGV[3] then return 'done' end
 if tag ~= ARGV[2] then return 'base ' .. tag end
 """
-# then a pair of an offset (or 'all': instead of what is there) and bytes for each further key
+# Then for each further key an offset (or 'all': instead of what is there), the length it must have already, and bytes.
+# Into a key that was deleted SETRANGE would write zeros, and make it as long as the header says.
 _WRITE = (
     _FENCE
     + """
 for i = 3, #KEYS do
-  local offset, data = ARGV[2 * i - 2], ARGV[2 * i - 1]
-  if offset == 'all' then redis.call('SET', KEYS[i], data) else redis.call('SETRANGE', KEYS[i], offset, data) end
+  local offset, length, data = ARGV[3 * i - 5], tonumber(ARGV[3 * i - 4]), ARGV[3 * i - 3]
+  if offset == 'all' then redis.call('SET', KEYS[i], data)
+  elseif redis.call('STRLEN', KEYS[i]) < length then return 'short ' .. KEYS[i]
+  else redis.call('SETRANGE', KEYS[i], offset, data) end
 end
 return 'ok'
 """
@@ -119,13 +122,22 @@ class PartitionKeys:
         """Note names before they are first written, so that those of a failed attempt can be found and deleted."""
         return self._fenced(_REGISTER, [self._registry], fence, list(keys))
 
-    def write(self, fence: tuple[str, str, str], writes: Sequence[Write]) -> bool:
-        """Write all of them or none. `fence`: owner token, base tag, own tag. False: this checkpoint stands already."""
+    def write(self, fence: tuple[str, str, str], writes: Sequence[Write], lengths: dict[str, int]) -> bool:
+        """`fence`: owner token, base tag, own tag. False: this checkpoint stands already.
+
+        `lengths` [bytes], of the keys that were written before, is brought up to date.
+        """
         keys = [self.name(write.key) for write in writes]
         arguments: list[Any] = []
-        for write in writes:
-            arguments += ("all" if write.offset is None else write.offset, write.data)
-        return self._fenced(_WRITE, keys, fence, arguments)
+        following: dict[str, int] = {}
+        for key, offset, data in writes:
+            length = following.get(key, lengths.get(key, 0))
+            arguments += ("all" if offset is None else offset, length, data)
+            following[key] = len(data) if offset is None else max(length, offset + len(data))
+        if not self._fenced(_WRITE, keys, fence, arguments):
+            return False
+        lengths.update(following)
+        return True
 
     def flip(self, fence: tuple[str, str, str], body: bytes) -> None:
         """Make this checkpoint the one that is read."""
@@ -156,6 +168,11 @@ class PartitionKeys:
             raise BaseMismatch(
                 f"Expected checkpoint {base_tag or 'none'}, found {found} under {self.where}: a failover or a restart "
                 "of Redis took the newest one back. The next checkpoint is a full snapshot."
+            )
+        if answer.startswith(b"short"):
+            raise BaseMismatch(
+                f"Expected the key {answer[6:].decode()} in Redis to hold what was written to it, found it shorter or "
+                "gone: somebody deleted it. The next checkpoint is a full snapshot."
             )
         return answer == b"ok"
 

@@ -82,6 +82,7 @@ class _Lineage:
     base: Base | None = None
     latest: int = 0  # checkpoint of the newest copy
     registered: set[str] = field(default_factory=set)
+    lengths: dict[str, int] = field(default_factory=dict)  # key → bytes that it has at least
     sweep_due: bool = True  # what others left behind
 
 
@@ -187,6 +188,7 @@ class CheckpointStore:
         if loaded.header.layout == loaded.state.columns.layout:
             loaded.state.columns.mark_written(loaded.header.side)
             lineage.base = _base(lineage, loaded)
+            lineage.lengths = dict(loaded.header.pieces())
         else:  # no delta fits on it
             log.info("state is of an older layout", where=keys.where, next="the next checkpoint is a full one")
         return Restored(loaded.header, loaded.state)
@@ -233,7 +235,7 @@ class CheckpointStore:
             if new:
                 keys.register(fence, sorted(new))
                 lineage.registered |= new
-            if not keys.write(fence, chunk):
+            if not keys.write(fence, chunk, lineage.lengths):
                 break  # it stands already: only the answer to its flip was lost
             pieces += len(chunk)
         keys.flip(fence, copy.header.encode())
@@ -261,7 +263,9 @@ class CheckpointStore:
         try:
             lineage.keys.sweep(str(lineage.token), copy.tag, set(copy.header.labels))
             lineage.sweep_due = False
-            lineage.registered = {key for key in lineage.registered if label_of_key(key) in copy.header.labels}
+            labels = copy.header.labels
+            lineage.registered = {key for key in lineage.registered if label_of_key(key) in labels}
+            lineage.lengths = {key: each for key, each in lineage.lengths.items() if label_of_key(key) in labels}
         except CheckpointRefused as error:  # the checkpoint stands; what is left behind goes with the next one
             log.warning("checkpoint sweep failed", where=lineage.keys.where, error=str(error))
 

@@ -132,9 +132,14 @@ def ready(worker: WorkerProcess) -> None:
     wait_until(lambda: worker.readyz()[0] == 200, PATIENT_S, f"ready, in\n{worker.log_path.read_text()}")
 
 
-def unready(worker: WorkerProcess, name: str) -> str:
-    """The reason of that name, once there is one."""
-    return str(wait_until(lambda: worker.readyz()[1].get(name), PATIENT_S, f"unready because of {name}"))
+def unready(worker: WorkerProcess, name: str, word: str = "") -> str:
+    """The reason of that name with that word, once it is one with which /readyz answers 503."""
+
+    def reason() -> str | None:
+        status, reasons = worker.readyz()
+        return reasons.get(name) if status == 503 and word in reasons.get(name, "") else None
+
+    return str(wait_until(reason, PATIENT_S, f"unready because of {name}, {word!r} in the reason"))
 
 
 def count_of(worker: WorkerProcess, event: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from stream_app.checkpoints import (
     StoreUnavailable,
     connect,
 )
+from stream_app.checkpoints.reading import Unusable
 from stream_app.errors import TidecastError
 from tests.app.checkpoints.small_state import MortalClient, dump, random_step, take_back
 from tests.app.checkpoints.worker import IDENTITY, SPEC, TINY, Worker, assert_equal, assert_reads, reread
@@ -164,6 +166,36 @@ def test_a_failover_that_takes_the_owner_back_fences_the_newer_one_until_it_acqu
     newer.token = newer.store.acquire("s", 0, SPEC, IDENTITY)
     assert newer.checkpoint().full
     assert_reads(start, newer.state.facts())
+
+
+def test_a_piece_that_is_deleted_under_its_owner_is_never_read_back_as_zeros(redis_client, application_id, rng):
+    """Later writes into the key must not make it as long as the header says, with nothing in between."""
+    number = noticed = healed = 0
+    while True:
+        worker = Worker(redis_client, f"{application_id}-{number}")
+        worker.state.add(*(f"s{each}" for each in range(300)))
+        for _ in range(3):
+            worker.state.close_tick(rng)
+            worker.checkpoint()
+        apart = (b":owner", b":header", b":keys")
+        pieces = sorted(k for k in redis_client.scan_iter(f"{{{application_id}-{number}:*") if not k.endswith(apart))
+        if number == len(pieces):
+            break
+        redis_client.delete(pieces[number])
+        for _ in range(2 * 16 + 1):
+            worker.state.close_tick(rng, share=0.2)
+            with contextlib.suppress(BaseMismatch):
+                worker.checkpoint()
+                try:
+                    assert_equal(reread(worker), worker.state.facts())
+                    is_whole = True
+                except Unusable:
+                    noticed, is_whole = noticed + 1, False
+        healed += is_whole
+        number += 1
+    assert number > 10
+    assert noticed > 0
+    assert healed > number / 2, "what is written into is written anew as a whole"
 
 
 def test_an_emptied_server_gets_a_full_snapshot_from_an_owner_that_acquires_again(start, worker, redis_client):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import redis
 from stream_app.local_services.ports import free_port
 from stream_app.local_services.state_file import StateFile
 from stream_app.local_services.valkey_server import ValkeyServer
-from tests.app.running_worker import WorkerProcess, wait_until
+from stream_app.settings import Settings
+from tests.app.running_worker import START_MS, STEP_MS, WorkerProcess, wait_until
 from tests.chaos.broken_world import (
     PATIENT_S,
     BrokenWorld,
@@ -54,10 +57,15 @@ def test_a_killed_redis_that_comes_back_with_its_data(world: BrokenWorld) -> Non
     world.stop_and_judge(worker, config)
 
 
-def test_a_redis_that_comes_back_empty_gets_the_whole_state_anew(world: BrokenWorld) -> None:
+@pytest.mark.parametrize("missed", [True, False], ids=["missed", "before anybody asks it"])
+def test_a_redis_that_comes_back_empty_gets_the_whole_state_anew(world: BrokenWorld, missed: bool) -> None:
     config, worker = running(world)
     valkey(world).kill()
     shutil.rmtree(valkey(world).directory / "valkey")
+    if missed:
+        world.send_ticks(10)
+        world.answered()
+        unready(worker, "store")
     valkey(world).start()
     world.send_ticks(20)
     world.answered()
@@ -130,11 +138,12 @@ def test_a_redis_that_refuses_is_named_with_its_remedy_and_taken_up_again(
     undo = refuse(world)
     world.send_ticks(20)
     world.answered()
-    wait_until(lambda: word in worker.readyz()[1].get("store", ""), PATIENT_S, f"{word} in the reason")
+    unready(worker, "store", word)
     for _ in range(5):  # it stays so: asking whether the store is back must not say that it is
         world.send_ticks(1)
         world.answered()
     assert count_of(worker, "checkpoints resume") == 0
+    assert worker.readyz()[0] == 503
     undo()
     ready(worker)
     world.send_ticks(10)
@@ -147,15 +156,39 @@ def test_one_lost_piece_of_the_state_is_noticed_and_the_state_rebuilt_from_the_l
 ) -> None:
     config, worker = running(world)
     assert worker.stop(PATIENT_S) == 0
-    pieces = [key for key in world.keys("") if b":ring:" in key]
-    assert pieces
+    pieces = needed_pieces(world)
     lost = pieces[int(rng.integers(len(pieces)))]
+    print(f"lost: {lost!r} of {len(pieces)}")
     world.redis().delete(lost)
     worker = world.start(config)
     worker.wait_for("checkpoint unusable", PATIENT_S)
     world.send_ticks(20)
     world.answered()
     world.stop_and_judge(worker, config)
+
+
+def needed_pieces(world: BrokenWorld) -> list[bytes]:
+    """Keys that hold a piece of the newest checkpoint; not those of the side that comes next."""
+    (header,) = world.keys("header")
+    body = json.loads(world.redis().hget(header, "body") or b"")
+    labels = (body["labels"][body["side"]], body["labels"][2])
+    pieces = [key for key in world.keys("") if key.decode().rpartition("}:")[2].startswith(labels)]
+    assert {b":ring:", b":ids:"} <= {b":" + key.split(b":")[-2] + b":" for key in pieces}
+    return pieces
+
+
+def test_a_window_that_is_lost_under_a_worker_does_not_come_back_as_zeros(world: BrokenWorld) -> None:
+    """The next ticks go into its last rows, and make the key as long as it was, with nothing before them."""
+    rows = Settings.load(world.configure(), {}).streams["tides"].ring_capacity
+    config, worker = running(world, ticks=1 + (rows - 5 - START_MS // STEP_MS) % rows)
+    (ring,) = (key for key in needed_pieces(world) if b":ring:" in key)
+    world.redis().delete(ring)
+    for _ in range(8):
+        world.send_ticks(1)
+        world.answered()
+    time.sleep(1)  # a checkpoint
+    worker.kill()
+    world.go_on_and_judge(world.start(config), config)
 
 
 def kept_by_a_replica(world: BrokenWorld) -> list[tuple[bytes, bytes]]:
