@@ -55,15 +55,19 @@ if tag == ARGV[3] then return 'done' end
 if tag ~= ARGV[2] then return 'base ' .. tag end
 """
 # Then for each further key an offset (or 'all': instead of what is there), the length it must have already, and bytes.
-# Into a key that was deleted SETRANGE would write zeros, and make it as long as the header says.
+# SETRANGE puts zeros before what it writes into a key that was deleted. It says how long the key is then, which is too
+# short; only where it writes up to the end of the key, and not from its beginning, that has to be asked for before.
 _WRITE = (
     _FENCE
     + """
 for i = 3, #KEYS do
-  local offset, length, data = ARGV[3 * i - 5], tonumber(ARGV[3 * i - 4]), ARGV[3 * i - 3]
-  if offset == 'all' then redis.call('SET', KEYS[i], data)
-  elseif redis.call('STRLEN', KEYS[i]) < length then return 'short ' .. KEYS[i]
-  else redis.call('SETRANGE', KEYS[i], offset, data) end
+  local key, offset, length, data = KEYS[i], ARGV[3 * i - 5], tonumber(ARGV[3 * i - 4]), ARGV[3 * i - 3]
+  if offset == 'all' then redis.call('SET', key, data) else
+    local first = tonumber(offset)
+    local hides = length > 0 and first > 0 and first + #data >= length
+    if hides and redis.call('STRLEN', key) < length then return 'short ' .. key end
+    if redis.call('SETRANGE', key, offset, data) < length then return 'short ' .. key end
+  end
 end
 return 'ok'
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -109,6 +109,7 @@ class Feeder:
             }
         )
         self.ticks = 0
+        self.besides = 0  # messages that owe no forecast
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -127,8 +128,15 @@ class Feeder:
         self._producer.poll(0)
         self.ticks += 1
 
+    def send_besides(self, messages: Sequence[tuple[str | None, bytes | str | None]]) -> None:
+        """(key, value) of messages that owe no forecast, among those of the feed."""
+        for key, value in messages:
+            self._producer.produce(self._world.topic, value, key)
+        self.besides += len(messages)
+
     @property
     def sent(self) -> int:
+        """Readings that owe a forecast."""
         return self.ticks * self.series
 
     def __len__(self) -> int:
@@ -276,7 +284,7 @@ class Disturbed:
         """I1 to I4. `workers`: of the undisturbed deployment."""
         self.quiesce(running, PATIENT_S if reference else QUIET_S)
         mine = Published.read(self.world.bootstrap, self.world.topic, f"{self.world.topic}.a")
-        assert len(mine.input) == self.feeder.sent
+        assert len(mine.input) == self.feeder.sent + self.feeder.besides
         verdict = check(mine, accounting=Accounting(STEP_MS))
         if reference and not verdict.problems:
             undisturbed = [self.world.start(self.config(f"u{each}", "undisturbed")) for each in range(workers)]

@@ -48,6 +48,7 @@ class Quorum(LocalServices):
     def _servers(self) -> tuple[KafkaServer, ValkeyServer]:
         both, valkey = super()._servers()
         controller, client = both.ports["controller"], both.ports["client"]
+        reached_at = {name: port for name, port in both.ports.items() if name != "controller"}
         shared: Any = {"directory": self.directory, "tied": True, "state_file": self._state_file}
         shared |= {"downloads": self._downloads, "progress": self._progress}
         voters = {"controller.quorum.voters": f"{CONTROLLER_ID}@{LOCALHOST}:{controller}"}
@@ -55,8 +56,11 @@ class Quorum(LocalServices):
         alone = {"process.roles": "controller", "node.id": str(CONTROLLER_ID)}
         alone |= {"listeners": address, "advertised.listeners": address}
         self.controller = Controller(ports={"client": controller}, properties=voters | alone, **shared)
-        beside = {"process.roles": "broker", "listeners": f"PLAINTEXT://{LOCALHOST}:{client}"}
-        broker = Broker(ports={"client": client}, properties=voters | beside, **shared)
+        listeners = [f"PLAINTEXT://{LOCALHOST}:{client}"]
+        if self._kafka_proxy_port is not None:
+            listeners.append(f"PROXIED://{LOCALHOST}:{both.ports['proxied']}")
+        beside = {"process.roles": "broker", "listeners": ",".join(listeners)}
+        broker = Broker(ports=reached_at, proxy_port=self._kafka_proxy_port, properties=voters | beside, **shared)
         broker.cluster_id = self.controller.cluster_id
         return broker, valkey
 

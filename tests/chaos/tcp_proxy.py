@@ -74,9 +74,9 @@ class TcpProxy:
         if torn:
             self.reset()
 
-    def reset(self) -> None:
-        """End every open connection with RST, on both sides."""
-        asyncio.run_coroutine_threadsafe(self._reset(), self._loop).result(10)
+    def reset(self) -> int:
+        """End every open connection with RST, on both sides; how many ends there were."""
+        return asyncio.run_coroutine_threadsafe(self._reset(), self._loop).result(10)
 
     # --- the proxy's thread -------------------------------------------------------------------------------------------
 
@@ -91,11 +91,13 @@ class TcpProxy:
         self._loop.run_until_complete(asyncio.sleep(0))
         self._listening.close()
 
-    async def _reset(self) -> None:
-        for writer in list(self._writers):
+    async def _reset(self) -> int:
+        ends = list(self._writers)
+        for writer in ends:
             connection = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
             writer.transport.abort()
+        return len(ends)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

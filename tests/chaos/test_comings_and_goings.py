@@ -1,4 +1,7 @@
-"""Faults 2 and 10: workers are stopped, rolled, joined and taken away while readings come in."""
+"""Faults 2 and 10: workers are stopped, rolled, joined and taken away while readings come in.
+
+And what holds however many there are: the same forecasts, the same state.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,41 @@ import numpy as np
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from tests.app.running_worker import WorkerProcess, World, readings
-from tests.chaos import faulty_worker
+from tests.app.running_worker import WorkerProcess, World, readings, wait_until
+from tests.chaos import checker, faulty_worker
 from tests.chaos.disturbed import PATIENT_S, Disturbed, stop_well
+from tests.chaos.saved import compare_states
 
 pytestmark = pytest.mark.timeout(600)
 Prove = Callable[[str, list[dict[str, Any]]], None]
 
 
 SERIES = 12
+GRACE_S = 60  # terminationGracePeriodSeconds in deploy/k8s/base/worker.yaml: after it, a pod is killed
+
+
+def test_one_worker_or_one_for_each_partition_leads_to_the_same_forecasts_and_state(
+    world: World, rng: np.random.Generator
+) -> None:
+    """Each of them has partitions before the first reading comes, so that each takes part."""
+    configs = {"alone": world.deployment("alone"), "shared": world.deployment("shared")}
+    alone, *shared = (world.start(configs[name]) for name in ("alone", *["shared"] * world.partitions))
+    for worker in (alone, *shared):
+        worker.wait_for("started", PATIENT_S)
+    everybody = (alone, *shared)
+    wait_until(lambda: {each.readyz()[0] for each in everybody} == {200}, PATIENT_S, "a partition for each of them")
+    world.send(readings(np.round(10 + rng.normal(0, 1, (80, SERIES)), 3).tolist()))
+    for name in configs:
+        world.wait_for_forecasts(name, 80 * SERIES, PATIENT_S)
+    for worker in everybody:
+        stop_well(worker)
+    mine, theirs = (checker.Published.read(world.bootstrap, world.topic, f"{world.topic}.{name}") for name in configs)
+    verdict = checker.check(theirs)
+    checker.compare_forecasts(theirs, mine, verdict)
+    compare_states(world, configs["shared"], configs["alone"], verdict)
+    assert verdict.counts["compared forecasts"] == 80 * SERIES
+    assert verdict.counts["compared series"] == SERIES
+    assert not verdict.violations, verdict
 
 
 def test_a_revocation_that_misses_its_deadline_is_done_again_by_whoever_comes(
@@ -52,7 +81,7 @@ def rolled(world: World, seed: int, *, times: int, workers: int = 3) -> Disturbe
     run.wait_until_forecasting(time.monotonic())
     for turn in range(times):
         each = turn % workers
-        stop_well(running[each])
+        assert running[each].stop(GRACE_S) == 0, running[each].log_path.read_text()
         moment = time.monotonic()
         running[each] = run.start(f"w{each}")
         run.recovered(moment)
@@ -61,20 +90,21 @@ def rolled(world: World, seed: int, *, times: int, workers: int = 3) -> Disturbe
 
 
 def reprocessed(workers: list[WorkerProcess]) -> int:
-    """Readings that a worker went through again when it was assigned their partition."""
+    """Readings that a worker went through again when it was assigned their partition; after a rewind it is, too."""
     assigned = [line for worker in workers for line in worker.lines() if line["event"] == "assigned"]
     return sum(sum(line["to_replay"].values()) for line in assigned)
 
 
 def joined_and_left(world: World, seed: int, *, seconds: float, every_s: float = 2.0) -> Disturbed:
-    """Every two seconds one comes or goes; between one worker and two more than there are partitions."""
+    """Every two seconds one comes or goes; between one worker and two more than there are partitions, as many as which
+    come at first."""
     run = Disturbed(world, seed=seed, every_s=0.1)
     rng = np.random.default_rng(seed)
     running = [run.start("w0")]
     run.wait_until_forecasting(time.monotonic())
-    end, number = time.monotonic() + seconds, 0
+    end, number, crowd = time.monotonic() + seconds, 0, world.partitions + 2
     while time.monotonic() < end:
-        comes = len(running) == 1 or (len(running) < world.partitions + 2 and rng.random() < 0.5)
+        comes = number < crowd - 1 or len(running) == 1 or (len(running) < crowd and rng.random() < 0.5)
         if comes:
             number += 1
             running.append(run.start(f"w{number}"))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -44,14 +45,29 @@ def committed(world: World) -> int:
     return sum(place.offset for place in asked[group].result(30).topic_partitions)
 
 
-def owns_everything(world: World, worker: WorkerProcess) -> None:
-    """Its `assigned` lines add up to all partitions."""
+def owns_everything(world: World, worker: WorkerProcess, *, since: int = 0) -> None:
+    """Its `assigned` lines, from the line of its log with this number on, add up to all partitions."""
 
     def has_all() -> bool:
-        taken = [line for line in worker.lines() if line["event"] == "assigned"]
+        taken = [line for line in worker.lines()[since:] if line["event"] == "assigned"]
         return len({name for line in taken for name in line["to_replay"]}) == world.partitions
 
     wait_until(has_all, 90, f"all partitions in\n{worker.log_path.read_text()}")
+
+
+def asleep_in_a_checkpoint(run: Disturbed, **chaos: Any) -> WorkerProcess:
+    """One that is suspended in the middle of a checkpoint, all of whose partitions an heir has had since. The heir has
+    answered and saved everything, and is dead: whoever rejoins waits for its session to end, and so mends nothing."""
+    zombie = run.start("one", at="before write", nth=12, do="stop", **chaos)
+    wait_until(lambda: suspended(zombie), 60, "suspended")
+    heir = run.start("two")
+    owns_everything(run.world, heir)
+    run.wait_until_forecasting(time.monotonic())
+    run.feeder.stop()
+    assert run.arrivals.wait_for(run.feeder.sent, 60), run.logs()
+    wait_until(lambda: saved(run.world) == run.feeder.sent, 60, lambda: f"its last checkpoint: {run.logs()}")
+    heir.kill()
+    return zombie
 
 
 def test_at_least_once_doubles_after_a_kill_and_loses_nothing(world: World, seed: int) -> None:
@@ -103,15 +119,7 @@ def test_without_the_fence_of_kafka_a_zombie_doubles(world: World, seed: int) ->
 def test_without_the_fence_of_redis_a_zombie_spoils_the_state(world: World, seed: int) -> None:
     """It wakes in the middle of a checkpoint that its heir has long replaced, and writes the rest."""
     run = Disturbed(world, seed=seed, every_s=0.1)
-    zombie = run.start("one", at="before write", nth=12, do="stop", without=("store fence",))
-    wait_until(lambda: suspended(zombie), 60, "suspended")
-    heir = run.start("two")
-    owns_everything(world, heir)
-    run.wait_until_forecasting(time.monotonic())
-    run.feeder.stop()
-    assert run.arrivals.wait_for(run.feeder.sent, 60), run.logs()
-    wait_until(lambda: saved(world) == run.feeder.sent, 60, lambda: f"its last checkpoint: {run.logs()}")
-    heir.kill()  # whoever rejoins waits for its session to end, and so mends nothing
+    zombie = asleep_in_a_checkpoint(run, without=("store fence",))
     before = headers(world)
     os.kill(zombie.process.pid, signal.SIGCONT)
     wait_until(lambda: headers(world) != before, 60, lambda: f"a checkpoint of the zombie: {run.logs()}")

@@ -65,6 +65,7 @@ def random_times(rng: np.random.Generator, now_ms: int, ticks: int) -> list[tupl
                 ahead = rng.choice([30, 90, 150, 300, 60 * 50])
                 arrivals.append((at, name, now_ms + int(ahead) * MINUTE_MS))
     limits = [now_ms + skew * HOUR_MS + MAX_FUTURE_MS for skew in SKEWS_H]
+    arrivals.append((now_ms, SERIES[0], now_ms + 50 * HOUR_MS))  # for any of the clocks
     # the worker's clock goes on while the test runs: nothing so near to a limit that this could matter
     return [(n, at) for _, n, at in sorted(arrivals) if min(abs(at - limit) for limit in limits) > 10 * MINUTE_MS]
 
@@ -128,6 +129,8 @@ def test_disturbed_times_lead_to_what_the_oracle_says_whatever_the_clock_and_aft
     ]
     expected = [(each.series_id, each.timestamp_ms, "timestamp_out_of_range") for each in refused]
     assert Counter(letters) == Counter([*expected, *oracle.rejected])
+    assert refused, "nothing of the future was tried"
+    assert oracle.rejected, "nothing was too late"
     assert oracle.duplicates > 0
     assert oracle.corrected > 0
     decisions = [json.loads(message.value())["decision"] for message in world.published("a", "journal")]

@@ -13,10 +13,16 @@ import pytest
 from tests.app.running_worker import World, wait_until
 from tests.chaos.disturbed import PATIENT_S, Disturbed
 from tests.chaos.killing_worker import PLACES
-from tests.chaos.test_negative_controls import suspended
+from tests.chaos.test_negative_controls import asleep_in_a_checkpoint, owns_everything, suspended
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = ["flushed", "offsets sent", "before commit", "committed", "before flip"]
+# What a worker says whose checkpoint Redis has refused, because it was another's.
+FENCED = {
+    "not saved: another worker owns it",
+    "not saved: the poll thread has taken it anew",
+    "ownership taken again",
+}
 Prove = Callable[[str, list[dict[str, Any]]], None]
 
 
@@ -94,6 +100,18 @@ def test_a_worker_that_wakes_when_another_has_its_name_ends_and_does_no_harm(
     run = meets_its_namesake(world, seed, [steps[seed % len(steps)]])
     verdict = run.judge(run.survivors)
     prove("namesakes_short", [run.numbers(verdict)])
+    assert not verdict.problems, f"{verdict}\n{run.logs()}"
+
+
+def test_a_checkpoint_that_was_slept_through_is_refused_though_nobody_writes_after_it(world: World, seed: int) -> None:
+    """As in the negative control of the fence of Redis, which fails: here with the fence."""
+    run = Disturbed(world, seed=seed, every_s=0.1)
+    zombie = asleep_in_a_checkpoint(run)
+    said = len(zombie.lines())
+    os.kill(zombie.process.pid, signal.SIGCONT)
+    wait_until(lambda: FENCED & {line["event"] for line in zombie.lines()}, PATIENT_S, lambda: f"a fence: {run.logs()}")
+    owns_everything(world, zombie, since=said)
+    verdict = run.judge([zombie])
     assert not verdict.problems, f"{verdict}\n{run.logs()}"
 
 

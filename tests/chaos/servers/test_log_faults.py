@@ -147,6 +147,52 @@ def tick_of(origin: str) -> int:
     return (int(datetime.fromisoformat(origin).timestamp() * 1000) - START_MS) // STEP_MS
 
 
+def with_setting(config: Path, section: str, line: str) -> Path:
+    config.write_text(config.read_text().replace(f"{section}\n", f"{section}\n{line}\n", 1))
+    return config
+
+
+def test_a_lost_state_is_rebuilt_from_no_more_of_the_log_than_is_configured(world: BrokenWorld) -> None:
+    config = with_setting(world.configure(), "[streams.tides]", 'rebuild_context = "20ms"')
+    worker = world.start(config)
+    world.send_ticks(30)
+    world.answered()
+    world.send_ticks(1)  # a transaction later, which takes longer
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    world.redis().flushall()
+    delete_before(world, 10 * SERIES)
+    worker = world.start(config)
+    said = worker.wait_for("rebuilt from what the log still has, calibration is learned anew", PATIENT_S)
+    assert said["first_offset"] == 30 * SERIES, "it begins with the newest tick"
+    world.send_ticks(10)
+    world.answered()
+    assert worker.stop(PATIENT_S) == 0
+    found = [json.loads(message.value()) for message in world.published("a", "forecasts")]
+    assert len(found) == world.sent * SERIES
+    seen = {tick_of(each["origin"]): each["observed_share"] for each in found}
+    for tick in range(31, 41):  # windows of 24 ticks, in which nothing before tick 30 is known
+        assert seen[tick] == pytest.approx((tick - 29) / 24), tick
+
+
+def test_a_deployment_that_is_to_begin_at_the_end_of_the_log_begins_there_and_goes_on_after_a_kill(
+    world: BrokenWorld,
+) -> None:
+    config = with_setting(world.configure(), "[kafka]", 'auto_offset_reset = "latest"')
+    world.send_ticks(20)
+    worker = world.start(config)
+    ready(worker)
+    world.send_ticks(5)
+    world.wait_for_forecasts("a", 5 * SERIES, PATIENT_S)
+    worker.kill()
+    world.send_ticks(5)
+    worker = world.start(config)
+    world.wait_for_forecasts("a", 10 * SERIES, PATIENT_S)
+    assert worker.stop(PATIENT_S) == 0
+    found = [json.loads(message.value()) for message in world.published("a", "forecasts")]
+    assert sorted(tick_of(each["origin"]) for each in found) == sorted([*range(20, 30)] * SERIES)
+
+
 def test_a_retention_shorter_than_the_window_is_said_by_the_check(world: BrokenWorld) -> None:
     config = world.configure(limits="")
     admin = AdminClient({"bootstrap.servers": world.bootstrap})

@@ -88,13 +88,12 @@ def test_connections_that_are_reset_again_and_again_change_nothing(
     world: BrokenWorld, rng: np.random.Generator, server: str
 ) -> None:
     proxy: TcpProxy = {"kafka": world.kafka_proxy, "redis": world.redis_proxy}[server]  # type: ignore[assignment]
-    config = world.configure()
-    worker = world.start(config)
+    config, worker = world.begin(5)
     for _ in range(12):
         world.send_ticks(int(rng.integers(1, 6)))
         if rng.random() < 0.4:
             world.answered()
-        proxy.reset()
+        wait_until(proxy.reset, PATIENT_S, f"a connection to {server} to reset")
     world.answered()
     world.stop_and_judge(worker, config)
 

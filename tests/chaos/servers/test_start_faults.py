@@ -164,7 +164,14 @@ SASL = """
 "sasl.username" = "worker"
 "sasl.password" = "secret"
 """
-RIGHTS = ("topics", "group", "outputs", "transactional id")  # none on the cluster: anyone is told its id
+# What a worker says that lacks a right. None is needed on the cluster: anyone is told its id.
+NAMED = {
+    "topics": ("the topic {topic} ", "let the worker's user read it"),
+    "group": ("Read on the consumer group",),
+    "outputs": ("Write on the output topics",),
+    "transactional id": ("Write on its transactional id",),
+}
+RIGHTS = tuple(NAMED)
 
 
 def grant(world: BrokenWorld, *rights: str) -> None:
@@ -213,6 +220,8 @@ def test_without_a_permission_in_kafka_it_says_so_and_with_it_it_runs(
         said = wait_until(lambda: reason_or_end(worker), PATIENT_S, f"a reason, in\n{worker.log_path.read_text()}")
         assert "Expected" in said
         assert "user" in said, said  # whose rights are to be mended
+        for words in NAMED[lacking]:
+            assert words.format(topic=world.topic) in said, said
         grant(world, lacking)
         if worker.process.poll() is not None:
             worker = world.start(config)
