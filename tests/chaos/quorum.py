@@ -8,6 +8,7 @@ fenced the broker before it is back, and there is one reading.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stream_app.local_services import LocalServices
 from stream_app.local_services.kafka_server import KafkaServer
 from stream_app.local_services.ports import LOCALHOST, accepts_connections
 from stream_app.local_services.server_process import Server
+from stream_app.local_services.state_file import Recorded
 from stream_app.local_services.valkey_server import ValkeyServer
 
 CONTROLLER_ID = 2
@@ -45,8 +47,8 @@ class Quorum(LocalServices):
 
     controller: Controller
 
-    def _servers(self) -> tuple[KafkaServer, ValkeyServer]:
-        both, valkey = super()._servers()
+    def _servers(self, recorded: Mapping[str, Recorded]) -> tuple[KafkaServer, ValkeyServer]:
+        both, valkey = super()._servers(recorded)
         controller, client = both.ports["controller"], both.ports["client"]
         reached_at = {name: port for name, port in both.ports.items() if name != "controller"}
         shared: Any = {"directory": self.directory, "tied": True, "state_file": self._state_file}
