@@ -7,6 +7,7 @@ numbered; a checkpoint remembers how many of them its state contains.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Journaled:
 
     pending: deque[Decision] = field(default_factory=deque)  # that take effect at an offset, in order
     clock: set[tuple[int, int]] = field(default_factory=set)  # (offset, position in the message) rejected
-    failed: list[ModelFailed] = field(default_factory=list)  # verdicts on what the state has not seen
+    failed: list[ModelFailed] = field(default_factory=list)  # verdicts on what the state has not seen, by from_offset
     asked: tuple[int, int] = (-1, 0)  # the newest reading whose windows a model was asked for, and how many of them
     count: int = 0  # decisions ever made, those of others included
 
@@ -87,6 +88,7 @@ class Journaled:
                 journaled.failed.append(ModelFailed.of(decision.detail))
             elif decision.number > contained:
                 journaled.pending.append(decision)
+        journaled.failed.sort()
         journaled.forget(next_offset)
         return journaled
 
@@ -104,7 +106,8 @@ class Journaled:
 
     def forget(self, next_offset: int) -> None:
         """Verdicts on what the state has seen, which nobody looks up again: a model that fails adds one a batch."""
-        self.failed = [each for each in self.failed if each.to_offset > next_offset]
+        begun = self._failed_before(next_offset)
+        self.failed[: len(begun)] = [each for each in begun if each.to_offset > next_offset]
         self.clock = {(offset, position) for offset, position in self.clock if offset >= next_offset}
 
     def asked_of(self, offset: int) -> int:
@@ -120,9 +123,17 @@ class Journaled:
     def has_failed(self, offsets: IntArray) -> BoolArray:
         """On which of the next windows to be asked for; `offsets` [n] made them due."""
         failed = np.zeros(len(offsets), np.bool_)
-        for each in self.failed:
+        for each in self._failed_before(int(offsets.max(initial=-1)) + 1):
             failed |= each.rows(offsets, self.asked_of(each.from_offset))
         return failed
+
+    def fail(self, failed: ModelFailed) -> None:
+        """A verdict made here and now."""
+        insort(self.failed, failed)
+
+    def _failed_before(self, offset: int) -> list[ModelFailed]:
+        """Verdicts that begin before it. A replay of a day without a model has very many that are still ahead."""
+        return self.failed[: bisect_left(self.failed, (offset,))]
 
     def decide(self, next_offset: int, kind: Kind, **detail: Any) -> Decision:
         """A decision made here and now."""

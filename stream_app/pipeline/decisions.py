@@ -82,7 +82,7 @@ class Decisions:
         if model_failed_in(raw, new):
             first = int(offsets[new].min())
             failed = ModelFailed(first, until, owned.journaled.asked_of(first))
-            owned.journaled.failed.append(failed)
+            owned.journaled.fail(failed)
             self.decide(owned, "model_failed", **failed.detail)
 
     def close_idle(self, owned: Owned) -> bool:

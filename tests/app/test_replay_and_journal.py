@@ -109,6 +109,28 @@ def test_verdicts_on_what_the_state_has_seen_are_forgotten() -> None:
     assert journaled.failed == []
 
 
+def test_a_replay_does_not_look_through_the_verdicts_that_are_still_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that fails for a day leaves one for each poll batch of that day."""
+    looked_at = []
+    rows = ModelFailed.rows
+
+    def counted(self: ModelFailed, *arguments: Any) -> Any:
+        looked_at.append(self)
+        return rows(self, *arguments)
+
+    monkeypatch.setattr(ModelFailed, "rows", counted)
+    numbers = np.random.default_rng(1).permutation(1000)  # a journal of several owners may be read in any order
+    journaled = Journaled.after(
+        [model_failed(1 + number, 10 * number, 10 * number + 5) for number in numbers.tolist()], 1000, next_offset=0
+    )
+    for number in range(1000):
+        offsets = np.arange(10 * number, 10 * number + 10)
+        assert journaled.has_failed(offsets).tolist() == [True] * 5 + [False] * 5
+        journaled.forget(10 * number + 10)
+    assert len(looked_at) == 1000
+    assert journaled.failed == []
+
+
 def model_failed(number: int, first: int, end: int) -> Decision:
     return Decision(number, first, "model_failed", {"from_offset": first, "to_offset": end})
 
