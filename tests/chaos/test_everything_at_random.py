@@ -39,6 +39,9 @@ GROWTH_MAX_MB = 150  # I6: of one process, after its warm-up
 ENDLESS = "while true do end"
 DAY_MS = 86_400_000
 POISON_BYTES_MAX = 200_000  # what the broker takes of one message is 1 MB
+# Each has a name of its own. The client sends a heartbeat without a member id when it has lost its session in the midst
+# of joining again, and the broker takes it for a namesake: whoever started the worker is to start it again.
+FENCED = "another one has joined with the same"
 HARMLESS = {"poison", "lose a piece"}  # nobody has to recover from it
 Prove = Callable[[str, list[dict[str, Any]]], None]
 
@@ -296,7 +299,7 @@ def test_everything_at_random(
         worker.log_path.name: line["error"]
         for worker in world.workers
         for line in worker.lines()
-        if line["event"] == "worker ends" and worker not in trouble.slept
+        if line["event"] == "worker ends" and worker not in trouble.slept and FENCED not in line["error"]
     }
     assert not gave_up, "who was not asleep is to recover by itself"
     assert run.memory.growth_bytes() < GROWTH_MAX_MB * 2**20
