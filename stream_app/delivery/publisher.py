@@ -181,7 +181,8 @@ class Publisher:
         began = time.monotonic()
         committed = self._attempt(cut)
         if self.is_transactional:  # before a rewind can look: the saver may be late
-            for owned, offset in cut.offsets.values():
+            for at in committed.wait():
+                owned, offset = cut.offsets[at]
                 owned.note_committed(offset)
         self._transaction = _Transaction()
         self._health.publishing()
